@@ -1,0 +1,238 @@
+"""Repeat units, and the molecules that are made of them.
+
+A repeat unit is a SMILES with two connection points (``*``); the atom that a connection point is
+bonded to is its attachment atom. An oligomer is a chain of repeat units capped with hydrogen, a
+multimer a chain that keeps its outer connection points, a frame shift the same infinite chain cut
+at another backbone bond. The rules are those the published checkpoints were trained with
+(Wu et al., Nature Computational Science 5, 1214, 2025).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from rdkit import Chem, rdBase
+
+from periogt_ray.errors import ValidationError
+
+__all__ = ["MAX_SMILES_LENGTH", "OLIGOMER_SIZES", "RepeatUnit", "parse_smiles"]
+
+MAX_SMILES_LENGTH = 2000
+OLIGOMER_SIZES = (3, 6, 9)
+
+_JOINABLE = (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
+
+
+def parse_smiles(smiles: str) -> Chem.Mol:
+    """Parse a SMILES and sanitize it.
+
+    Raises
+    ------
+    ValidationError
+        If RDKit cannot read it; the message carries RDKit's reason.
+    """
+    with rdBase.BlockLogs(), rdBase.CaptureErrorLog() as log:
+        mol = Chem.MolFromSmiles(smiles)
+    if mol is None:
+        raise ValidationError(
+            f"RDKit cannot parse the SMILES {_shown(smiles)}: {_reason(log.messages)}. "
+            "Check brackets, ring closures and valences."
+        )
+    return mol
+
+
+@dataclass(frozen=True)
+class RepeatUnit:
+    """A valid repeat unit; make one with :meth:`parse`.
+
+    Attributes
+    ----------
+    smiles : str
+        Canonical SMILES: equal for equivalent spellings, and what all features are computed from.
+    """
+
+    smiles: str
+
+    @classmethod
+    def parse(cls, smiles: str) -> "RepeatUnit":
+        """Validate a SMILES and bring it into canonical form.
+
+        Parameters
+        ----------
+        smiles : str
+            1 to 2000 characters with two connection points, ``*`` or ``[*]``; isotope and map
+            numbers on a connection point are ignored.
+
+        Raises
+        ------
+        ValidationError
+            Naming what is wrong and what was expected.
+        """
+        text = smiles.strip()
+        if not text:
+            raise ValidationError(
+                "The SMILES is empty; expected a repeat unit with two connection points, such as *CC(*)c1ccccc1."
+            )
+        if len(smiles) > MAX_SMILES_LENGTH:
+            raise ValidationError(
+                f"The SMILES has {len(smiles)} characters; at most {MAX_SMILES_LENGTH} are accepted."
+            )
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise ValidationError(
+                f"The SMILES {_shown(text)} holds a space, a control or a non-ASCII character; "
+                "expected a SMILES alone, without a name or extensions behind it."
+            )
+        mol = parse_smiles(text)
+        _check_connections(mol, text)
+        for atom in _connection_points(mol):
+            atom.SetIsotope(0)
+            atom.SetAtomMapNum(0)
+        # Parsing again perceives chirality and bond directions without the cleared numbers.
+        mol = parse_smiles(Chem.MolToSmiles(mol))
+        return cls(Chem.MolToSmiles(mol))
+
+    @cached_property
+    def mol(self) -> Chem.Mol:
+        """The molecule of the canonical SMILES; not to be modified."""
+        return parse_smiles(self.smiles)
+
+    @cached_property
+    def connection_points(self) -> tuple[int, int]:
+        """Indices of the connection points, ascending."""
+        first, second = _connection_points(self.mol)
+        return first.GetIdx(), second.GetIdx()
+
+    @cached_property
+    def attachment_atoms(self) -> tuple[int, int]:
+        """Indices of the atoms that the connection points are bonded to, in their order."""
+        first, second = (
+            self.mol.GetAtomWithIdx(i).GetNeighbors()[0].GetIdx() for i in self.connection_points
+        )
+        return first, second
+
+    @cached_property
+    def connection_bond(self) -> Chem.BondType:
+        """Type of the bonds to the connection points, hence between repeat units."""
+        return self.mol.GetAtomWithIdx(self.connection_points[0]).GetBonds()[0].GetBondType()
+
+    def oligomer(self, n_units: int) -> Chem.Mol:
+        """Return the chain of ``n_units`` repeat units with hydrogen at both ends.
+
+        The molecule is parsed from its own canonical SMILES, because some descriptors depend on
+        the Kekule form that the parser chooses.
+        """
+        chain, ends = self._chain(n_units)
+        for end in ends:
+            chain.GetAtomWithIdx(end).SetAtomicNum(1)
+        try:
+            with rdBase.BlockLogs():
+                capped = Chem.RemoveHs(chain.GetMol())
+            return parse_smiles(Chem.MolToSmiles(capped))
+        except (ValueError, RuntimeError, ValidationError) as error:
+            raise ValidationError(
+                f"{n_units} repeat units of {_shown(self.smiles)} do not join to a valid molecule: "
+                f"{_reason(str(error))}. Check the valences of the attachment atoms."
+            ) from error
+
+    def multimer(self, n_units: int) -> str:
+        """Return the SMILES of ``n_units`` repeat units; one unit is the repeat unit itself."""
+        if n_units == 1:
+            return self.smiles
+        chain, _ = self._chain(n_units)
+        return Chem.MolToSmiles(chain.GetMol())
+
+    def frame_shifts(self) -> list[str]:
+        """Return the repeat unit and its distinct shifted cuts, as SMILES, without repeats.
+
+        Every backbone bond that is in no ring is cut once and the old connection points joined.
+        """
+        shifts = [self.smiles]
+        first, second = self.connection_points
+        path = Chem.GetShortestPath(self.mol, first, second)
+        for left, right in zip(path[1:-2], path[2:-1], strict=True):
+            bond = self.mol.GetBondBetweenAtoms(left, right)
+            if not bond.IsInRing():
+                shifts.append(self._cut(left, right, bond.GetBondType()))
+        return list(dict.fromkeys(shifts))
+
+    def _cut(self, left: int, right: int, bond_type: Chem.BondType) -> str:
+        shifted = Chem.RWMol(self.mol)
+        shifted.RemoveBond(left, right)
+        for atom in (left, right):
+            shifted.AddBond(atom, shifted.AddAtom(Chem.Atom(0)), bond_type)
+        shifted.AddBond(*self.attachment_atoms, self.connection_bond)
+        for point in sorted(self.connection_points, reverse=True):
+            shifted.RemoveAtom(point)
+        return str(Chem.MolToSmiles(shifted.GetMol()))
+
+    def _chain(self, n_units: int) -> tuple[Chem.RWMol, tuple[int, int]]:
+        """Join copies; return the chain and the indices of its outer connection points."""
+        n_atoms = self.mol.GetNumAtoms()
+        (first, second), (head, tail) = self.connection_points, self.attachment_atoms
+        chain = Chem.RWMol(self.mol)
+        inner: list[int] = []
+        for unit in range(1, n_units):
+            offset = unit * n_atoms
+            chain.InsertMol(self.mol)
+            chain.AddBond(offset - n_atoms + tail, offset + head, self.connection_bond)
+            inner += [offset - n_atoms + second, offset + first]
+        ends = first, (n_units - 1) * n_atoms + second
+        for point in sorted(inner, reverse=True):
+            chain.RemoveAtom(point)
+        left, right = (end - sum(point < end for point in inner) for end in ends)
+        return chain, (left, right)
+
+
+def _connection_points(mol: Chem.Mol) -> list[Chem.Atom]:
+    return [atom for atom in mol.GetAtoms() if atom.GetAtomicNum() == 0]
+
+
+def _check_connections(mol: Chem.Mol, smiles: str) -> None:
+    n_fragments = len(Chem.GetMolFrags(mol))
+    if n_fragments != 1:
+        raise ValidationError(
+            f"The SMILES {_shown(smiles)} holds {n_fragments} fragments; expected one repeat unit. "
+            "Leave counter-ions and solvents out."
+        )
+    points = _connection_points(mol)
+    if len(points) != 2:
+        raise ValidationError(
+            f"The SMILES {_shown(smiles)} has {len(points)} connection points (*); expected exactly 2, "
+            "one at each end of the repeat unit."
+        )
+    for point in points:
+        if point.GetDegree() != 1:
+            raise ValidationError(
+                f"A connection point of {_shown(smiles)} has {point.GetDegree()} neighbours; expected exactly 1."
+            )
+        if point.GetFormalCharge() or point.GetTotalNumHs() or point.GetNumRadicalElectrons():
+            raise ValidationError(
+                f"A connection point of {_shown(smiles)} carries a charge, hydrogen or radical; expected a plain *."
+            )
+    if points[0].GetNeighbors()[0].GetIdx() == points[1].GetIdx():
+        raise ValidationError(
+            f"There are no atoms between the connection points of {_shown(smiles)}; "
+            "expected a repeat unit such as *CC*."
+        )
+    first, second = (point.GetBonds()[0].GetBondType() for point in points)
+    if first != second:
+        raise ValidationError(
+            f"The connection points of {_shown(smiles)} are attached by unequal bonds "
+            f"({first.name.lower()} and {second.name.lower()}); expected the same type, or repeat units cannot join."
+        )
+    if first not in _JOINABLE:
+        raise ValidationError(
+            f"The connection points of {_shown(smiles)} are attached by {first.name.lower()} bonds; "
+            "expected single, double or triple bonds."
+        )
+
+
+def _reason(log: str) -> str:
+    """Shorten RDKit's log to the sentence that says what is wrong."""
+    lines = [line.split("] ", 1)[-1].strip() for line in log.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("SMILES Parse Error: check", "Failed Expression", "---", "*"))]
+    return (lines[0] if lines else "no reason given").removeprefix("SMILES Parse Error: ").rstrip(".!: ")
+
+
+def _shown(smiles: str) -> str:
+    text = repr(smiles)
+    return text if len(text) <= 120 else f"{text[:110]}...{text[-6:]}"
