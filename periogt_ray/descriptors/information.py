@@ -35,7 +35,7 @@ def information_contents(arrays: MoleculeArrays) -> np.ndarray:
     types = np.concatenate([arrays.kekule_type, np.ones(n_hydrogens, dtype=np.int64)])
     codes = _neighborhood_codes(graph.start, graph.neighbor, graph.bond, labels, types)
     codes[:, 0] = arrays.full_number
-    masses = np.concatenate([_masses(arrays), np.full(n_hydrogens, _HYDROGEN_MASS)])
+    masses = np.concatenate([arrays.mass, np.full(n_hydrogens, _HYDROGEN_MASS)])
     total_order = arrays.kekule_order.sum() + n_hydrogens
     result = np.empty((7, N_ORDERS))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -61,10 +61,6 @@ def information_contents(arrays: MoleculeArrays) -> np.ndarray:
     if not bonding or not np.isfinite(bonding):
         result[3] = np.nan
     return result.ravel()
-
-
-def _masses(arrays: MoleculeArrays) -> np.ndarray:
-    return np.array([atom.GetMass() for atom in arrays.mol.GetAtoms()], dtype=np.float64)
 
 
 def bertz_complexity(arrays: MoleculeArrays) -> float:

@@ -4,7 +4,7 @@ Shape letters: n atoms without, N atoms with all hydrogens; m and M bonds likewi
 and m bonds are the same in both. A hydrogen that the parser keeps (an isotope) is among the n.
 """
 
-import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +67,7 @@ class MoleculeArrays:
     in_ring: np.ndarray  # bool [n]
     hybridization: np.ndarray  # int64 [n], RDKit's numbers
     valence: np.ndarray  # int64 [n], total
+    mass: np.ndarray  # float64 [n], of the isotope
     begin: np.ndarray  # int32 [m]
     end: np.ndarray  # int32 [m]
     bond_type: np.ndarray  # int64 [m], RDKit's numbers
@@ -112,42 +113,43 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
     plain = Chem.RemoveHs(mol, updateExplicitCount=True)
     hydrogenated = Chem.AddHs(mol if plain.GetNumAtoms() == mol.GetNumAtoms() else plain)
     begin, end, bond_type, bond_order, bond_is_aromatic = _bonds(plain)
-    kekule = Chem.Mol(hydrogenated)
-    Chem.Kekulize(kekule)
-    kekule_bonds = list(itertools.islice(kekule.GetBonds(), len(begin)))
-    atoms = list(plain.GetAtoms())
-    number = np.array([atom.GetAtomicNum() for atom in atoms], dtype=np.int64)
-    n_implicit = np.array([atom.GetTotalNumHs() for atom in atoms], dtype=np.int64)
-    parent = np.repeat(np.arange(len(atoms), dtype=np.int32), n_implicit)
-    hydrogen = np.arange(len(atoms), len(atoms) + len(parent), dtype=np.int32)
+    kekule_order = _kekule_orders(hydrogenated, len(begin))
+    is_ambiguous = bond_type == BondType.AROMATIC
+    kekule_type = np.where(is_ambiguous, np.where(kekule_order == 1.0, BondType.SINGLE, BondType.DOUBLE), bond_type)
+    atoms = _atoms(plain)
+    number = _read(atoms, Chem.Atom.GetAtomicNum)
+    n_atoms, n_implicit = len(atoms), _read(atoms, Chem.Atom.GetTotalNumHs)
+    parent = np.repeat(np.arange(n_atoms, dtype=np.int32), n_implicit)
+    hydrogen = np.arange(n_atoms, n_atoms + len(parent), dtype=np.int32)
     full_begin, full_end = np.concatenate([begin, parent]), np.concatenate([end, hydrogen])
-    graph = Graph.from_bonds(len(atoms), begin, end)
-    n_heavy_neighbors = np.bincount(begin, number[end] != 1, len(atoms)) + np.bincount(end, number[begin] != 1, len(atoms))
+    graph = Graph.from_bonds(n_atoms, begin, end)
+    n_heavy_neighbors = np.bincount(begin, number[end] != 1, n_atoms) + np.bincount(end, number[begin] != 1, n_atoms)
     n_heavy_neighbors = n_heavy_neighbors.astype(np.int64)
     return MoleculeArrays(
         mol=plain,
         hydrogenated=hydrogenated,
         number=number,
-        charge=np.array([atom.GetFormalCharge() for atom in atoms], dtype=np.int64),
+        charge=_read(atoms, Chem.Atom.GetFormalCharge),
         n_implicit=n_implicit,
-        is_aromatic=np.array([atom.GetIsAromatic() for atom in atoms], dtype=bool),
-        in_ring=np.array([atom.IsInRing() for atom in atoms], dtype=bool),
-        hybridization=np.array([int(atom.GetHybridization()) for atom in atoms], dtype=np.int64),
-        valence=np.array([atom.GetTotalValence() for atom in atoms], dtype=np.int64),
+        is_aromatic=_read(atoms, Chem.Atom.GetIsAromatic).astype(bool),
+        in_ring=_read(atoms, Chem.Atom.IsInRing).astype(bool),
+        hybridization=_read(atoms, Chem.Atom.GetHybridization),
+        valence=_read(atoms, Chem.Atom.GetTotalValence),
+        mass=np.array(list(map(Chem.Atom.GetMass, atoms)), dtype=np.float64),
         begin=begin,
         end=end,
         bond_type=bond_type,
         bond_order=bond_order,
         bond_is_aromatic=bond_is_aromatic,
-        kekule_type=np.array([int(bond.GetBondType()) for bond in kekule_bonds], dtype=np.int64),
-        kekule_order=np.array([bond.GetBondTypeAsDouble() for bond in kekule_bonds], dtype=np.float64),
+        kekule_type=kekule_type,
+        kekule_order=kekule_order,
         rings=tuple(tuple(ring) for ring in Chem.GetSymmSSSR(plain)),
         outer_electrons=_outer_electrons(number),
         full_number=np.concatenate([number, np.ones(len(parent), dtype=np.int64)]),
         full_begin=full_begin,
         full_end=full_end,
         graph=graph,
-        full_graph=Graph.from_bonds(len(atoms) + len(parent), full_begin, full_end),
+        full_graph=Graph.from_bonds(n_atoms + len(parent), full_begin, full_end),
         n_hydrogens=n_implicit + graph.degree - n_heavy_neighbors,
         n_heavy_neighbors=n_heavy_neighbors,
     )
@@ -156,10 +158,10 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
 def partial_charges(mol: Chem.Mol) -> np.ndarray:
     """Return Gasteiger charges with those of implicit hydrogens added, float64 [atoms of ``mol``]."""
     rdPartialCharges.ComputeGasteigerCharges(mol)
-    return np.array(
-        [atom.GetDoubleProp("_GasteigerCharge") + atom.GetDoubleProp("_GasteigerHCharge") for atom in mol.GetAtoms()],
-        dtype=np.float64,
-    )
+    names = ("_GasteigerCharge", "_GasteigerHCharge")
+    atoms = _atoms(mol)
+    own, implicit = (np.array([atom.GetDoubleProp(name) for atom in atoms], dtype=np.float64) for name in names)
+    return own + implicit
 
 
 def _check_size(mol: Chem.Mol) -> None:
@@ -173,15 +175,32 @@ def _check_size(mol: Chem.Mol) -> None:
         )
 
 
+def _atoms(mol: Chem.Mol) -> list[Chem.Atom]:
+    # By index: RDKit's sequences check their length at each step.
+    return [mol.GetAtomWithIdx(index) for index in range(mol.GetNumAtoms())]
+
+
+def _read(atoms: list[Chem.Atom], getter: Callable[[Chem.Atom], int]) -> np.ndarray:
+    return np.array(list(map(getter, atoms)), dtype=np.int64)
+
+
 def _bonds(mol: Chem.Mol) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    bonds = list(mol.GetBonds())
+    bonds = [mol.GetBondWithIdx(index) for index in range(mol.GetNumBonds())]
     return (
-        np.array([bond.GetBeginAtomIdx() for bond in bonds], dtype=np.int32),
-        np.array([bond.GetEndAtomIdx() for bond in bonds], dtype=np.int32),
-        np.array([int(bond.GetBondType()) for bond in bonds], dtype=np.int64),
-        np.array([bond.GetBondTypeAsDouble() for bond in bonds], dtype=np.float64),
-        np.array([bond.GetIsAromatic() for bond in bonds], dtype=bool),
+        np.array(list(map(Chem.Bond.GetBeginAtomIdx, bonds)), dtype=np.int32),
+        np.array(list(map(Chem.Bond.GetEndAtomIdx, bonds)), dtype=np.int32),
+        np.array(list(map(Chem.Bond.GetBondType, bonds)), dtype=np.int64),
+        np.array(list(map(Chem.Bond.GetBondTypeAsDouble, bonds)), dtype=np.float64),
+        np.array(list(map(Chem.Bond.GetIsAromatic, bonds)), dtype=bool),
     )
+
+
+def _kekule_orders(hydrogenated: Chem.Mol, n_bonds: int) -> np.ndarray:
+    """Orders of the first bonds in the Kekule form that RDKit chooses, float64 [m]."""
+    kekule = Chem.Mol(hydrogenated)
+    Chem.Kekulize(kekule)
+    bonds = [kekule.GetBondWithIdx(index) for index in range(n_bonds)]
+    return np.array(list(map(Chem.Bond.GetBondTypeAsDouble, bonds)), dtype=np.float64)
 
 
 def _outer_electrons(number: np.ndarray) -> np.ndarray:

@@ -3,11 +3,15 @@
 import numpy as np
 
 from periogt_ray.descriptors.distances import Components, weighted_distances
+from periogt_ray.descriptors.extremes import extreme_eigenvalues
 from periogt_ray.descriptors.molecule import MoleculeArrays
+from periogt_ray.descriptors.weights import CARBON
 
 __all__ = ["adjacency_spectrum", "barysz_spectra", "burden_extremes", "dense_spectrum"]
 
 N_ATTRIBUTES = 13
+
+_FAR = 0.001  # Burden matrix, between atoms that are not bonded
 
 # Below this size all eigenvectors cost less than finding one separately.
 _SMALL = 48
@@ -73,6 +77,11 @@ def barysz_spectra(arrays: MoleculeArrays, parts: Components, weights: np.ndarra
         products = weights[:, arrays.begin] * weights[:, arrays.end] * arrays.bond_order
         lengths = (carbon * carbon)[:, None] / products
     known = np.flatnonzero(np.isfinite(weights).all(axis=1) & np.isfinite(lengths).all(axis=1))
+    if (arrays.number == CARBON).all():
+        # All properties are those of carbon and cancel: one matrix.
+        matrix = weighted_distances(arrays.graph, parts, 1.0 / arrays.bond_order[None, :])[0]
+        result[:] = dense_spectrum(arrays, matrix)
+        return result
     matrices = weighted_distances(arrays.graph, parts, np.ascontiguousarray(lengths[known]))
     for index, matrix in zip(known, matrices, strict=True):
         np.fill_diagonal(matrix, 1.0 - carbon[index] / weights[index])
@@ -98,17 +107,12 @@ def burden_extremes(arrays: MoleculeArrays, weights: np.ndarray) -> np.ndarray:
     numpy.ndarray
         float64 [k, 2], NaN where a property is unknown.
     """
-    n_atoms, degree = arrays.n_atoms, arrays.graph.degree
-    burden = np.full((n_atoms, n_atoms), 0.001)
+    degree = arrays.graph.degree
     is_terminal = (degree[arrays.begin] == 1) | (degree[arrays.end] == 1)
-    burden[arrays.begin, arrays.end] = arrays.bond_order / 10.0 + 0.01 * is_terminal
-    burden[arrays.end, arrays.begin] = burden[arrays.begin, arrays.end]
+    bonds = arrays.bond_order / 10.0 + 0.01 * is_terminal - _FAR
     result = np.full((len(weights), 2), np.nan)
-    for index, weight in enumerate(weights):
-        if np.isfinite(weight).all():
-            np.fill_diagonal(burden, weight)
-            values = np.linalg.eigvalsh(burden)
-            result[index] = values[-1], values[0]
+    known = np.isfinite(weights).all(axis=1)
+    result[known] = extreme_eigenvalues(arrays.graph, bonds, weights[known] - _FAR, _FAR)
     return result
 
 
