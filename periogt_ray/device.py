@@ -128,7 +128,7 @@ def cuda_problem(facts: DeviceFacts, min_driver: str) -> PerioGTError | None:
     if old:
         listed = ", ".join(f"GPU {gpu.index} {gpu.name} ({gpu.capability[0]}.{gpu.capability[1]})" for gpu in old)
         return GPUUnsupportedError(
-            f"{listed}: compute capability below {MIN_CAPABILITY[0]}.{MIN_CAPABILITY[1]}, the minimum (V100 and later). "
+            f"{listed}: compute capability below {MIN_CAPABILITY[0]}.{MIN_CAPABILITY[1]}, that of a V100. "
             f"Request another GPU type, or hide it with CUDA_VISIBLE_DEVICES. {remedy}"
         )
     broken = [gpu for gpu in facts.gpus if gpu.launch_error]

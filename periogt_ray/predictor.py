@@ -287,7 +287,9 @@ class Predictor:
         for polymer, position in zip(polymers, positions, strict=True):
             count, nodes = match_prompts([graph.bond_class for graph in polymer.graphs], polymer.scheme.max_prompts)
             starts = encoded.first_nodes[position]
-            nodes_of = [start + np.arange(graph.n_triplets) for start, graph in zip(starts, polymer.graphs, strict=True)]
+            nodes_of = [
+                start + np.arange(graph.n_triplets) for start, graph in zip(starts, polymer.graphs, strict=True)
+            ]
             counts.append(count)
             rows.append(np.concatenate(nodes_of)[nodes])
         batch = collate(
@@ -349,6 +351,5 @@ def _n_bytes(network: torch.nn.Module) -> int:
 
 def _not_finite(smiles: str, what: str) -> InternalError:
     return InternalError(
-        f"The network's {what} for {smiles!r} is not a finite number; the polymer is far outside what it was trained on."
+        f"The network's {what} for {smiles!r} is not a finite number; it is far outside what the network knows."
     )
-

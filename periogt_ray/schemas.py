@@ -5,7 +5,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field
 
 from periogt_ray.artifacts import ArtifactDirectory, PropertyInfo
-from periogt_ray.errors import PerioGTError
+from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.predictor import Outcome
 
 __all__ = [
@@ -64,6 +64,8 @@ class PredictResponse(_Wire):
         """
         if outcome.error is not None:
             raise outcome.error
+        if outcome.value is None or outcome.checkpoint is None:
+            raise InternalError("An outcome without an error has no value; this is a bug.")
         return cls(
             smiles=smiles,
             property=property_id,

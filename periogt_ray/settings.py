@@ -9,16 +9,17 @@ from typing import Literal
 
 from periogt_ray.errors import SettingsError
 
-__all__ = ["EMBEDDED_DIR", "VARIABLES", "Settings", "unknown_variables"]
+__all__ = ["EMBEDDED_DIR", "EXAMPLES", "VARIABLES", "Settings", "unknown_variables"]
 
 logger = logging.getLogger(__name__)
 
 EMBEDDED_DIR = Path(__file__).parent / "models" / "compact"
+EXAMPLES = Path(__file__).parent / "examples" / "polymers.csv"
 
 # Every variable that the package or its scripts know, with what it means.
 VARIABLES: Mapping[str, str] = {
     "PERIOGT_BASE_DIR": "root of everything below (default: ~/periogt)",
-    "PERIOGT_CHECKPOINT_DIR": "artifacts (default: BASE_DIR/checkpoints if it holds artifacts, else the embedded model)",
+    "PERIOGT_CHECKPOINT_DIR": "artifacts (default: BASE_DIR/checkpoints if it holds any, else the embedded model)",
     "PERIOGT_RESULTS_DIR": "outputs (default: BASE_DIR/results)",
     "PERIOGT_DEVICE": "cpu or cuda (default: detect)",
     "PERIOGT_HOST": "address that HTTP is bound to (default: 0.0.0.0)",
