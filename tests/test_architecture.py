@@ -104,7 +104,9 @@ def test_every_variable_in_scripts_is_known() -> None:
     from periogt_ray.settings import VARIABLES
 
     root = PACKAGE.parent
-    files = [p for folder in ("scripts", "slurm", "apptainer", "deploy") for p in (root / folder).rglob("*") if p.is_file()]
+    files = [
+        p for folder in ("scripts", "slurm", "apptainer", "deploy") for p in (root / folder).rglob("*") if p.is_file()
+    ]
     for path in files:
         if path.suffix in (".pyc", ".sif"):
             continue
