@@ -48,6 +48,7 @@ __all__ = [
     "LabelStats",
     "PropertyInfo",
     "index_document",
+    "read_index",
     "read_label_stats",
     "read_scaler",
     "write_bytes_atomically",
@@ -79,9 +80,19 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
+        _sync_directory(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _sync_directory(directory: Path) -> None:
+    """Have a rename reach the disk before anything that builds on it."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json_atomically(path: Path, document: Any) -> None:
@@ -218,7 +229,8 @@ def write_index(
     """
     inventory = take_inventory(root)
     _require_files(root, inventory)
-    infos = inventory.infos(set(read_label_stats(root / LABEL_STATS_NAME)), scheme=scheme)
+    schemes = dict.fromkeys(inventory.properties, scheme)
+    infos = inventory.infos(set(read_label_stats(root / LABEL_STATS_NAME)), schemes=schemes)
     document = index_document(inventory, infos, name=name)
     write_json_atomically(root / INDEX_NAME, document)
     return document
@@ -229,7 +241,7 @@ def _is_inside(path: Any) -> bool:
     return isinstance(path, str) and path != "" and not path.startswith("/") and ".." not in PurePosixPath(path).parts
 
 
-def _read_index(root: Path) -> tuple[str, Inventory, dict[str, PromptSchemeName]] | None:
+def read_index(root: Path) -> tuple[str, Inventory, dict[str, PromptSchemeName]] | None:
     """Read index.json; None if there is none that can be used here.
 
     An index with another format, with absolute paths or of a later version is not an error: the
@@ -315,7 +327,7 @@ class ArtifactDirectory:
             raise CheckpointMissingError(
                 f"no artifact directory at {root}. {_NEXT_STEP}", {"missing": [str(root)], "directory": str(root)}
             )
-        indexed = _read_index(root)
+        indexed = read_index(root)
         card_path = root / MODEL_CARD_NAME
         card = _read_json(card_path) if card_path.is_file() else None
         if card is not None and not isinstance(card, dict):
@@ -323,16 +335,12 @@ class ArtifactDirectory:
         name, inventory, schemes = indexed or ((card or {}).get("name", "PerioGT"), take_inventory(root), {})
         encoder = _require_files(root, inventory)
         statistics = read_label_stats(root / LABEL_STATS_NAME)
-        infos: dict[str, PropertyInfo] = {}
-        for scheme in sorted({*schemes.values(), DEFAULT_PROMPT_SCHEME}):
-            described = inventory.infos(set(statistics), scheme=scheme)
-            infos |= {key: described[key] for key in described if schemes.get(key, DEFAULT_PROMPT_SCHEME) == scheme}
         return cls(
             root=root,
             name=str(name),
             encoder=encoder.path,
             encoder_dims=encoder.architecture.dims,
-            properties=dict(sorted(infos.items())),
+            properties=inventory.infos(set(statistics), schemes=schemes),
             model_card=card,
             statistics=statistics,
             sizes=_manifest_sizes(root),

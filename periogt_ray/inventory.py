@@ -8,7 +8,7 @@ plays no part.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -71,16 +71,16 @@ class Inventory:
     unused: tuple[str, ...] = ()
 
     def infos(
-        self, statistics: frozenset[str] | set[str], *, scheme: PromptSchemeName = DEFAULT_PROMPT_SCHEME
+        self, statistics: Container[str], *, schemes: Mapping[str, PromptSchemeName] | None = None
     ) -> dict[str, PropertyInfo]:
         """Describe every property, with the reason for those that are not served.
 
         Parameters
         ----------
-        statistics : set of str
+        statistics : container of str
             Ids in label_stats.json.
-        scheme : str
-            Prompt scheme of these checkpoints.
+        schemes : Mapping, optional
+            Prompt scheme by property id, where it is not that of the release.
         """
         width = self.encoder.architecture.dims["width"] if self.encoder else None
         infos = {}
@@ -89,6 +89,7 @@ class Inventory:
             reason = _reason(file.architecture, width)
             if reason is None and property_id not in statistics:
                 reason = missing_statistics(property_id)
+            scheme = (schemes or {}).get(property_id, DEFAULT_PROMPT_SCHEME)
             infos[property_id] = PropertyInfo(
                 property_id, label, units, file.path, file.architecture.family, scheme, reason is None, reason
             )
