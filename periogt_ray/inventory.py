@@ -64,11 +64,14 @@ class Inventory:
         One file a property, served or not.
     unused : tuple of str
         Weight files that another one of the same property or kind takes precedence over.
+    families : frozenset of str
+        The kinds of network that were found.
     """
 
     encoder: WeightFile | None
     properties: Mapping[str, WeightFile]
     unused: tuple[str, ...] = ()
+    families: frozenset[str] = frozenset()
 
     def infos(
         self, statistics: Container[str], *, schemes: Mapping[str, PromptSchemeName] | None = None
@@ -191,4 +194,5 @@ def take_inventory(root: Path) -> Inventory:
         by_property.setdefault(str(property_id), []).append(file)
     chosen = {key: min(candidates, key=_preference) for key, candidates in by_property.items()}
     used = {file.path for file in chosen.values()} | ({encoder.path} if encoder else set())
-    return Inventory(encoder, chosen, tuple(file.path for file in files if file.path not in used))
+    unused = tuple(file.path for file in files if file.path not in used)
+    return Inventory(encoder, chosen, unused, frozenset(file.architecture.family for file in files))

@@ -35,7 +35,7 @@ from periogt_ray.checkpoint_files import read_shapes
 from periogt_ray.convert import Conversion, convert_in_child
 from periogt_ray.descriptors import Scaler
 from periogt_ray.downloads import DownloadPolicy, download, human_bytes, make_client, verify_file
-from periogt_ray.errors import CheckpointMissingError, SettingsError
+from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, SettingsError
 from periogt_ray.inventory import Inventory, take_inventory, weight_paths
 from periogt_ray.label_statistics import label_statistics
 from periogt_ray.published import PublishedFile, Role, load_published
@@ -277,10 +277,25 @@ class _Setup:
         names = dict.fromkeys(
             (file.name, file.flat_name, *([f"pretrain/{file.name}"] if file.role == "scaler" else []))
         )
-        places = [self.root / name for name in names] + [self.downloads / file.flat_name]
+        staged = self._staged(file)
+        if staged is not None:
+            return staged
+        places = [self.root / name for name in names]
         if self.options.from_dir is not None:
             places += [self.options.from_dir / folder / name for folder in _SOURCE_FOLDERS for name in names]
         return next((path for path in places if path.is_file()), None)
+
+    def _staged(self, file: PublishedFile) -> Path | None:
+        """Return what an earlier run fetched, if it is still what the manifest asks for."""
+        path = self.downloads / file.flat_name
+        if not path.is_file():
+            return None
+        try:
+            verify_file(file, path)
+        except ChecksumMismatchError:
+            path.unlink()
+            return None
+        return path
 
     def _absent(self, roles: Sequence[str]) -> CheckpointMissingError:
         """Name every artifact that is absent, with the place it was expected at."""

@@ -141,7 +141,7 @@ class ArchiveStage:
         inventory = take_inventory(self._extracting)
         if self.file.role == "encoder":
             if inventory.encoder is None:
-                found = sorted({file.architecture.family for file in inventory.properties.values()}) or ["no weights"]
+                found = sorted(inventory.families) or ["no weights"]
                 raise ModelLoadError(f"expected the pretrained encoder, found {', '.join(found)}")
             return [_Step(inventory.encoder.path, _ENCODER_TARGET)]
         heads = inventory.properties
@@ -210,7 +210,8 @@ class ArchiveStage:
         remove_tree(self._extracted)
         # A source before its conversion: were it the other way round, a killed run would leave a .pth to convert anew.
         for path in sorted(self._complete.rglob("*"), key=lambda path: (path.suffix == ".safetensors", str(path))):
-            if path.is_file():
+            # A hidden file is what an interrupted write left; it goes with the directory.
+            if path.is_file() and not path.name.startswith("."):
                 target = root / path.relative_to(self._complete)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(target)

@@ -1,5 +1,6 @@
 """A web server on this machine that publishes archives made from the golden weights, well or badly."""
 
+import functools
 import hashlib
 import io
 import json
@@ -30,16 +31,22 @@ SPLIT = [[0, 1], [2], [3]]
 
 
 def zip_bytes(members: Mapping[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """A zip archive of these members."""
+    """A zip archive of these members; the same bytes each time."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression, compresslevel=1) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, compression, compresslevel=1)
     return buffer.getvalue()
 
 
 def golden_files(layout: str = "directories") -> dict[str, bytes]:
     """Every published file by its name, archives in one of the three layouts."""
+    return dict(_golden_files(layout))
+
+
+@functools.cache
+def _golden_files(layout: str) -> dict[str, bytes]:
+    """Make the archives once."""
     encoder, head = LAYOUTS[layout]
     files = {
         "scaler_all.pkl": (GOLDEN / "descriptor_scaler.pkl").read_bytes(),

@@ -84,9 +84,7 @@ def test_a_later_run_goes_on(file: PublishedFile, site: Site, tmp_path: Path) ->
     assert {request.range for request in site.requests} == {"bytes=70000-"}
 
 
-def test_a_file_that_changed_meanwhile_is_not_patched_together(
-    file: PublishedFile, site: Site, tmp_path: Path
-) -> None:
+def test_a_file_that_changed_meanwhile_is_not_patched_together(file: PublishedFile, site: Site, tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.part").write_bytes(b"old version" * 1000)
     (tmp_path / f"{NAME}.part.json").write_text(f'{{"url": "{file.url}", "validator": "\\"zero\\""}}')
     assert fetch(file, tmp_path).read_bytes() == CONTENT

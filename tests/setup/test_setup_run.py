@@ -15,7 +15,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import QUICK, convert_here
-from published_site import GOLDEN, HEADS, LAYOUTS, Behaviour, Site, golden_files, snapshot, write_manifest_file, zip_bytes
+from published_site import (
+    GOLDEN,
+    HEADS,
+    LAYOUTS,
+    Behaviour,
+    Site,
+    golden_files,
+    snapshot,
+    write_manifest_file,
+    zip_bytes,
+)
 
 from periogt_ray.artifacts import ArtifactDirectory, read_scaler, write_index
 from periogt_ray.checkpoint_files import read_shapes, read_state_dict
@@ -201,7 +211,9 @@ def test_archives_placed_in_the_directory_are_used_and_left(
     assert after == finished
 
 
-def test_mirror(with_options: Callable[..., SetupOptions], site: Site, finished: dict[str, str], tmp_path: Path) -> None:
+def test_mirror(
+    with_options: Callable[..., SetupOptions], site: Site, finished: dict[str, str], tmp_path: Path
+) -> None:
     files = load_published(write_manifest_file(tmp_path / "m.json", golden_files(), "https://published.invalid"))
     report = run_setup(with_options(files=files, mirror=site.url))
     assert snapshot(report.directory) == finished
