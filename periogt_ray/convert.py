@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from periogt_ray.artifacts import write_bytes_atomically
+from periogt_ray.atomic_files import write_bytes_atomically
 from periogt_ray.checkpoint_files import read_shapes, read_state_dict
 from periogt_ray.errors import CheckpointMissingError, ModelLoadError, PerioGTError
 

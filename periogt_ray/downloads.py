@@ -21,8 +21,9 @@ import httpx
 
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError
 from periogt_ray.published import PublishedFile, mirrored
+from periogt_ray.reachability import is_reachable, uses_proxy
 
-__all__ = ["DownloadPolicy", "download", "human_bytes", "make_client", "verify_file"]
+__all__ = ["DownloadPolicy", "download", "human_bytes", "make_client", "require_network", "verify_file"]
 
 logger = logging.getLogger("periogt_ray.setup")
 
@@ -80,6 +81,32 @@ def human_bytes(n_bytes: float) -> str:
             return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.2f} GB"
+
+
+def require_network(file: PublishedFile, *, policy: DownloadPolicy, mirror: str | None = None) -> None:
+    """Find out within seconds whether the server of a file can be reached at all.
+
+    Raises
+    ------
+    CheckpointMissingError
+        It cannot; says how to bring the files in.
+    """
+    url = mirrored(file.url, mirror)
+    if uses_proxy(url) or is_reachable(url, timeout_s=policy.connect_timeout_s):
+        return
+    # Once more: a first name look-up may have been slow.
+    if not is_reachable(url, timeout_s=policy.connect_timeout_s):
+        raise unreachable(file, url, f"no connection to its host within {policy.connect_timeout_s:g} s")
+
+
+def unreachable(file: PublishedFile, url: str, reason: str) -> CheckpointMissingError:
+    """Make the error for a file that cannot be fetched."""
+    return CheckpointMissingError(
+        f"{file.name} could not be fetched from {url}: {reason}. Where this machine has no network, fetch the files "
+        "that `periogt setup --list` names on one that has (a transfer node), and run `periogt setup --from-dir DIR` "
+        "with the directory they are in; behind a proxy set HTTPS_PROXY; for a mirror set PERIOGT_MIRROR.",
+        {"missing": [file.name], "url": url, "reason": reason},
+    )
 
 
 def make_client(policy: DownloadPolicy) -> httpx.Client:
@@ -206,7 +233,7 @@ class _Transfer:
                 n_failures = 1 if self.n_received > furthest else n_failures + 1
                 furthest = max(self.n_received, furthest)
                 if n_failures >= (policy.attempts if has_reached else policy.first_attempts):
-                    raise self.unreachable(f"{error} (tried {n_attempts} times)") from error
+                    raise unreachable(self.file, self.url, f"{error} (tried {n_attempts} times)") from error
                 wait_s = policy.pause_s(n_failures, error.wait_s)
                 logger.warning(
                     "%s: %s; trying again in %.1f s, %s are here",
@@ -216,16 +243,6 @@ class _Transfer:
                     human_bytes(self.n_received),
                 )
                 time.sleep(wait_s)
-
-    def unreachable(self, reason: str) -> CheckpointMissingError:
-        """Make the error for a file that cannot be fetched."""
-        return CheckpointMissingError(
-            f"{self.file.name} could not be fetched from {self.url}: {reason}. Where this machine has no network, "
-            "fetch the files that `periogt setup --list` names on one that has (a transfer node), and run "
-            "`periogt setup --from-dir DIR` with the directory they are in; behind a proxy set HTTPS_PROXY; for a "
-            "mirror set PERIOGT_MIRROR.",
-            {"missing": [self.file.name], "url": self.url, "reason": reason},
-        )
 
     def sent_other(self, facts: Mapping[str, Any]) -> ChecksumMismatchError:
         """Make the error for a server that sends something else."""
@@ -261,7 +278,7 @@ class _Transfer:
         except httpx.TransportError as error:
             raise _TryAgainError(f"the transfer was cut ({_reason(error)})") from error
         except (httpx.InvalidURL, httpx.TooManyRedirects, httpx.DecodingError) as error:
-            raise self.unreachable(_reason(error)) from error
+            raise unreachable(self.file, self.url, _reason(error)) from error
 
     def _resume_headers(self) -> dict[str, str]:
         """Return the headers that ask for the rest of a partial file; empty to start anew."""
@@ -283,7 +300,7 @@ class _Transfer:
             return
         if status in _TRANSIENT_STATUS:
             raise _TryAgainError(f"the server answered {status}", wait_s=_retry_after(response))
-        raise self.unreachable(f"the server answered {status} {response.reason_phrase}".rstrip())
+        raise unreachable(self.file, self.url, f"the server answered {status} {response.reason_phrase}".rstrip())
 
     def _receive(self, response: httpx.Response, offset: int) -> None:
         """Write the body of an answer behind what is there already."""

@@ -28,13 +28,12 @@ from periogt_ray.artifacts import (
     read_index,
     read_label_stats,
     read_scaler,
-    write_bytes_atomically,
-    write_json_atomically,
 )
+from periogt_ray.atomic_files import FILE_MODE, make_directory, write_bytes_atomically, write_json_atomically
 from periogt_ray.checkpoint_files import read_shapes
 from periogt_ray.convert import Conversion, convert_in_child
 from periogt_ray.descriptors import Scaler
-from periogt_ray.downloads import DownloadPolicy, download, human_bytes, make_client, verify_file
+from periogt_ray.downloads import DownloadPolicy, download, human_bytes, make_client, require_network, verify_file
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, SettingsError
 from periogt_ray.inventory import Inventory, take_inventory, weight_paths
 from periogt_ray.label_statistics import label_statistics
@@ -155,7 +154,7 @@ def run_setup(options: SetupOptions) -> SetupReport:
     started = time.monotonic()
     root = Path(options.directory).absolute()
     with _as_settings_error(root):
-        root.mkdir(parents=True, exist_ok=True)
+        make_directory(root)
         with hold_lock(root, timeout_s=options.lock_timeout_s):
             is_changed = not is_ready(root, keep_pth=options.keep_pth)
             if is_changed:
@@ -319,6 +318,7 @@ class _Setup:
         needed = sum(file.planned_bytes for file in files) + archives - here
         logger.info("%d files to fetch, %s", len(files), human_bytes(sum(file.planned_bytes for file in files)))
         require_space(self.root, max(needed, 0), purpose="fetching and unpacking the published files")
+        require_network(files[0], policy=self.options.policy, mirror=self.options.mirror)
         with self._client() as client:
             return {
                 file: download(
@@ -431,6 +431,7 @@ class _Setup:
         if self.options.keep_archives:
             for file in self._of_role("encoder", "heads"):
                 if (self.downloads / file.flat_name).is_file():
+                    (self.downloads / file.flat_name).chmod(FILE_MODE)
                     (self.downloads / file.flat_name).replace(self.root / file.flat_name)
         remove_tree(self.staging)
         write_ready(self.root)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from periogt_ray.archives import extract_weights, unpacked_bytes
-from periogt_ray.artifacts import write_json_atomically
+from periogt_ray.atomic_files import FILE_MODE, make_directory, write_json_atomically
 from periogt_ray.convert import Conversion
 from periogt_ray.downloads import human_bytes
 from periogt_ray.errors import ModelLoadError, PerioGTError, SettingsError
@@ -213,6 +213,7 @@ class ArchiveStage:
             # A hidden file is what an interrupted write left; it goes with the directory.
             if path.is_file() and not path.name.startswith("."):
                 target = root / path.relative_to(self._complete)
-                target.parent.mkdir(parents=True, exist_ok=True)
+                make_directory(target.parent)
+                path.chmod(FILE_MODE)
                 path.replace(target)
         remove_tree(self._complete)

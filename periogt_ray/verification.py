@@ -12,9 +12,8 @@ from periogt_ray.artifacts import (
     LABEL_STATS_NAME,
     MANIFEST_NAME,
     ArtifactDirectory,
-    write_bytes_atomically,
-    write_json_atomically,
 )
+from periogt_ray.atomic_files import sha256_of, write_bytes_atomically, write_json_atomically
 from periogt_ray.errors import ModelLoadError, PerioGTError
 from periogt_ray.inventory import weight_paths
 
@@ -26,7 +25,6 @@ __all__ = [
     "is_sibling",
     "location_warnings",
     "permission_warnings",
-    "sha256_of",
     "verify",
     "write_manifest",
     "write_ready",
@@ -36,7 +34,6 @@ READY_NAME = ".ready"
 _FORMAT = "periogt-manifest"
 # Index, statistics and scaler are below it, and are compared by hash even where weights are by size alone.
 _SMALL_BYTES = 2**20
-_CHUNK_BYTES = 2**22
 
 Level = Literal["pass", "warn", "fail"]
 
@@ -47,15 +44,6 @@ class Finding(NamedTuple):
     level: Level
     check: str
     message: str
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as content:
-        while chunk := content.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def write_manifest(root: Path, paths: Iterable[str], *, unused: Iterable[str] = ()) -> None:

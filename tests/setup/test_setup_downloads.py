@@ -1,18 +1,27 @@
 """Downloads against a server that behaves in every way that servers do."""
 
+import contextlib
+import dataclasses
 import gzip
+import logging
+import os
+import pty
+import re
 import socket
+import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from conftest import QUICK
 from published_site import Behaviour, Site
 
-from periogt_ray.downloads import download, make_client
+from periogt_ray.downloads import download, make_client, require_network, verify_file
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, SettingsError
 from periogt_ray.published import PublishedFile, load_published, mirrored
+from periogt_ray.reachability import is_reachable
 
 CONTENT = bytes(range(256)) * 2000
 NAME = "pretrained_ckpt.zip"
@@ -131,8 +140,6 @@ def test_wrong_length(file: PublishedFile, site: Site, tmp_path: Path, content: 
 def test_an_exact_size_is_held_before_anything_is_hashed(tmp_path: Path) -> None:
     exact = PublishedFile("a.zip", "encoder", "http://localhost/a.zip", size=10)
     (tmp_path / "a.zip").write_bytes(b"123")
-    from periogt_ray.downloads import verify_file
-
     with pytest.raises(ChecksumMismatchError, match="expected size 10, found 3"):
         verify_file(exact, tmp_path / "a.zip")
     assert (tmp_path / "a.zip").read_bytes() == b"123"
@@ -195,6 +202,89 @@ def test_no_network_is_said_in_seconds(tmp_path: Path) -> None:
 def test_an_unknown_host_is_said_in_seconds(tmp_path: Path) -> None:
     with pytest.raises(CheckpointMissingError, match=r"host\.invalid.*--from-dir"):
         fetch(PublishedFile(NAME, "encoder", f"http://host.invalid/{NAME}"), tmp_path)
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that answers nothing to a connection, as behind a firewall: its queue is full."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
+def test_a_firewall_is_noticed_in_seconds_however_many_addresses(
+    silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", silent_port))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: [entry] * 8)
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    blocked = PublishedFile(NAME, "encoder", f"https://published.invalid/{NAME}")
+    started = time.monotonic()
+    with pytest.raises(CheckpointMissingError, match=r"no connection.*--from-dir"):
+        require_network(blocked, policy=dataclasses.replace(QUICK, connect_timeout_s=0.3))
+    assert time.monotonic() - started < 2
+
+
+def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def hang(*_args: object, **_options: object) -> list[object]:
+        released.wait(30)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    started = time.monotonic()
+    assert not is_reachable("https://published.invalid/x", timeout_s=0.2)
+    assert time.monotonic() - started < 2
+    released.set()
+
+
+def test_reachable(site: Site, file: PublishedFile) -> None:
+    assert is_reachable(site.url, timeout_s=2)
+    require_network(file, policy=QUICK)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        assert not is_reachable(f"http://127.0.0.1:{unused.getsockname()[1]}", timeout_s=2)
+
+
+def test_behind_a_proxy_the_host_itself_need_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = PublishedFile(NAME, "encoder", f"https://published.invalid/{NAME}")
+    for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    require_network(blocked, policy=QUICK)
+
+
+def test_a_log_gets_plain_lines(
+    file: PublishedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("periogt_ray.downloads._LOG_EVERY_S", 0.0)
+    caplog.set_level(logging.INFO, "periogt_ray.setup")
+    fetch(file, tmp_path)
+    assert re.search(r"pretrained_ckpt\.zip: [\d.]+ kB of 512\.0 kB \(\d+ %\), .*/s", caplog.text)
+    assert "\r" not in caplog.text
+
+
+def test_a_terminal_gets_a_bar(file: PublishedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", "100")
+        fetch(file, tmp_path)
+        terminal.flush()
+        shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    assert NAME in shown
+    assert "━" in shown
+    assert "512.0/512.0 kB" in shown
 
 
 def test_a_stalled_server_times_out_and_is_tried_again(site: Site, tmp_path: Path, file: PublishedFile) -> None:

@@ -386,9 +386,9 @@ def test_a_download_that_fails_goes_on_later(options: SetupOptions, site: Site, 
 
 def test_a_lock_names_its_holder(options: SetupOptions) -> None:
     options.directory.mkdir()
-    with hold_lock(options.directory, timeout_s=0):
-        with pytest.raises(SettingsError, match=rf"host {socket.gethostname()}, pid {os.getpid()}"):
-            run_setup(dataclasses.replace(options, lock_timeout_s=0.2))
+    holder = rf"host {socket.gethostname()}, pid {os.getpid()}"
+    with hold_lock(options.directory, timeout_s=0), pytest.raises(SettingsError, match=holder):
+        run_setup(dataclasses.replace(options, lock_timeout_s=0.2))
     assert run_setup(options).is_changed
 
 
@@ -529,6 +529,17 @@ def test_verify_warns_of_directories_that_others_write_to(options: SetupOptions,
     assert len(messages) == 1
     assert who in messages[0]
     assert any(who in text for text in run_setup(options).warnings)
+
+
+def test_what_setup_makes_is_for_its_owner_to_write(with_options: Callable[..., SetupOptions]) -> None:
+    before = os.umask(0o002)
+    try:
+        report = run_setup(with_options(keep_pth=True, keep_archives=True))
+    finally:
+        os.umask(before)
+    assert report.warnings == ()
+    modes = {path.name: path.stat().st_mode & 0o777 for path in report.directory.rglob("*") if path.is_file()}
+    assert {mode for name, mode in modes.items() if name != ".setup.lock"} == {0o644}
 
 
 def test_a_scratch_location_is_warned_of(with_options: Callable[..., SetupOptions], tmp_path: Path) -> None:
