@@ -196,7 +196,7 @@ def match_prompts(bond_classes: Sequence[np.ndarray], limit: int) -> tuple[np.nd
 
 
 def collate_prompts(
-    counts: Sequence[np.ndarray], rows: Sequence[np.ndarray], first_nodes: np.ndarray, *, n_nodes: int
+    counts: Sequence[np.ndarray], rows: Sequence[np.ndarray], first_nodes: np.ndarray, *, n_nodes: int, limit: int
 ) -> PromptBatch:
     """Put the prompts of several graphs into one batch.
 
@@ -210,8 +210,11 @@ def collate_prompts(
         Where each graph's nodes start in the batch that the prompts are for.
     n_nodes : int
         Nodes of that batch.
+    limit : int
+        Most prompts a node can have. There are always as many slots, used or not, because sums over
+        another number of slots may round differently.
     """
-    n_slots = 1 + max(int(count.max()) for count in counts)
+    n_slots = 1 + limit
     is_used = np.zeros((n_nodes, n_slots), dtype=bool)
     is_used[:, 0] = True
     places = []

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from periogt_ray.descriptors import descriptors, fingerprint
+from periogt_ray.descriptors import DescriptorEngine, descriptors, fingerprint
 from periogt_ray.errors import ValidationError
 from periogt_ray.graph import BondClasses, TripletGraph, build_triplet_graph
 from periogt_ray.polymer import RepeatUnit
@@ -87,9 +87,7 @@ def prompt_graphs(unit: RepeatUnit, scheme: PromptScheme) -> list[tuple[str, int
     list of (str, int)
         SMILES and number of repeat units, the repeat unit itself first.
     """
-    candidates = [
-        (shift, n_units) for shift in unit.frame_shifts() for n_units in scheme.multimer_sizes
-    ]
+    candidates = [(shift, n_units) for shift in unit.frame_shifts() for n_units in scheme.multimer_sizes]
     if len(candidates) > _MAX_GRAPHS:
         ranked = sorted(
             range(1, len(candidates)), key=lambda index: sha256(f"{unit.smiles}|{index}".encode()).hexdigest()
@@ -98,8 +96,19 @@ def prompt_graphs(unit: RepeatUnit, scheme: PromptScheme) -> list[tuple[str, int
     return [(RepeatUnit(shift).multimer(n_units), n_units) for shift, n_units in candidates]
 
 
-def featurize(unit: RepeatUnit, scheme: PromptScheme = PromptScheme.RELEASE) -> FeaturizedPolymer:
+def featurize(
+    unit: RepeatUnit, scheme: PromptScheme = PromptScheme.RELEASE, *, engine: DescriptorEngine = "native"
+) -> FeaturizedPolymer:
     """Compute the graphs, fingerprints and descriptors of a polymer.
+
+    Parameters
+    ----------
+    unit : RepeatUnit
+        The polymer.
+    scheme : PromptScheme
+        Which prompt graphs the checkpoint was trained with.
+    engine : {"native", "mordred"}
+        What computes the descriptors.
 
     Raises
     ------
@@ -124,10 +133,10 @@ def featurize(unit: RepeatUnit, scheme: PromptScheme = PromptScheme.RELEASE) -> 
         scheme=scheme,
         graphs=tuple(graphs),
         n_units=sizes,
-        oligomers={n_units: _oligomer_features(unit, n_units) for n_units in sorted(set(sizes))},
+        oligomers={n_units: _oligomer_features(unit, n_units, engine) for n_units in sorted(set(sizes))},
     )
 
 
-def _oligomer_features(unit: RepeatUnit, n_units: int) -> OligomerFeatures:
+def _oligomer_features(unit: RepeatUnit, n_units: int, engine: DescriptorEngine) -> OligomerFeatures:
     oligomer = unit.oligomer(_UNITS_OF_OLIGOMER * n_units)
-    return OligomerFeatures(fingerprint(oligomer), descriptors(oligomer))
+    return OligomerFeatures(fingerprint(oligomer), descriptors(oligomer, engine=engine))

@@ -124,7 +124,9 @@ class BondClasses:
             chain.AddBond((copy - 1) * n_atoms + tail, copy * n_atoms + head, unit.connection_bond)
         for bond in chain.GetBonds():
             index = bond.GetIdx()
-            is_inner = index < _N_COPIES * n_bonds and bond.GetBeginAtom().GetAtomicNum() and bond.GetEndAtom().GetAtomicNum()
+            is_inner = (
+                index < _N_COPIES * n_bonds and bond.GetBeginAtom().GetAtomicNum() and bond.GetEndAtom().GetAtomicNum()
+            )
             bond.SetIntProp("bond_class", index % n_bonds if is_inner else _N_COPIES * n_bonds)
         self._input = unit.smiles
         self._chain = _without_hydrogen(chain.GetMol())
@@ -273,7 +275,10 @@ def _bond_features(mol: Chem.Mol) -> np.ndarray:
 def _edges(mol: Chem.Mol, n_bonds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return edges int32 [2, E], their kinds int8 [E] and paths int32 [E, 5]."""
     neighbours = [
-        sorted((neighbour.GetIdx(), mol.GetBondBetweenAtoms(atom.GetIdx(), neighbour.GetIdx()).GetIdx()) for neighbour in atom.GetNeighbors())
+        sorted(
+            (neighbour.GetIdx(), mol.GetBondBetweenAtoms(atom.GetIdx(), neighbour.GetIdx()).GetIdx())
+            for neighbour in atom.GetNeighbors()
+        )
         for atom in mol.GetAtoms()
     ]
     chains: list[list[int]] = [

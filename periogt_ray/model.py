@@ -21,6 +21,7 @@ from periogt_ray.graph import PATH_LENGTH
 __all__ = ["ModelSizes", "PerioGTEncoder", "PerioGTRegressor", "load_encoder", "load_regressor"]
 
 _N_PROMPT_HEADS = 8
+_MIN_ROWS = 8
 # Of pretraining alone: present in published checkpoints, not needed for inference.
 _UNUSED_KEYS = ("node_predictor.", "fp_predictor.", "md_predictor.", "cl_projector.", "mask_emb.", "model.mask_emb.")
 
@@ -97,8 +98,19 @@ class MLP(nn.Module):
         self.in_proj = nn.Linear(n_in, n_hidden)
         self.out_proj = nn.Linear(n_hidden, n_out)
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor) -> Tensor:
         return self.out_proj(functional.gelu(self.in_proj(x)))
+
+
+def _apply_to_rows(network: nn.Module, rows: Tensor) -> Tensor:
+    """Apply a network to a matrix of possibly few rows.
+
+    Matrix products of fewer than four rows take other kernels, with other rounding, and a
+    polymer's answer must not depend on its company.
+    """
+    missing = max(0, _MIN_ROWS - len(rows))
+    result: Tensor = network(functional.pad(rows, (0, 0, 0, missing)))
+    return result[: len(rows)]
 
 
 class AtomEmbedding(nn.Module):
@@ -140,7 +152,7 @@ class NodeOutLayer(nn.Module):
         self.ffn = MLP(sizes.width, sizes.ffn_width, sizes.width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, gathered: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, gathered: Tensor) -> Tensor:
         x = x + self.dropout(self.in_proj(gathered))
         return x + self.dropout(self.ffn(self.norm(x)))
 
@@ -191,9 +203,7 @@ class LiGhT(nn.Module):
         self.virtual_path_emb = nn.Embedding(1, width)
         self.self_loop_emb = nn.Embedding(1, width)
         self.dist_attn_layer = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, heads))
-        self.trip_fortrans = nn.ModuleList(
-            MLP(width, sizes.path_width, sizes.path_width) for _ in range(PATH_LENGTH)
-        )
+        self.trip_fortrans = nn.ModuleList(MLP(width, sizes.path_width, sizes.path_width) for _ in range(PATH_LENGTH))
         self.path_attn_layer = nn.Sequential(
             nn.Linear(sizes.path_width, sizes.path_width), nn.GELU(), nn.Linear(sizes.path_width, heads)
         )
@@ -305,11 +315,15 @@ class PerioGTEncoder(nn.Module):
 
     def embed(self, batch: GraphBatch) -> Tensor:
         """Return the nodes' first states [T, D]."""
-        atoms = self.node_emb.in_proj(batch.atom_features)
+        atoms = _apply_to_rows(self.node_emb.in_proj, batch.atom_features)
         pairs = atoms[batch.triplet_atoms[:, 0]] + atoms[batch.triplet_atoms[:, 1]]
         triplets = self.triplet_emb.in_proj(torch.cat([pairs, self.edge_emb.in_proj(batch.bond_features)], dim=-1))
-        triplets = triplets.index_copy(0, batch.fingerprint_nodes, self.triplet_emb.fp_proj(batch.fingerprints))
-        return triplets.index_copy(0, batch.descriptor_nodes, self.triplet_emb.md_proj(batch.descriptors))
+        triplets = triplets.index_copy(
+            0, batch.fingerprint_nodes, _apply_to_rows(self.triplet_emb.fp_proj, batch.fingerprints)
+        )
+        return triplets.index_copy(
+            0, batch.descriptor_nodes, _apply_to_rows(self.triplet_emb.md_proj, batch.descriptors)
+        )
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Return the nodes' final states [T, D], without a periodicity prompt."""
@@ -357,7 +371,10 @@ class PerioGTRegressor(PerioGTEncoder):
         """
         states = self.node_attn(self.embed(batch), prompts, prompt_batch)
         readout = self.readout(self.model(states, batch), batch)
-        return self.predictor(readout).squeeze(-1)
+        hidden = _apply_to_rows(self.predictor[:-1], readout)
+        # A product with one column sums in an order that depends on the number of rows; this does not.
+        weight, bias = self.predictor[-1].parameters()
+        return (hidden * weight[0]).sum(dim=-1) + bias
 
 
 def load_encoder(state: Mapping[str, Tensor], source: str) -> PerioGTEncoder:

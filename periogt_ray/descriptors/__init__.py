@@ -1,14 +1,14 @@
 """What the two virtual nodes see: the fingerprint (1191 bits) and the descriptors (1613 values)."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from rdkit import Chem
 from rdkit.Chem import MACCSkeys, rdFingerprintGenerator
 
-from periogt_ray.descriptors.reference import mordred_descriptors
+__all__ = ["DescriptorEngine", "N_DESCRIPTORS", "N_FINGERPRINT_BITS", "Scaler", "descriptors", "fingerprint"]
 
-__all__ = ["N_DESCRIPTORS", "N_FINGERPRINT_BITS", "Scaler", "descriptors", "fingerprint"]
+DescriptorEngine = Literal["native", "mordred"]
 
 N_FINGERPRINT_BITS = 1191
 N_DESCRIPTORS = 1613
@@ -45,7 +45,7 @@ def fingerprint(mol: Chem.Mol) -> np.ndarray:
     return bits
 
 
-def descriptors(mol: Chem.Mol) -> np.ndarray:
+def descriptors(mol: Chem.Mol, *, engine: DescriptorEngine = "native") -> np.ndarray:
     """Return the descriptors of a molecule as training saw them, before scaling.
 
     Missing values are 0 and none is above 1e12.
@@ -54,13 +54,24 @@ def descriptors(mol: Chem.Mol) -> np.ndarray:
     ----------
     mol : rdkit.Chem.Mol
         Sanitized, without explicit hydrogen.
+    engine : {"native", "mordred"}
+        Our own, or the much slower library that it is held against.
 
     Returns
     -------
     numpy.ndarray
         float32 [1613].
+
+    Raises
+    ------
+    ValidationError
+        If the molecule is too large for the native engine.
     """
+    if engine == "mordred":
+        from periogt_ray.descriptors.reference import mordred_descriptors as compute
+    else:
+        from periogt_ray.descriptors.native import native_descriptors as compute
     with np.errstate(over="ignore"):
-        values = mordred_descriptors(mol).astype(np.float32)
+        values = compute(mol).astype(np.float32)
     values[np.isnan(values)] = 0.0
     return np.minimum(values, np.float32(_LARGEST_VALUE))

@@ -1,0 +1,128 @@
+"""Compilation of the numerical kernels, and where the machine code is kept.
+
+Kernels have fixed signatures and are compiled when their module is first imported; the machine code
+is kept on disk, so that only the first process pays for it (about half a minute). It is looked for,
+and kept, in ``NUMBA_CACHE_DIR``, else the package's own ``__pycache__``, else the user's cache
+directory (as numba does), else a private directory below the system's temporary one; where none of
+them can be written, a process compiles for itself alone. A read-only installation, such as a
+container image, is also read from its ``__pycache__``, if that was filled while it was built::
+
+    python -m periogt_ray.descriptors
+
+The code is specific to a processor model: a process on another model compiles its own.
+"""
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba  # type: ignore[import-untyped]
+from numba.core import caching  # type: ignore[import-untyped]
+
+__all__ = ["kernel"]
+
+
+class _ReadOnlyLocator(caching.InTreeCacheLocator):  # type: ignore[misc]
+    """The package's own ``__pycache__``, without numba's demand that it can be written."""
+
+    def ensure_cache_path(self) -> None:
+        if not Path(self.get_cache_path()).is_dir():
+            raise FileNotFoundError(self.get_cache_path())
+
+
+class _TemporaryLocator(caching.UserWideCacheLocator):  # type: ignore[misc]
+    """A directory of this user alone below the system's temporary directory."""
+
+    def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
+        self._py_file = py_file
+        self._lineno = py_func.__code__.co_firstlineno
+        directory = Path(tempfile.gettempdir()) / f"periogt-kernels-{os.getuid()}"
+        self._cache_path = str(directory / self.get_suitable_cache_subpath(py_file))
+
+    def ensure_cache_path(self) -> None:
+        directory = Path(self._cache_path).parent
+        directory.mkdir(mode=0o700, exist_ok=True)
+        # Machine code is loaded from here: nobody else may be able to put it there.
+        status = directory.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise PermissionError(f"{directory} is not a directory of this user alone")
+        super().ensure_cache_path()
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "_TemporaryLocator | None":
+        locator = cls(py_func, py_file)
+        try:
+            locator.ensure_cache_path()
+        except OSError:
+            return None
+        return locator
+
+
+class _ShippedImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = (_ReadOnlyLocator,)
+
+
+class _ShippedCache(caching.FunctionCache):  # type: ignore[misc]
+    _impl_class = _ShippedImpl
+
+
+class _KernelImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = (
+        caching.UserProvidedCacheLocator,
+        caching.InTreeCacheLocator,
+        caching.UserWideCacheLocator,
+        _TemporaryLocator,
+    )
+
+
+class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
+    """Machine code that can be written, backed by what the package was shipped with."""
+
+    _impl_class = _KernelImpl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = super().load_overload(sig, target_context)
+        if found is not None:
+            return found
+        try:
+            shipped = _ShippedCache(self._py_func)
+        except RuntimeError:  # no __pycache__ beside the module
+            return None
+        return shipped.load_overload(sig, target_context)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError:  # a full disk: this process has its kernel, only the next one gains nothing
+            return
+
+
+def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a function for one signature, or load its machine code.
+
+    Parameters
+    ----------
+    signature : str
+        In numba's notation, such as ``"int32[:,::1](int32[::1], int32[::1])"``.
+
+    Returns
+    -------
+    Callable
+        A decorator.
+    """
+
+    def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
+        dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
+        try:
+            dispatcher._cache = _KernelCache(function)
+        except RuntimeError:  # no place can be written: compile without keeping
+            dispatcher._cache = caching.NullCache()
+        dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        compiled: Callable[..., Any] = dispatcher
+        return compiled
+
+    return compile_function

@@ -1,0 +1,303 @@
+"""Matrices of distances between atoms: topological, weighted shortest, and longest simple paths.
+
+A path between two biconnected components must pass the atoms that join them. So each component is
+solved alone and the matrix put together from them: ``d(u, v) = d(u, c) + d(c, v)``, where c is the
+atom by which v's component hangs on what is already there. Outside of rings this costs one addition
+for a pair of atoms. The longest path within a ring system has no polynomial algorithm; it is found
+by exhaustive search, and the work of that is bounded by a count of steps.
+"""
+
+import numpy as np
+
+from periogt_ray.descriptors.compiled import kernel
+from periogt_ray.descriptors.molecule import Graph
+from periogt_ray.errors import ValidationError
+
+__all__ = ["Components", "components", "detours", "topological_distances", "weighted_distances"]
+
+# Steps of the search for longest paths, about 1 second: a ladder of about 13 fused six-rings.
+MAX_DETOUR_STEPS = 200_000_000
+
+
+class Components:
+    """Biconnected components, each after the one that it hangs on.
+
+    Attributes
+    ----------
+    start : numpy.ndarray
+        int32 [k + 1]; component i has the atoms ``atoms[start[i]:start[i + 1]]``.
+    atoms : numpy.ndarray
+        int32; the first atom of a component is the one that joins it to the earlier ones.
+    """
+
+    __slots__ = ("atoms", "start")
+
+    def __init__(self, graph: Graph) -> None:
+        self.start, self.atoms = _biconnected(graph.start, graph.neighbor)
+
+
+def components(graph: Graph) -> Components:
+    """Split a connected graph into biconnected components."""
+    return Components(graph)
+
+
+def topological_distances(graph: Graph) -> np.ndarray:
+    """Return the numbers of bonds between atoms, int32 [n, n]."""
+    distances: np.ndarray = _breadth_first(graph.start, graph.neighbor)
+    return distances
+
+
+def weighted_distances(graph: Graph, parts: Components, weights: np.ndarray) -> np.ndarray:
+    """Return the lengths of shortest paths.
+
+    Parameters
+    ----------
+    graph : Graph
+        Connected.
+    parts : Components
+        Its components.
+    weights : numpy.ndarray
+        float64 [k, m], non-negative lengths of the bonds, k sets of them.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 [k, n, n].
+    """
+    distances: np.ndarray = _shortest(graph.start, graph.neighbor, graph.bond, parts.start, parts.atoms, weights)
+    return distances
+
+
+def detours(graph: Graph, parts: Components) -> np.ndarray:
+    """Return the lengths of longest simple paths, zero on the diagonal, float64 [n, n].
+
+    Raises
+    ------
+    ValidationError
+        If a ring system needs more than 200 million steps of search.
+    """
+    lengths, n_steps = _longest(graph.start, graph.neighbor, parts.start, parts.atoms, MAX_DETOUR_STEPS)
+    if n_steps > MAX_DETOUR_STEPS:
+        largest = int(np.diff(parts.start).max())
+        raise ValidationError(
+            f"A ring system of the oligomer ({largest} atoms in the largest) has too many paths: the longest ones "
+            f"are not found within {MAX_DETOUR_STEPS} steps. Ladder polymers and large fused sheets cannot be "
+            "described; give a repeat unit with fewer rings fused in a row."
+        )
+    return np.asarray(lengths)
+
+
+@kernel("int32[:,::1](int32[::1], int32[::1])")
+def _breadth_first(start, neighbor):  # type: ignore[no-untyped-def]
+    n = len(start) - 1
+    distance = np.full((n, n), -1, np.int32)
+    queue = np.empty(n, np.int32)
+    for source in range(n):
+        row = distance[source]
+        row[source] = 0
+        queue[0] = source
+        head, tail = 0, 1
+        while head < tail:
+            atom = queue[head]
+            head += 1
+            for k in range(start[atom], start[atom + 1]):
+                other = neighbor[k]
+                if row[other] < 0:
+                    row[other] = row[atom] + 1
+                    queue[tail] = other
+                    tail += 1
+    return distance
+
+
+@kernel("Tuple((int32[::1], int32[::1]))(int32[::1], int32[::1])")
+def _biconnected(start, neighbor):  # type: ignore[no-untyped-def]
+    # Tarjan's algorithm with an explicit stack. A component is complete when its top atom is left;
+    # the order of completion reversed puts each component behind the one that it hangs on.
+    n = len(start) - 1
+    depth = np.full(n, -1, np.int32)
+    low = np.zeros(n, np.int32)
+    parent = np.full(n, -1, np.int32)
+    cursor = start[:-1].copy()
+    trail = np.empty(n, np.int32)  # path from the root
+    pending = np.empty(n, np.int32)  # atoms of no component yet, but for its top
+    atoms = np.empty(2 * n, np.int32)
+    ends = np.empty(n + 1, np.int32)
+    n_trail, n_pending, n_atoms, n_parts = 1, 0, 0, 0
+    trail[0] = 0
+    depth[0] = 0
+    while n_trail > 0:
+        atom = trail[n_trail - 1]
+        if cursor[atom] < start[atom + 1]:
+            other = neighbor[cursor[atom]]
+            cursor[atom] += 1
+            if depth[other] < 0:
+                depth[other] = depth[atom] + 1
+                low[other] = depth[other]
+                parent[other] = atom
+                trail[n_trail] = other
+                n_trail += 1
+                pending[n_pending] = other
+                n_pending += 1
+            elif other != parent[atom]:
+                low[atom] = min(low[atom], depth[other])
+            continue
+        n_trail -= 1
+        top = parent[atom]
+        if top < 0:
+            continue
+        low[top] = min(low[top], low[atom])
+        if low[atom] >= depth[top]:
+            # In reverse, so that the joining atom comes first when all is turned round.
+            while True:
+                n_pending -= 1
+                atoms[n_atoms] = pending[n_pending]
+                n_atoms += 1
+                if pending[n_pending] == atom:
+                    break
+            atoms[n_atoms] = top
+            n_atoms += 1
+            ends[n_parts] = n_atoms
+            n_parts += 1
+    starts = np.zeros(n_parts + 1, np.int32)
+    for part in range(n_parts):
+        starts[part] = n_atoms - ends[n_parts - 1 - part]
+    starts[n_parts] = n_atoms
+    return starts, atoms[:n_atoms][::-1].copy()
+
+
+@kernel("float64[:,:,::1](int32[::1], int32[::1], int32[::1], int32[::1], int32[::1], float64[:,::1])")
+def _shortest(start, neighbor, bond, part_start, part_atoms, weights):  # type: ignore[no-untyped-def]
+    n = len(start) - 1
+    n_sets = len(weights)
+    result = np.zeros((n_sets, n, n))
+    local = np.full(n, -1, np.int32)  # index within the component
+    placed = np.zeros(n, np.int32)
+    queue = np.empty(n + 1, np.int32)
+    is_queued = np.zeros(n, np.bool_)
+    length = np.empty(n)
+    n_placed = 1
+    for part in range(len(part_start) - 1):
+        atoms = part_atoms[part_start[part] : part_start[part + 1]]
+        size = len(atoms)
+        if part == 0:
+            placed[0] = atoms[0]
+        for a in range(size):
+            local[atoms[a]] = a
+        for which in range(n_sets):
+            matrix = result[which]
+            weight = weights[which]
+            for source in range(size):
+                # Label correcting: in a ring system of near equal lengths an atom is corrected
+                # once or twice.
+                for a in range(size):
+                    length[a] = np.inf
+                length[source] = 0.0
+                queue[0] = source
+                head, n_queued = 0, 1
+                while n_queued > 0:
+                    here = queue[head]
+                    head = head + 1 if head < n else 0
+                    n_queued -= 1
+                    is_queued[here] = False
+                    atom = atoms[here]
+                    for k in range(start[atom], start[atom + 1]):
+                        there = local[neighbor[k]]
+                        if there < 0:
+                            continue
+                        reach = length[here] + weight[bond[k]]
+                        if reach < length[there]:
+                            length[there] = reach
+                            if not is_queued[there]:
+                                is_queued[there] = True
+                                tail = head + n_queued
+                                queue[tail if tail <= n else tail - n - 1] = there
+                                n_queued += 1
+                for a in range(source):
+                    matrix[atoms[source], atoms[a]] = matrix[atoms[a], atoms[source]] = length[a]
+            joint = atoms[0]
+            for a in range(1, size):
+                atom = atoms[a]
+                step = matrix[joint, atom]
+                for p in range(n_placed):
+                    other = placed[p]
+                    if other != joint:
+                        matrix[other, atom] = matrix[atom, other] = matrix[other, joint] + step
+        for a in range(size):
+            local[atoms[a]] = -1
+            if a > 0:
+                placed[n_placed] = atoms[a]
+                n_placed += 1
+    return result
+
+
+@kernel("Tuple((float64[:,::1], int64))(int32[::1], int32[::1], int32[::1], int32[::1], int64)")
+def _longest(start, neighbor, part_start, part_atoms, max_steps):  # type: ignore[no-untyped-def]
+    n = len(start) - 1
+    matrix = np.zeros((n, n))
+    local = np.full(n, -1, np.int32)
+    placed = np.zeros(n, np.int32)
+    max_degree = 0
+    for a in range(n):
+        max_degree = max(max_degree, start[a + 1] - start[a])
+    near = np.empty((n, max_degree), np.int32)
+    n_near = np.empty(n, np.int32)
+    cursor = np.empty(n, np.int32)
+    trail = np.empty(n, np.int32)
+    is_visited = np.zeros(n, np.bool_)
+    longest = np.empty(n, np.int32)
+    n_placed, n_steps = 1, 0
+    for part in range(len(part_start) - 1):
+        atoms = part_atoms[part_start[part] : part_start[part + 1]]
+        size = len(atoms)
+        if part == 0:
+            placed[0] = atoms[0]
+        for a in range(size):
+            local[atoms[a]] = a
+        for a in range(size):
+            n_near[a] = 0
+            for k in range(start[atoms[a]], start[atoms[a] + 1]):
+                if local[neighbor[k]] >= 0:
+                    near[a, n_near[a]] = local[neighbor[k]]
+                    n_near[a] += 1
+        for source in range(size):
+            for a in range(size):
+                longest[a] = 0
+            trail[0] = source
+            cursor[0] = 0
+            is_visited[source] = True
+            n_trail = 1
+            while n_trail > 0:
+                here = trail[n_trail - 1]
+                if cursor[n_trail - 1] == n_near[here]:
+                    is_visited[here] = False
+                    n_trail -= 1
+                    continue
+                there = near[here, cursor[n_trail - 1]]
+                cursor[n_trail - 1] += 1
+                n_steps += 1
+                if is_visited[there]:
+                    continue
+                if n_trail > longest[there]:
+                    longest[there] = n_trail
+                is_visited[there] = True
+                trail[n_trail] = there
+                cursor[n_trail] = 0
+                n_trail += 1
+                if n_steps > max_steps:
+                    return matrix, n_steps
+            for a in range(source):
+                matrix[atoms[source], atoms[a]] = matrix[atoms[a], atoms[source]] = longest[a]
+        joint = atoms[0]
+        for a in range(1, size):
+            atom = atoms[a]
+            step = matrix[joint, atom]
+            for p in range(n_placed):
+                other = placed[p]
+                if other != joint:
+                    matrix[other, atom] = matrix[atom, other] = matrix[other, joint] + step
+        for a in range(size):
+            local[atoms[a]] = -1
+            if a > 0:
+                placed[n_placed] = atoms[a]
+                n_placed += 1
+    return matrix, n_steps

@@ -1,0 +1,202 @@
+"""Information contents of the atoms' neighbourhoods, and Bertz's complexity."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from periogt_ray.descriptors.compiled import kernel
+from periogt_ray.descriptors.molecule import MoleculeArrays
+
+__all__ = ["bertz_complexity", "information_contents"]
+
+N_ORDERS = 6
+
+# Bertz's index tells atoms apart by the distances to so many nearest atoms; bond lengths are 1 / order, here times 12.
+_NEAREST = 100
+_LENGTH_UNIT = 12.0
+
+_HYDROGEN_MASS = 1.008  # RDKit's
+
+
+def information_contents(arrays: MoleculeArrays) -> np.ndarray:
+    """Return IC, TIC, SIC, BIC, CIC, MIC and ZMIC of orders 0 to 5.
+
+    Atoms are equivalent in order r if the paths of up to r bonds from them spell the same elements,
+    degrees and bond types. Bond types are those of one Kekule form, with all hydrogens.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 [42], NaN where a logarithm or quotient does not exist.
+    """
+    n_atoms, graph = arrays.n_all_atoms, arrays.full_graph
+    n_hydrogens = n_atoms - arrays.n_atoms
+    labels = arrays.full_number * 1024 + graph.degree
+    types = np.concatenate([arrays.kekule_type, np.ones(n_hydrogens, dtype=np.int64)])
+    codes = _neighborhood_codes(graph.start, graph.neighbor, graph.bond, labels, types)
+    codes[:, 0] = arrays.full_number
+    masses = np.concatenate([arrays.mass, np.full(n_hydrogens, _HYDROGEN_MASS)])
+    total_order = arrays.kekule_order.sum() + n_hydrogens
+    result = np.empty((7, N_ORDERS))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size, bonding = np.log2(n_atoms), np.log2(total_order)
+        for order in range(N_ORDERS):
+            # The last atom of a class stands for it, as its isotope may differ.
+            _, last, counts = np.unique(codes[::-1, order], return_index=True, return_counts=True)
+            last = n_atoms - 1 - last
+            shares = counts / n_atoms
+            terms = shares * np.log2(shares)
+            content = -terms.sum()
+            result[:, order] = (
+                content,
+                n_atoms * content,
+                content / size,
+                content / bonding,
+                size - content,
+                -(masses[last] * terms).sum(),
+                -(counts * arrays.full_number[last] * terms).sum(),
+            )
+    if size == 0.0:
+        result[2] = np.nan
+    if not bonding or not np.isfinite(bonding):
+        result[3] = np.nan
+    return result.ravel()
+
+
+def bertz_complexity(arrays: MoleculeArrays) -> float:
+    """Return Bertz's complexity: information in the kinds of connections and in the elements."""
+    if arrays.n_atoms < 2:
+        return 0.0
+    order = np.where(arrays.bond_is_aromatic, 1.5, arrays.bond_order)
+    graph = arrays.graph
+    with np.errstate(divide="ignore"):
+        lengths = np.rint(_LENGTH_UNIT / arrays.bond_order).astype(np.int64)
+    nearest = _nearest_lengths(graph.start, graph.neighbor, graph.bond, lengths, min(_NEAREST, arrays.n_atoms))
+    classes: dict[bytes, int] = {}
+    symmetry = [classes.setdefault(row.tobytes(), len(classes)) for row in nearest]
+    connections: defaultdict[tuple[int, ...], float] = defaultdict(float)
+    for begin, end, bond_order in zip(arrays.begin.tolist(), arrays.end.tolist(), order.tolist(), strict=True):
+        if bond_order > 1:
+            pair = sorted((symmetry[begin], symmetry[end]))
+            connections[pair[0], pair[1]] += bond_order * (bond_order - 1) / 2
+    start, neighbor, bond = graph.start.tolist(), graph.neighbor.tolist(), graph.bond.tolist()
+    orders = order.tolist()
+    for atom in range(arrays.n_atoms):
+        for i in range(start[atom], start[atom + 1]):
+            first = symmetry[neighbor[i]]
+            for j in range(i + 1, start[atom + 1]):
+                second = symmetry[neighbor[j]]
+                key = (min(first, second), symmetry[atom], max(first, second))
+                connections[key] += orders[bond[i]] * orders[bond[j]]
+    amounts = np.array(list(connections.values()) or [1.0], dtype=np.float64)
+    total = amounts.sum()
+    elements = np.unique(arrays.number, return_counts=True)[1].astype(np.float64)
+    return float(total * (_entropy(amounts) + np.log2(total)) + arrays.n_atoms * _entropy(elements))
+
+
+def _entropy(amounts: np.ndarray) -> float:
+    shares = amounts / amounts.sum()
+    return float(-(shares * np.log2(shares)).sum())
+
+
+@kernel("uint64(uint64)")
+def _mix(value):  # type: ignore[no-untyped-def]
+    # SplitMix64's finaliser: every bit of the input moves half of the output's.
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@kernel("uint64[:,::1](int32[::1], int32[::1], int32[::1], int64[::1], int64[::1])")
+def _neighborhood_codes(start, neighbor, bond, labels, types):  # type: ignore[no-untyped-def]
+    # A code of 64 bits for the multiset of paths that lead from an atom to the leaves of a tree. The tree
+    # grows level by level; an atom becomes a leaf once for each atom of the level before that has not
+    # seen it, and atoms count as seen when they are expanded. So rings of even size end in two leaves.
+    n = len(start) - 1
+    codes = np.zeros((n, 6), np.uint64)
+    seen = np.full(n, -1, np.int32)
+    capacity = 1024
+    leaf = np.empty((2, capacity), np.int32)
+    spelled = np.empty((2, capacity), np.uint64)
+    for root in range(n):
+        leaf[0, 0] = root
+        spelled[0, 0] = _mix(np.uint64(labels[root]) + np.uint64(0x9E3779B97F4A7C15))
+        n_leaves, now = 1, 0
+        for order in range(1, 6):
+            n_grown, code = 0, np.uint64(0)
+            following = 1 - now
+            for index in range(n_leaves):
+                atom, path = leaf[now, index], spelled[now, index]
+                seen[atom] = root
+                is_end = True
+                if n_grown + start[atom + 1] - start[atom] + 1 >= capacity:
+                    larger_leaf = np.empty((2, 2 * capacity), np.int32)
+                    larger_spelled = np.empty((2, 2 * capacity), np.uint64)
+                    larger_leaf[:, :capacity] = leaf
+                    larger_spelled[:, :capacity] = spelled
+                    leaf, spelled, capacity = larger_leaf, larger_spelled, 2 * capacity
+                for k in range(start[atom], start[atom + 1]):
+                    other = neighbor[k]
+                    if seen[other] == root:
+                        continue
+                    is_end = False
+                    step = np.uint64(types[bond[k]]) * np.uint64(0x632BE59BD9B4E019) + np.uint64(labels[other])
+                    grown = _mix(path * np.uint64(0xD1342543DE82EF95) + _mix(step))
+                    leaf[following, n_grown] = other
+                    spelled[following, n_grown] = grown
+                    code += _mix(grown)
+                    n_grown += 1
+                if is_end:
+                    leaf[following, n_grown] = atom
+                    spelled[following, n_grown] = path
+                    code += _mix(path)
+                    n_grown += 1
+            codes[root, order] = code
+            n_leaves, now = n_grown, following
+    return codes
+
+
+@kernel("int64[:,::1](int32[::1], int32[::1], int32[::1], int64[::1], int64)")
+def _nearest_lengths(start, neighbor, bond, lengths, n_nearest):  # type: ignore[no-untyped-def]
+    # Dijkstra's algorithm from every atom until the n nearest are final; lengths ascend as they become so.
+    n = len(start) - 1
+    result = np.empty((n, n_nearest), np.int64)
+    heap = np.empty(4 * len(neighbor) + 4, np.int64)  # length * n + atom
+    final = np.full(n, -1, np.int32)
+    for source in range(n):
+        heap[0] = source
+        n_heap, n_final = 1, 0
+        while n_final < n_nearest and n_heap > 0:
+            top = heap[0]
+            n_heap -= 1
+            value = heap[n_heap]
+            hole = 0
+            while True:
+                child = 2 * hole + 1
+                if child >= n_heap:
+                    break
+                if child + 1 < n_heap and heap[child + 1] < heap[child]:
+                    child += 1
+                if heap[child] >= value:
+                    break
+                heap[hole] = heap[child]
+                hole = child
+            heap[hole] = value
+            length, atom = top // n, top % n
+            if final[atom] == source:
+                continue
+            final[atom] = source
+            result[source, n_final] = length
+            n_final += 1
+            for k in range(start[atom], start[atom + 1]):
+                other = neighbor[k]
+                if final[other] == source:
+                    continue
+                value = (length + lengths[bond[k]]) * n + other
+                hole = n_heap
+                n_heap += 1
+                while hole > 0 and heap[(hole - 1) // 2] > value:
+                    heap[hole] = heap[(hole - 1) // 2]
+                    hole = (hole - 1) // 2
+                heap[hole] = value
+    return result

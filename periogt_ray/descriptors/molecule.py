@@ -1,0 +1,209 @@
+"""A molecule as arrays, extracted once; all descriptors are computed from them.
+
+Shape letters: n atoms without, N atoms with all hydrogens; m and M bonds likewise. The first n atoms
+and m bonds are the same in both. A hydrogen that the parser keeps (an isotope) is among the n.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from rdkit import Chem
+from rdkit.Chem import rdPartialCharges
+
+from periogt_ray.errors import ValidationError
+
+__all__ = ["MAX_HEAVY_ATOMS", "BondType", "Graph", "MoleculeArrays", "extract", "partial_charges"]
+
+# Time grows with the third power (dense eigenvalues, ten matrices): a molecule of this size takes
+# about four seconds, see scripts/bench_descriptors.py. A repeat unit of 111 atoms is the largest whose 9-mer fits.
+MAX_HEAVY_ATOMS = 1000
+
+
+class BondType:
+    """RDKit's numbers of the bond types that descriptors tell apart."""
+
+    SINGLE = int(Chem.BondType.SINGLE)
+    DOUBLE = int(Chem.BondType.DOUBLE)
+    TRIPLE = int(Chem.BondType.TRIPLE)
+    AROMATIC = int(Chem.BondType.AROMATIC)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Neighbours of each atom, in the order of their bonds."""
+
+    start: np.ndarray  # int32 [n + 1], an atom's neighbours are neighbor[start[i]:start[i + 1]]
+    neighbor: np.ndarray  # int32 [2m]
+    bond: np.ndarray  # int32 [2m], index of the bond to that neighbour
+
+    @classmethod
+    def from_bonds(cls, n_atoms: int, begin: np.ndarray, end: np.ndarray) -> "Graph":
+        """Build from the bonds' atoms, int32 [m] each."""
+        n_bonds = len(begin)
+        source = np.concatenate([begin, end])
+        bond = np.concatenate([np.arange(n_bonds, dtype=np.int32)] * 2)
+        order = np.lexsort((bond, source))
+        start = np.zeros(n_atoms + 1, dtype=np.int32)
+        np.cumsum(np.bincount(source, minlength=n_atoms), out=start[1:])
+        return cls(start, np.concatenate([end, begin])[order], bond[order])
+
+    @property
+    def degree(self) -> np.ndarray:
+        """Number of neighbours, int32 [n]."""
+        return np.diff(self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class MoleculeArrays:
+    """All that descriptors need to know of a molecule."""
+
+    mol: Chem.Mol  # without hydrogens
+    hydrogenated: Chem.Mol  # with all hydrogens
+    number: np.ndarray  # int64 [n], atomic number
+    charge: np.ndarray  # int64 [n], formal
+    n_implicit: np.ndarray  # int64 [n], hydrogens that are not atoms of ``mol``
+    is_aromatic: np.ndarray  # bool [n]
+    in_ring: np.ndarray  # bool [n]
+    hybridization: np.ndarray  # int64 [n], RDKit's numbers
+    valence: np.ndarray  # int64 [n], total
+    mass: np.ndarray  # float64 [n], of the isotope
+    begin: np.ndarray  # int32 [m]
+    end: np.ndarray  # int32 [m]
+    bond_type: np.ndarray  # int64 [m], RDKit's numbers
+    bond_order: np.ndarray  # float64 [m], 1.5 where aromatic
+    bond_is_aromatic: np.ndarray  # bool [m]
+    kekule_type: np.ndarray  # int64 [m], of the Kekule form that RDKit chooses with all hydrogens
+    kekule_order: np.ndarray  # float64 [m]
+    rings: tuple[tuple[int, ...], ...]  # symmetrised smallest set of smallest rings
+    outer_electrons: np.ndarray  # int64 [n], of the neutral element
+    full_number: np.ndarray  # int64 [N]
+    full_begin: np.ndarray  # int32 [M]
+    full_end: np.ndarray  # int32 [M]
+    graph: Graph  # of n atoms
+    full_graph: Graph  # of N atoms
+    n_hydrogens: np.ndarray  # int64 [n], all on the atom
+    n_heavy_neighbors: np.ndarray  # int64 [n]
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms without implicit hydrogens: n."""
+        return len(self.number)
+
+    @property
+    def n_all_atoms(self) -> int:
+        """Atoms with all hydrogens: N."""
+        return len(self.full_number)
+
+
+def extract(mol: Chem.Mol) -> MoleculeArrays:
+    """Read a molecule's arrays.
+
+    Parameters
+    ----------
+    mol : rdkit.Chem.Mol
+        Sanitized, one fragment; it is not modified.
+
+    Raises
+    ------
+    ValidationError
+        If it has several fragments, no atom, or more than 1000 atoms besides hydrogen.
+    """
+    _check_size(mol)
+    plain = Chem.RemoveHs(mol, updateExplicitCount=True)
+    hydrogenated = Chem.AddHs(mol if plain.GetNumAtoms() == mol.GetNumAtoms() else plain)
+    begin, end, bond_type, bond_order, bond_is_aromatic = _bonds(plain)
+    kekule_order = _kekule_orders(hydrogenated, len(begin))
+    is_ambiguous = bond_type == BondType.AROMATIC
+    kekule_type = np.where(is_ambiguous, np.where(kekule_order == 1.0, BondType.SINGLE, BondType.DOUBLE), bond_type)
+    atoms = _atoms(plain)
+    number = _read(atoms, Chem.Atom.GetAtomicNum)
+    n_atoms, n_implicit = len(atoms), _read(atoms, Chem.Atom.GetTotalNumHs)
+    parent = np.repeat(np.arange(n_atoms, dtype=np.int32), n_implicit)
+    hydrogen = np.arange(n_atoms, n_atoms + len(parent), dtype=np.int32)
+    full_begin, full_end = np.concatenate([begin, parent]), np.concatenate([end, hydrogen])
+    graph = Graph.from_bonds(n_atoms, begin, end)
+    n_heavy_neighbors = np.bincount(begin, number[end] != 1, n_atoms) + np.bincount(end, number[begin] != 1, n_atoms)
+    n_heavy_neighbors = n_heavy_neighbors.astype(np.int64)
+    return MoleculeArrays(
+        mol=plain,
+        hydrogenated=hydrogenated,
+        number=number,
+        charge=_read(atoms, Chem.Atom.GetFormalCharge),
+        n_implicit=n_implicit,
+        is_aromatic=_read(atoms, Chem.Atom.GetIsAromatic).astype(bool),
+        in_ring=_read(atoms, Chem.Atom.IsInRing).astype(bool),
+        hybridization=_read(atoms, Chem.Atom.GetHybridization),
+        valence=_read(atoms, Chem.Atom.GetTotalValence),
+        mass=np.array(list(map(Chem.Atom.GetMass, atoms)), dtype=np.float64),
+        begin=begin,
+        end=end,
+        bond_type=bond_type,
+        bond_order=bond_order,
+        bond_is_aromatic=bond_is_aromatic,
+        kekule_type=kekule_type,
+        kekule_order=kekule_order,
+        rings=tuple(tuple(ring) for ring in Chem.GetSymmSSSR(plain)),
+        outer_electrons=_outer_electrons(number),
+        full_number=np.concatenate([number, np.ones(len(parent), dtype=np.int64)]),
+        full_begin=full_begin,
+        full_end=full_end,
+        graph=graph,
+        full_graph=Graph.from_bonds(n_atoms + len(parent), full_begin, full_end),
+        n_hydrogens=n_implicit + graph.degree - n_heavy_neighbors,
+        n_heavy_neighbors=n_heavy_neighbors,
+    )
+
+
+def partial_charges(mol: Chem.Mol) -> np.ndarray:
+    """Return Gasteiger charges with those of implicit hydrogens added, float64 [atoms of ``mol``]."""
+    rdPartialCharges.ComputeGasteigerCharges(mol)
+    names = ("_GasteigerCharge", "_GasteigerHCharge")
+    atoms = _atoms(mol)
+    own, implicit = (np.array([atom.GetDoubleProp(name) for atom in atoms], dtype=np.float64) for name in names)
+    return own + implicit
+
+
+def _check_size(mol: Chem.Mol) -> None:
+    n_atoms, n_fragments = mol.GetNumHeavyAtoms(), len(Chem.GetMolFrags(mol))
+    if n_fragments != 1:
+        raise ValidationError(f"The molecule has {n_fragments} fragments; descriptors need exactly one.")
+    if n_atoms > MAX_HEAVY_ATOMS:
+        raise ValidationError(
+            f"The oligomer has {n_atoms} atoms besides hydrogen; at most {MAX_HEAVY_ATOMS} are accepted. "
+            "Give a smaller repeat unit."
+        )
+
+
+def _atoms(mol: Chem.Mol) -> list[Chem.Atom]:
+    # By index: RDKit's sequences check their length at each step.
+    return [mol.GetAtomWithIdx(index) for index in range(mol.GetNumAtoms())]
+
+
+def _read(atoms: list[Chem.Atom], getter: Callable[[Chem.Atom], int]) -> np.ndarray:
+    return np.array(list(map(getter, atoms)), dtype=np.int64)
+
+
+def _bonds(mol: Chem.Mol) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    bonds = [mol.GetBondWithIdx(index) for index in range(mol.GetNumBonds())]
+    return (
+        np.array(list(map(Chem.Bond.GetBeginAtomIdx, bonds)), dtype=np.int32),
+        np.array(list(map(Chem.Bond.GetEndAtomIdx, bonds)), dtype=np.int32),
+        np.array(list(map(Chem.Bond.GetBondType, bonds)), dtype=np.int64),
+        np.array(list(map(Chem.Bond.GetBondTypeAsDouble, bonds)), dtype=np.float64),
+        np.array(list(map(Chem.Bond.GetIsAromatic, bonds)), dtype=bool),
+    )
+
+
+def _kekule_orders(hydrogenated: Chem.Mol, n_bonds: int) -> np.ndarray:
+    """Orders of the first bonds in the Kekule form that RDKit chooses, float64 [m]."""
+    kekule = Chem.Mol(hydrogenated)
+    Chem.Kekulize(kekule)
+    bonds = [kekule.GetBondWithIdx(index) for index in range(n_bonds)]
+    return np.array(list(map(Chem.Bond.GetBondTypeAsDouble, bonds)), dtype=np.float64)
+
+
+def _outer_electrons(number: np.ndarray) -> np.ndarray:
+    table = Chem.GetPeriodicTable()
+    elements, inverse = np.unique(number, return_inverse=True)
+    return np.array([table.GetNOuterElecs(int(z)) for z in elements], dtype=np.int64)[inverse]

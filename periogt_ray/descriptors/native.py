@@ -1,0 +1,94 @@
+"""All 1613 descriptors of a molecule from its arrays."""
+
+import functools
+
+import numpy as np
+from rdkit import Chem, rdBase
+from threadpoolctl import ThreadpoolController
+
+from periogt_ray.descriptors.autocorrelation import autocorrelations, constitutional
+from periogt_ray.descriptors.columns import assemble
+from periogt_ray.descriptors.composition import composition_descriptors, surface_areas
+from periogt_ray.descriptors.distances import components, detours, topological_distances
+from periogt_ray.descriptors.estate import estate_descriptors
+from periogt_ray.descriptors.eta import eta_indices
+from periogt_ray.descriptors.fragments import fragment_descriptors
+from periogt_ray.descriptors.information import bertz_complexity, information_contents
+from periogt_ray.descriptors.molecule import MoleculeArrays, extract
+from periogt_ray.descriptors.rings import ring_descriptors
+from periogt_ray.descriptors.spectra import adjacency_spectrum, barysz_spectra, burden_extremes, dense_spectrum
+from periogt_ray.descriptors.topology import topology_descriptors
+from periogt_ray.descriptors.weights import (
+    FIRST_ELEMENT,
+    SIGMA,
+    VALENCE,
+    atom_weights,
+    carbon_weights,
+    full_weights,
+)
+
+__all__ = ["native_descriptors"]
+
+_TRACE = 6  # attribute of a matrix that is left out where it is always zero
+
+
+def native_descriptors(mol: Chem.Mol) -> np.ndarray:
+    """Return the 2D descriptors, NaN where one does not exist.
+
+    Parameters
+    ----------
+    mol : rdkit.Chem.Mol
+        Sanitized, without explicit hydrogen; it is not modified.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 [1613], in the order of :func:`periogt_ray.descriptors.columns.column_names`.
+
+    Raises
+    ------
+    ValidationError
+        If the molecule is over one of the bounds on size, or has several fragments.
+    """
+    # One BLAS thread: the last digits of its results depend on their number.
+    with rdBase.BlockLogs(), _blas().limit(limits=1):
+        return assemble(_all_blocks(extract(mol)))
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _all_blocks(arrays: MoleculeArrays) -> dict[str, np.ndarray | list[float]]:
+    distances = topological_distances(arrays.graph)
+    weights = atom_weights(arrays)
+    all_weights = full_weights(arrays, weights)
+    estate = estate_descriptors(arrays, distances)
+    return {
+        **topology_descriptors(arrays, distances),
+        **composition_descriptors(arrays, all_weights[0]),
+        **ring_descriptors(arrays),
+        **fragment_descriptors(arrays, np.ascontiguousarray(weights[[SIGMA, VALENCE]])),
+        **autocorrelations(arrays, all_weights),
+        **constitutional(all_weights),
+        **_spectral_blocks(arrays, distances, weights),
+        "estate": estate["estate"],
+        "surface": surface_areas(arrays, estate["EState_VSA"], estate["VSA_EState"]),
+        "eta": eta_indices(arrays, distances),
+        "information": information_contents(arrays),
+        "bertz": [bertz_complexity(arrays)],
+    }
+
+
+def _spectral_blocks(arrays: MoleculeArrays, distances: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    parts = components(arrays.graph)
+    detour = detours(arrays.graph, parts)
+    barysz = barysz_spectra(arrays, parts, weights[FIRST_ELEMENT:], carbon_weights())
+    return {
+        "adjacency": np.delete(adjacency_spectrum(arrays), _TRACE),
+        "distance": np.delete(dense_spectrum(arrays, distances.astype(np.float64)), _TRACE),
+        "barysz": barysz.ravel(),
+        "bcut": burden_extremes(arrays, weights).ravel(),
+        "detour": np.append(dense_spectrum(arrays, detour), float(int(0.5 * detour.sum()))),
+    }
