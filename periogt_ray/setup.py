@@ -11,8 +11,8 @@ import io
 import logging
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +22,7 @@ import numpy as np
 from periogt_ray.artifacts import (
     INDEX_NAME,
     LABEL_STATS_NAME,
+    MANIFEST_NAME,
     SCALER_NAMES,
     ArtifactDirectory,
     index_document,
@@ -30,11 +31,11 @@ from periogt_ray.artifacts import (
     read_scaler,
 )
 from periogt_ray.atomic_files import FILE_MODE, make_directory, write_bytes_atomically, write_json_atomically
-from periogt_ray.checkpoint_files import read_shapes
+from periogt_ray.checkpoint_files import Architecture, read_shapes
 from periogt_ray.convert import Conversion, convert_in_child
 from periogt_ray.descriptors import Scaler
 from periogt_ray.downloads import DownloadPolicy, download, human_bytes, make_client, require_network, verify_file
-from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, SettingsError
+from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, ModelLoadError, SettingsError
 from periogt_ray.inventory import Inventory, take_inventory, weight_paths
 from periogt_ray.label_statistics import label_statistics
 from periogt_ray.published import PublishedFile, Role, load_published
@@ -91,7 +92,8 @@ class SetupOptions:
     policy : DownloadPolicy
         Time-outs and retries.
     check : callable or None
-        Loads everything needed and raises a PerioGTError if it cannot; called before the ready marker is written.
+        Loads everything once before the ready marker is written, see :func:`periogt_ray.load_check.load_everything`;
+        returns reasons by property id for what is then listed and not served.
     convert : callable
         Converts ``.pth`` files.
     """
@@ -105,7 +107,7 @@ class SetupOptions:
     files: tuple[PublishedFile, ...] | None = None
     lock_timeout_s: float = 6 * 3600.0
     policy: DownloadPolicy = field(default_factory=DownloadPolicy)
-    check: Callable[[Path], None] | None = None
+    check: Callable[[Path], Mapping[str, str]] | None = None
     convert: Converter = convert_in_child
 
 
@@ -207,7 +209,9 @@ class _Setup:
 
     def complete(self) -> None:
         """Do what is missing."""
-        (self.root / READY_NAME).unlink(missing_ok=True)
+        # The marker first: without it the rest is known to be in the making.
+        for name in (READY_NAME, MANIFEST_NAME):
+            (self.root / name).unlink(missing_ok=True)
         self._remove_leftovers()
         needed = self._needed()
         sources = self._obtain(needed)
@@ -402,32 +406,49 @@ class _Setup:
 
     # The record
 
-    def _index(self) -> Inventory:
+    def _index(self, rejected: Mapping[str, str]) -> Inventory:
         """Write index.json; prompt schemes that an index of ours already stated stay."""
-        inventory = take_inventory(self.root)
+        found = take_inventory(self.root)
+        refused = {
+            key: replace(found.properties[key], architecture=Architecture("unknown", {}, reason))
+            for key, reason in rejected.items()
+        }
+        inventory = replace(found, properties={**found.properties, **refused})
         earlier = read_index(self.root)
         name, schemes = (earlier[0], earlier[2]) if earlier is not None else ("PerioGT", {})
         infos = inventory.infos(read_label_stats(self.root / LABEL_STATS_NAME), schemes=schemes)
         write_json_atomically(self.root / INDEX_NAME, index_document(inventory, infos, name=name))
-        for info in infos.values():
-            if not info.supported:
-                logger.warning("%s is listed but not served: %s", info.id, info.reason)
         return inventory
 
+    def _load_once(self) -> Mapping[str, str]:
+        """Load everything; returns reasons by property id for what does not load."""
+        if self.options.check is None:
+            return {}
+        logger.info("loading every network once")
+        supported = ArtifactDirectory.open(self.root).supported
+        rejected = self.options.check(self.root)
+        if rejected and set(rejected) >= set(supported):
+            reasons = "; ".join(rejected.values())
+            raise ModelLoadError(f"{self.root}: no property's network loads: {reasons}", {"rejected": dict(rejected)})
+        return rejected
+
     def _finish(self) -> None:
-        """Index, record, check, tidy up, and say ready."""
-        inventory = self._index()
+        """Index, check, record, tidy up, and say ready."""
+        inventory = self._index({})
+        rejected = self._load_once()
+        if rejected:
+            inventory = self._index(rejected)
         opened = ArtifactDirectory.open(self.root)
+        opened.scaler()
+        for info in opened.properties.values():
+            if not info.supported:
+                logger.warning("%s is listed but not served: %s", info.id, info.reason)
         weights = [opened.encoder, *(info.checkpoint for info in opened.properties.values())]
         unused = [path for path in inventory.unused if not is_sibling(path, weights)]
         for path in unused:
             logger.warning("%s is not used: another file holds the same property", path)
         logger.info("recording SHA-256 of %d files", len(weights) + 3)
         write_manifest(self.root, [*weights, INDEX_NAME, LABEL_STATS_NAME, _SCALER_NPZ], unused=unused)
-        opened.scaler()
-        if self.options.check is not None:
-            logger.info("loading everything once")
-            self.options.check(self.root)
         if self.options.keep_archives:
             for file in self._of_role("encoder", "heads"):
                 if (self.downloads / file.flat_name).is_file():

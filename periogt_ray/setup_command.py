@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,7 @@ def make_command(
     *,
     default_directory: Callable[[], Path] | None = None,
     default_mirror: Callable[[], str | None] | None = None,
-    check: Callable[[Path], None] | None = None,
+    check: Callable[[Path], Mapping[str, str]] | None = None,
 ) -> click.Command:
     """Make the command; heavy imports happen when it runs.
 
@@ -54,7 +54,7 @@ def make_command(
     default_mirror : callable, optional
         The mirror if ``--mirror`` is not given.
     check : callable, optional
-        See :class:`periogt_ray.setup.SetupOptions`.
+        Instead of :func:`periogt_ray.load_check.load_everything`.
 
     Returns
     -------
@@ -91,6 +91,7 @@ def make_command(
         lock_timeout: float,
         is_list: bool,
     ) -> None:
+        from periogt_ray.load_check import load_everything
         from periogt_ray.published import load_published
         from periogt_ray.setup import SetupOptions, run_setup
 
@@ -111,7 +112,7 @@ def make_command(
             mirror=mirror,
             files=files,
             lock_timeout_s=lock_timeout,
-            check=check,
+            check=check or load_everything,
         )
         _print_report(run_setup(options))
 

@@ -4,26 +4,15 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import torch
-from published_site import Site, golden_files, snapshot, write_manifest_file
+from published_site import QUICK, Site, convert_here, golden_files, snapshot, write_manifest_file
 
-from periogt_ray.convert import Conversion, convert_file
-from periogt_ray.downloads import DownloadPolicy
 from periogt_ray.published import PublishedFile, load_published
 from periogt_ray.setup import SetupOptions, run_setup
-
-QUICK = DownloadPolicy(backoff_s=0.01, longest_backoff_s=0.05, read_timeout_s=2.0)
-
-
-def convert_here(conversions: Iterable[Conversion], *, done: Callable[[Conversion], None]) -> None:
-    """Convert in this process, which saves a test the seconds of starting another."""
-    for conversion in conversions:
-        convert_file(conversion)
-        done(conversion)
 
 
 @pytest.fixture(autouse=True)

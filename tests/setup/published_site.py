@@ -6,16 +6,20 @@ import io
 import json
 import pickle
 import re
+import shutil
 import threading
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+
+from periogt_ray.convert import Conversion, convert_file
+from periogt_ray.downloads import DownloadPolicy
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "artifacts"
 ENCODER = GOLDEN / "pretrained_ckpt" / "base.pth"
@@ -28,6 +32,16 @@ LAYOUTS = {
 # Train rows (the first list) have mean 3.9 and std 0.8, and 410 and 105, as in the golden label_stats.json.
 LABELS = {"eps": [3.1, 4.7, 100.0, -50.0], "tg": [305.0, 515.0, 1.0, 2.0]}
 SPLIT = [[0, 1], [2], [3]]
+
+
+QUICK = DownloadPolicy(backoff_s=0.01, longest_backoff_s=0.05, read_timeout_s=2.0)
+
+
+def convert_here(conversions: Iterable[Conversion], *, done: Callable[[Conversion], None]) -> None:
+    """Convert in this process, which saves a test the seconds of starting another."""
+    for conversion in conversions:
+        convert_file(conversion)
+        done(conversion)
 
 
 def zip_bytes(members: Mapping[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -213,6 +227,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[position : position + behaviour.chunk_bytes])
             if behaviour.pause_s:
                 time.sleep(behaviour.pause_s)
+
+
+def as_modal_leaves_it(directory: Path, layout: str) -> None:
+    """Archives unpacked as they are, and the files that the Modal bootstrap and its users add."""
+    encoder, head = LAYOUTS[layout]
+    for name, source in [(encoder, GOLDEN / "pretrained_ckpt" / "base.pth")] + [
+        (head.format(name), path) for name, path in HEADS.items()
+    ]:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, directory / name)
+    shutil.copy(GOLDEN / "label_stats.json", directory)
+    shutil.copy(GOLDEN / "descriptor_scaler.pkl", directory)
+    index = {
+        name: {"checkpoint": f"/vol/checkpoints/{head.format(name)}", "label": name, "units": ""} for name in HEADS
+    }
+    (directory / "index.json").write_text(json.dumps(index, indent=2))
+    (directory / ".ready").write_text("ready")
 
 
 def snapshot(root: Path) -> dict[str, str]:

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from conftest import QUICK
-from published_site import Behaviour, Site
+from published_site import QUICK, Behaviour, Site
 
 from periogt_ray.downloads import download, make_client, require_network, verify_file
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, SettingsError

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import convert_here
-from published_site import ENCODER, HEADS, LAYOUTS, Behaviour, Site, golden_files, snapshot, zip_bytes
+from published_site import ENCODER, HEADS, LAYOUTS, Behaviour, Site, convert_here, golden_files, snapshot, zip_bytes
 
 from periogt_ray.archives import extract_weights
 from periogt_ray.checkpoint_files import read_state_dict

@@ -96,7 +96,7 @@ def test_killed_anywhere_and_run_again(chopped: SetupOptions, finished: dict[str
 
 
 @pytest.mark.parametrize("keep_pth", [False, True])
-def test_killed_while_preparing_hand_placed_files(options: SetupOptions, tmp_path: Path, keep_pth: bool) -> None:
+def test_killed_while_preparing_hand_placed_files(options: SetupOptions, keep_pth: bool) -> None:
     chosen = dataclasses.replace(options, skip_download=True, keep_pth=keep_pth)
 
     def place() -> None:

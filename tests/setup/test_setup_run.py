@@ -14,13 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import QUICK, convert_here
 from published_site import (
     GOLDEN,
     HEADS,
     LAYOUTS,
+    QUICK,
     Behaviour,
     Site,
+    as_modal_leaves_it,
+    convert_here,
     golden_files,
     snapshot,
     write_manifest_file,
@@ -31,6 +33,7 @@ from periogt_ray.artifacts import ArtifactDirectory, read_scaler, write_index
 from periogt_ray.checkpoint_files import read_shapes, read_state_dict
 from periogt_ray.convert import Conversion, convert_in_child
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, ModelLoadError, SettingsError
+from periogt_ray.load_check import load_everything
 from periogt_ray.published import PublishedFile, load_published
 from periogt_ray.setup import SetupOptions, run_setup
 from periogt_ray.setup_lock import hold_lock
@@ -219,23 +222,6 @@ def test_mirror(
     assert snapshot(report.directory) == finished
 
 
-def as_modal_leaves_it(directory: Path, layout: str) -> None:
-    """Archives unpacked as they are, and the files that the Modal bootstrap and its users add."""
-    encoder, head = LAYOUTS[layout]
-    for name, source in [(encoder, GOLDEN / "pretrained_ckpt" / "base.pth")] + [
-        (head.format(name), path) for name, path in HEADS.items()
-    ]:
-        (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, directory / name)
-    shutil.copy(GOLDEN / "label_stats.json", directory)
-    shutil.copy(GOLDEN / "descriptor_scaler.pkl", directory)
-    index = {
-        name: {"checkpoint": f"/vol/checkpoints/{head.format(name)}", "label": name, "units": ""} for name in HEADS
-    }
-    (directory / "index.json").write_text(json.dumps(index, indent=2))
-    (directory / ".ready").write_text("ready")
-
-
 @pytest.mark.parametrize("skip_download", [True, False])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_directory_as_modal_leaves_it(
@@ -340,16 +326,54 @@ def test_prompt_schemes_that_an_index_stated_stay(with_options: Callable[..., Se
 
 
 def test_the_ready_marker_needs_the_check(options: SetupOptions, finished: dict[str, str]) -> None:
-    def refuse(_root: Path) -> None:
+    def refuse(_root: Path) -> dict[str, str]:
         raise ModelLoadError("does not load")
 
     with pytest.raises(ModelLoadError, match="does not load"):
         run_setup(dataclasses.replace(options, check=refuse))
     assert not is_ready(options.directory)
-    checked: list[Path] = []
-    run_setup(dataclasses.replace(options, check=checked.append))
-    assert checked == [options.directory]
+    run_setup(dataclasses.replace(options, check=load_everything))
     assert snapshot(options.directory) == finished
+
+
+def with_surplus_key(options: SetupOptions, names: list[str]) -> None:
+    """Hand-placed weights that look right by what identifies them, and are not."""
+    as_modal_leaves_it(options.directory, "directories")
+    for name in names:
+        state = read_state_dict(HEADS[name])
+        state["predictor.9.weight"] = torch.zeros(3)
+        torch.save(state, options.directory / LAYOUTS["directories"][1].format(name))
+
+
+def test_a_head_that_does_not_load_strictly_is_listed_with_the_reason(
+    with_options: Callable[..., SetupOptions],
+) -> None:
+    chosen = with_options(skip_download=True, check=load_everything)
+    with_surplus_key(chosen, ["tg"])
+    report = run_setup(chosen)
+    assert report.supported == ("eps",)
+    assert "predictor.9.weight" in report.unsupported["tg"]
+    assert not run_setup(chosen).is_changed
+    assert ArtifactDirectory.open(chosen.directory).supported == ["eps"]
+
+
+def test_if_no_head_loads_setup_fails(with_options: Callable[..., SetupOptions]) -> None:
+    chosen = with_options(skip_download=True, check=load_everything)
+    with_surplus_key(chosen, ["eps", "tg"])
+    with pytest.raises(ModelLoadError, match=r"predictor\.9\.weight"):
+        run_setup(chosen)
+    assert not (chosen.directory / ".ready").exists()
+
+
+def test_an_encoder_that_does_not_load_strictly_fails(with_options: Callable[..., SetupOptions]) -> None:
+    chosen = with_options(skip_download=True, check=load_everything)
+    as_modal_leaves_it(chosen.directory, "directories")
+    state = read_state_dict(chosen.directory / "pretrained_ckpt" / "base.pth")
+    del state["model.mol_T_layers.1.qkv.bias"]
+    torch.save(state, chosen.directory / "pretrained_ckpt" / "base.pth")
+    with pytest.raises(ModelLoadError, match=r"mol_T_layers\.1\.qkv\.bias"):
+        run_setup(chosen)
+    assert not (chosen.directory / ".ready").exists()
 
 
 def test_a_stale_ready_marker_does_not_survive_a_failure(with_options: Callable[..., SetupOptions]) -> None:
@@ -554,7 +578,7 @@ def test_a_directory_that_cannot_be_written(with_options: Callable[..., SetupOpt
         run_setup(with_options(directory=tmp_path / "file" / "artifacts"))
 
 
-def test_the_scaler_file_is_the_same_each_time(options: SetupOptions, tmp_path: Path) -> None:
+def test_the_scaler_file_is_plain_arrays(options: SetupOptions) -> None:
     run_setup(options)
     with np.load(options.directory / "descriptor_scaler.npz") as arrays:
         assert set(arrays) == {"mean", "scale"}
