@@ -17,11 +17,12 @@ _HALOGENS = (9, 17, 35, 53, 85, 117)
 _ELEMENTS = (5, 6, 7, 8, 16, 15, 9, 17, 35, 53)
 
 _ACID = "[$([O;H1]-[C,S,P]=O),$([*;-;!$(*~[*;+])]),$([NH](S(=O)=O)C(F)(F)F),$(n1nnnc1)]"
-_BASE = (
-    "[$([NH2]-[CX4]),$([NH](-[CX4])-[CX4]),$(N(-[CX4])(-[CX4])-[CX4]),$([*;+;!$(*~[*;-])]),$(N=C-N),$(N-C=N)]"
-)  # fmt: skip
+_BASE = "[$([NH2]-[CX4]),$([NH](-[CX4])-[CX4]),$(N(-[CX4])(-[CX4])-[CX4]),$([*;+;!$(*~[*;-])]),$(N=C-N),$(N-C=N)]"
 
 _MCGOWAN_BOND = 6.56
+
+# RDKit's search for a pattern ends after so many matches; so it was in training.
+_MOST_MATCHES = 1000
 
 # van der Waals volume (Zhao et al., J. Org. Chem. 68, 7368, 2003): per bond, aromatic and other ring.
 _VOLUME_BOND, _VOLUME_AROMATIC, _VOLUME_OTHER = 5.92, 14.7, 3.8
@@ -192,7 +193,7 @@ def _log_solubility(arrays: MoleculeArrays) -> float:
     )
     total = 0.89823 - 0.10369 * math.sqrt(rdMolDescriptors._CalcMolWt(arrays.mol))
     for group, contribution in groups:
-        total += int(group.sum()) * contribution
+        total += min(int(group.sum()), _MOST_MATCHES) * contribution
     return total
 
 

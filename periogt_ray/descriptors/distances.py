@@ -1,23 +1,17 @@
-"""Matrices of distances between atoms: topological, weighted shortest, and longest simple paths.
+"""Distances between atoms, and the biconnected components of the graph.
 
 A path between two biconnected components must pass the atoms that join them. So each component is
-solved alone and the matrix put together from them: ``d(u, v) = d(u, c) + d(c, v)``, where c is the
+solved alone and a matrix put together from them: ``d(u, v) = d(u, c) + d(c, v)``, where c is the
 atom by which v's component hangs on what is already there. Outside of rings this costs one addition
-for a pair of atoms. The longest path within a ring system has no polynomial algorithm; it is found
-by exhaustive search, and the work of that is bounded by a count of steps.
+for a pair of atoms.
 """
 
 import numpy as np
 
 from periogt_ray.descriptors.compiled import kernel
 from periogt_ray.descriptors.molecule import Graph
-from periogt_ray.errors import ValidationError
 
-__all__ = ["Components", "components", "detours", "topological_distances", "weighted_distances"]
-
-# Steps of the search for longest paths, about 1 second: a ladder of about 13 fused six-rings.
-MAX_DETOUR_STEPS = 200_000_000
-
+__all__ = ["Components", "components", "topological_distances", "weighted_distances"]
 
 class Components:
     """Biconnected components, each after the one that it hangs on.
@@ -66,25 +60,6 @@ def weighted_distances(graph: Graph, parts: Components, weights: np.ndarray) -> 
     """
     distances: np.ndarray = _shortest(graph.start, graph.neighbor, graph.bond, parts.start, parts.atoms, weights)
     return distances
-
-
-def detours(graph: Graph, parts: Components) -> np.ndarray:
-    """Return the lengths of longest simple paths, zero on the diagonal, float64 [n, n].
-
-    Raises
-    ------
-    ValidationError
-        If a ring system needs more than 200 million steps of search.
-    """
-    lengths, n_steps = _longest(graph.start, graph.neighbor, parts.start, parts.atoms, MAX_DETOUR_STEPS)
-    if n_steps > MAX_DETOUR_STEPS:
-        largest = int(np.diff(parts.start).max())
-        raise ValidationError(
-            f"A ring system of the oligomer ({largest} atoms in the largest) has too many paths: the longest ones "
-            f"are not found within {MAX_DETOUR_STEPS} steps. Ladder polymers and large fused sheets cannot be "
-            "described; give a repeat unit with fewer rings fused in a row."
-        )
-    return np.asarray(lengths)
 
 
 @kernel("int32[:,::1](int32[::1], int32[::1])")
@@ -228,76 +203,3 @@ def _shortest(start, neighbor, bond, part_start, part_atoms, weights):  # type: 
                 placed[n_placed] = atoms[a]
                 n_placed += 1
     return result
-
-
-@kernel("Tuple((float64[:,::1], int64))(int32[::1], int32[::1], int32[::1], int32[::1], int64)")
-def _longest(start, neighbor, part_start, part_atoms, max_steps):  # type: ignore[no-untyped-def]
-    n = len(start) - 1
-    matrix = np.zeros((n, n))
-    local = np.full(n, -1, np.int32)
-    placed = np.zeros(n, np.int32)
-    max_degree = 0
-    for a in range(n):
-        max_degree = max(max_degree, start[a + 1] - start[a])
-    near = np.empty((n, max_degree), np.int32)
-    n_near = np.empty(n, np.int32)
-    cursor = np.empty(n, np.int32)
-    trail = np.empty(n, np.int32)
-    is_visited = np.zeros(n, np.bool_)
-    longest = np.empty(n, np.int32)
-    n_placed, n_steps = 1, 0
-    for part in range(len(part_start) - 1):
-        atoms = part_atoms[part_start[part] : part_start[part + 1]]
-        size = len(atoms)
-        if part == 0:
-            placed[0] = atoms[0]
-        for a in range(size):
-            local[atoms[a]] = a
-        for a in range(size):
-            n_near[a] = 0
-            for k in range(start[atoms[a]], start[atoms[a] + 1]):
-                if local[neighbor[k]] >= 0:
-                    near[a, n_near[a]] = local[neighbor[k]]
-                    n_near[a] += 1
-        for source in range(size):
-            for a in range(size):
-                longest[a] = 0
-            trail[0] = source
-            cursor[0] = 0
-            is_visited[source] = True
-            n_trail = 1
-            while n_trail > 0:
-                here = trail[n_trail - 1]
-                if cursor[n_trail - 1] == n_near[here]:
-                    is_visited[here] = False
-                    n_trail -= 1
-                    continue
-                there = near[here, cursor[n_trail - 1]]
-                cursor[n_trail - 1] += 1
-                n_steps += 1
-                if is_visited[there]:
-                    continue
-                if n_trail > longest[there]:
-                    longest[there] = n_trail
-                is_visited[there] = True
-                trail[n_trail] = there
-                cursor[n_trail] = 0
-                n_trail += 1
-                if n_steps > max_steps:
-                    return matrix, n_steps
-            for a in range(source):
-                matrix[atoms[source], atoms[a]] = matrix[atoms[a], atoms[source]] = longest[a]
-        joint = atoms[0]
-        for a in range(1, size):
-            atom = atoms[a]
-            step = matrix[joint, atom]
-            for p in range(n_placed):
-                other = placed[p]
-                if other != joint:
-                    matrix[other, atom] = matrix[atom, other] = matrix[other, joint] + step
-        for a in range(size):
-            local[atoms[a]] = -1
-            if a > 0:
-                placed[n_placed] = atoms[a]
-                n_placed += 1
-    return matrix, n_steps

@@ -113,71 +113,44 @@ def _environments(arrays: MoleculeArrays) -> list[_Environment]:
 @functools.lru_cache(maxsize=4096)
 def _types(environment: _Environment) -> tuple[tuple[int, int], ...]:
     """Return which types an atom has, rarely more than one, and in how many ways its bonds match each."""
-    return tuple(
-        (kind, _n_ways(name, environment)) for kind, name in enumerate(ESTATE_TYPES) if _is_type(name, environment)
-    )
+    ways = [_n_ways(name, environment) for name in ESTATE_TYPES]
+    return tuple((kind, n_ways) for kind, n_ways in enumerate(ways) if n_ways > 0)
 
 
 @functools.cache
 def _parsed(name: str) -> tuple[tuple[int, ...], int, int]:
     """Bonds of each letter, atomic number and hydrogens that the name of a type states."""
-    match = re.fullmatch(r"([sdta]+)([A-Z][a-z]?)(?:H(\d?))?", name)
+    match = re.fullmatch(r"([sdta]+)([A-Z][a-z]?)(H?)(\d?)", name)
     if match is None:
         raise ValueError(f"{name} does not name a type of atom")
-    letters, symbol, _ = match.groups()
-    n_hydrogens = 0 if not name.endswith(("H", "H2", "H3")) else int(match.group(3) or 1)
+    letters, symbol, hydrogen, n_hydrogens = match.groups()
     bonds = tuple(letters.count(letter) for letter in _BOND_LETTERS)
-    return bonds, Chem.GetPeriodicTable().GetAtomicNumber(symbol), n_hydrogens
+    return bonds, Chem.GetPeriodicTable().GetAtomicNumber(symbol), int(n_hydrogens or 1) if hydrogen else 0
 
 
 def _n_ways(name: str, environment: _Environment) -> int:
-    """Count the orders in which the neighbours of an atom match a type's pattern."""
-    *_, has, n_oxygen, n_single_oxygen = environment
-    if name == "ddsN":
-        thirds = has[0] + has[3]
-        others = thirds - n_single_oxygen
-        pairs = n_oxygen * (n_oxygen - 1)
-        return pairs * others + n_single_oxygen * (n_oxygen - 1) * (n_oxygen - 2)
-    if name == "ddssS":
-        ways = 0
-        for n_used in range(3):  # single bonded oxygens among the two that are asked for
-            n_double = n_oxygen - n_single_oxygen
-            rest = has[0] - n_used
-            chosen = (math.perm(n_double, 2), 2 * n_double * n_single_oxygen, math.perm(n_single_oxygen, 2))[n_used]
-            ways += chosen * rest * (rest - 1)
-        return ways
-    if name == "aasN":
-        return math.perm(has[3], 2) * (has[0] + has[3] - 2)
-    return math.prod(math.factorial(n_bonds) for n_bonds in has[:4])
-
-
-def _is_type(name: str, environment: _Environment) -> bool:
+    """Count the orders in which the neighbours of an atom match a type's pattern; 0 if it is of another type."""
     bonds, element, stated_hydrogens = _parsed(name)
     number, is_aromatic, degree, n_hydrogens, has, n_oxygen, n_single_oxygen = environment
-    if number != element:
-        return False
-    if name == "ddsN":  # nitro, however its bonds are drawn: two end oxygens, one more single or aromatic bond
-        return not is_aromatic and degree == 3 and n_hydrogens == 0 and _leaves_single(environment, 2)
-    if name == "ddssS":  # sulfone and its like: two end oxygens and two more single bonds
-        others = has[0] - min(n_single_oxygen, 2)
-        return not is_aromatic and degree == 4 and n_hydrogens == 0 and n_oxygen >= 2 and others >= 2
+    if number != element or (name not in _ANY_HYDROGENS and n_hydrogens != stated_hydrogens):
+        return 0
+    n_single, _, _, n_aromatic, _ = has
+    if name == "ddsN":
+        # Nitro, however its bonds are drawn: two end oxygens and one more single or aromatic bond.
+        if is_aromatic or degree != 3:
+            return 0
+        n_others = n_single + n_aromatic - n_single_oxygen
+        return math.perm(n_oxygen, 2) * n_others + n_single_oxygen * math.perm(max(n_oxygen - 1, 0), 2)
+    if name == "ddssS":
+        # Sulfone and its like: two end oxygens, of which k by single bonds, and two more single bonds.
+        if is_aromatic or degree != 4:
+            return 0
+        n_double = n_oxygen - n_single_oxygen
+        pairs = (math.perm(n_double, 2), 2 * n_double * n_single_oxygen, math.perm(n_single_oxygen, 2))
+        return sum(n_pairs * math.perm(max(n_single - k, 0), 2) for k, n_pairs in enumerate(pairs))
     if name == "aasN":
-        return is_aromatic and degree == 3 and n_hydrogens == 0 and has[3] >= 2 and has[3] + has[0] == 3
-    if name == "aaSe":  # written for an aliphatic atom in the published table, so no atom has it
-        return False
-    if bonds[3] and not is_aromatic:
-        return False
-    if not bonds[3] and is_aromatic:
-        return False
-    if name not in _ANY_HYDROGENS and n_hydrogens != stated_hydrogens:
-        return False
-    return degree == sum(bonds) and has == (*bonds, 0)
-
-
-def _leaves_single(environment: _Environment, n_needed: int) -> bool:
-    """Whether a single or aromatic bond is left beside ``n_needed`` end oxygens."""
-    *_, has, n_oxygen, n_single_oxygen = environment
-    if n_oxygen > n_needed:
-        # One of the oxygens has to be the third neighbour, by a single bond.
-        return n_single_oxygen > 0
-    return n_oxygen == n_needed and has[0] + has[3] - n_single_oxygen > 0
+        # The third bond may be aromatic too.
+        return math.perm(n_aromatic, 2) * (n_single + n_aromatic - 2) if is_aromatic and degree == 3 else 0
+    if degree != sum(bonds) or has != (*bonds, 0):
+        return 0
+    return math.prod(map(math.factorial, bonds))

@@ -124,8 +124,9 @@ def _is_definite(  # type: ignore[no-untyped-def]
         if d <= 0.0:
             # The constant can lift one eigenvalue of S, and only upwards.
             n_negative += 1
-            if sign < 0.0 or n_negative > 1 or d == 0.0:
+            if sign < 0.0 or n_negative > 1:
                 return False
+            d = min(d, -1e-200)
         inverse = 1.0 / d
         scaled = border[atom] * inverse
         corner -= border[atom] * scaled

@@ -1,6 +1,6 @@
-"""Descriptors that sum over paths and connected subgraphs: chi, kappa, path counts, molecular id.
+"""Descriptors that sum over short paths and small connected subgraphs: chi, kappa, path counts.
 
-Bonds to hydrogen atoms count in the molecular id alone.
+Bonds to hydrogen atoms are left out.
 """
 
 import math
@@ -17,13 +17,8 @@ __all__ = ["fragment_descriptors"]
 LONGEST_PATH = 10
 LARGEST_SUBGRAPH = 7
 
-# Kier and Hall's molecular id leaves out what follows a path of this weight (mordred's accuracy of 1e-10).
-_ID_LIMIT = 1.0 / (1e-10**2)
-
 # Steps of one enumeration, about 1 second; none of 3415 polymers needs a hundredth of it.
 MAX_FRAGMENT_STEPS = 100_000_000
-
-_HALOGENS = (9, 17, 35, 53, 85, 117)
 
 
 class _Paths(NamedTuple):
@@ -36,7 +31,7 @@ class _Paths(NamedTuple):
 
 
 def fragment_descriptors(arrays: MoleculeArrays, deltas: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the blocks ``chi``, ``kappa``, ``path_count`` and ``molecular_id``.
+    """Return the blocks ``chi``, ``kappa`` and ``path_count``.
 
     Parameters
     ----------
@@ -62,7 +57,6 @@ def fragment_descriptors(arrays: MoleculeArrays, deltas: np.ndarray) -> dict[str
         "chi": _chi(arrays, graph, np.stack([begin, end]), deltas, paths),
         "kappa": _kappa(arrays.n_atoms, paths.counts),
         "path_count": _path_count(arrays.n_atoms, paths),
-        "molecular_id": _molecular_id(arrays),
     }
 
 
@@ -112,19 +106,6 @@ def _path_count(n_atoms: int, paths: _Paths) -> np.ndarray:
     return np.concatenate(
         [counts[1:], [n_atoms + counts.sum()], np.log(products + 1.0), [math.log(n_atoms + products.sum() + 1.0)]]
     )
-
-
-def _molecular_id(arrays: MoleculeArrays) -> np.ndarray:
-    graph = arrays.graph
-    ids, n_steps = _walk_weights(graph.start, graph.neighbor, _ID_LIMIT, MAX_FRAGMENT_STEPS)
-    _check(n_steps, "paths")
-    number = arrays.number
-    groups = (
-        np.ones(arrays.n_atoms, dtype=bool), (number != 1) & (number != 6), number == 6, number == 7, number == 8,
-        np.isin(number, _HALOGENS),
-    )  # fmt: skip
-    sums = np.array([ids[group].sum() for group in groups])
-    return np.stack([sums, sums / arrays.n_atoms], axis=1).ravel()
 
 
 @kernel(
@@ -190,54 +171,6 @@ def _walk_paths(start, neighbor, bond, order, deltas, max_steps):  # type: ignor
         if n_steps > max_steps:
             break
     return counts, order_products, chi, is_undefined, n_steps
-
-
-@kernel("Tuple((float64[::1], int64))(int32[::1], int32[::1], float64, int64)")
-def _walk_weights(start, neighbor, limit, max_steps):  # type: ignore[no-untyped-def]
-    # id(i) = 1 + half the sum, over all simple paths from i, of the product of 1 / sqrt(degree * degree) of their bonds.
-    n = len(start) - 1
-    ids = np.ones(n)
-    degree = np.empty(n)
-    for atom in range(n):
-        degree[atom] = start[atom + 1] - start[atom]
-    trail = np.empty(n, np.int32)
-    cursor = np.empty(n, np.int32)
-    weight = np.empty(n)
-    inverse_root = np.empty(n)
-    is_visited = np.zeros(n, np.bool_)
-    root = 1.0 / np.sqrt(degree)
-    n_steps = 0
-    for source in range(n):
-        total = 0.0
-        trail[0] = source
-        cursor[0] = start[source]
-        weight[0] = 1.0
-        inverse_root[0] = 1.0
-        is_visited[source] = True
-        depth = 0
-        while depth >= 0:
-            here = trail[depth]
-            k = cursor[depth]
-            if k == start[here + 1] or weight[depth] >= limit:
-                is_visited[here] = False
-                depth -= 1
-                continue
-            cursor[depth] += 1
-            there = neighbor[k]
-            if is_visited[there]:
-                continue
-            n_steps += 1
-            depth += 1
-            weight[depth] = weight[depth - 1] * degree[here] * degree[there]
-            inverse_root[depth] = inverse_root[depth - 1] * root[here] * root[there]
-            total += inverse_root[depth]
-            trail[depth] = there
-            cursor[depth] = start[there]
-            is_visited[there] = True
-        ids[source] += 0.5 * total
-        if n_steps > max_steps:
-            break
-    return ids, n_steps
 
 
 @kernel(

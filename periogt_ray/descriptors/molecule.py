@@ -15,9 +15,9 @@ from periogt_ray.errors import ValidationError
 
 __all__ = ["MAX_HEAVY_ATOMS", "BondType", "Graph", "MoleculeArrays", "extract", "partial_charges"]
 
-# Time grows with the third power (dense eigenvalues, ten matrices): a molecule of this size takes
-# about four seconds, see scripts/bench_descriptors.py. A repeat unit of 111 atoms is the largest whose 9-mer fits.
-MAX_HEAVY_ATOMS = 1000
+# Time grows with the third power (eigenvalues of ten dense matrices): the three oligomers of the largest repeat
+# unit that fits, of 133 atoms, take 3 to 4 seconds and 0.2 GiB; see scripts/bench_descriptors.py.
+MAX_HEAVY_ATOMS = 1200
 
 
 class BondType:
@@ -107,7 +107,7 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
     Raises
     ------
     ValidationError
-        If it has several fragments, no atom, or more than 1000 atoms besides hydrogen.
+        If it has several fragments, no atom, or more than 1200 atoms besides hydrogen.
     """
     _check_size(mol)
     plain = Chem.RemoveHs(mol, updateExplicitCount=True)

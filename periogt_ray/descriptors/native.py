@@ -9,13 +9,14 @@ from threadpoolctl import ThreadpoolController
 from periogt_ray.descriptors.autocorrelation import autocorrelations, constitutional
 from periogt_ray.descriptors.columns import assemble
 from periogt_ray.descriptors.composition import composition_descriptors, surface_areas
-from periogt_ray.descriptors.distances import components, detours, topological_distances
+from periogt_ray.descriptors.distances import components, topological_distances
 from periogt_ray.descriptors.estate import estate_descriptors
 from periogt_ray.descriptors.eta import eta_indices
 from periogt_ray.descriptors.fragments import fragment_descriptors
 from periogt_ray.descriptors.information import bertz_complexity, information_contents
 from periogt_ray.descriptors.molecule import MoleculeArrays, extract
 from periogt_ray.descriptors.rings import ring_descriptors
+from periogt_ray.descriptors.simple_paths import SimplePaths, molecular_ids
 from periogt_ray.descriptors.spectra import adjacency_spectrum, barysz_spectra, burden_extremes, dense_spectrum
 from periogt_ray.descriptors.topology import topology_descriptors
 from periogt_ray.descriptors.weights import (
@@ -72,7 +73,7 @@ def _all_blocks(arrays: MoleculeArrays) -> dict[str, np.ndarray | list[float]]:
         **fragment_descriptors(arrays, np.ascontiguousarray(weights[[SIGMA, VALENCE]])),
         **autocorrelations(arrays, all_weights),
         **constitutional(all_weights),
-        **_spectral_blocks(arrays, distances, weights),
+        **_component_blocks(arrays, distances, weights),
         "estate": estate["estate"],
         "surface": surface_areas(arrays, estate["EState_VSA"], estate["VSA_EState"]),
         "eta": eta_indices(arrays, distances),
@@ -81,14 +82,16 @@ def _all_blocks(arrays: MoleculeArrays) -> dict[str, np.ndarray | list[float]]:
     }
 
 
-def _spectral_blocks(arrays: MoleculeArrays, distances: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+def _component_blocks(arrays: MoleculeArrays, distances: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     parts = components(arrays.graph)
-    detour = detours(arrays.graph, parts)
+    paths = SimplePaths(arrays.graph, parts)
+    detour = paths.detours()
     barysz = barysz_spectra(arrays, parts, weights[FIRST_ELEMENT:], carbon_weights())
     return {
         "adjacency": np.delete(adjacency_spectrum(arrays), _TRACE),
         "distance": np.delete(dense_spectrum(arrays, distances.astype(np.float64)), _TRACE),
         "barysz": barysz.ravel(),
         "bcut": burden_extremes(arrays, weights).ravel(),
+        "molecular_id": molecular_ids(arrays, paths),
         "detour": np.append(dense_spectrum(arrays, detour), float(int(0.5 * detour.sum()))),
     }
