@@ -18,6 +18,7 @@ from periogt_ray.model import PerioGTEncoder, PerioGTRegressor
 __all__ = [
     "FinetuneSettings",
     "Targets",
+    "average_weights",
     "joint_network",
     "predict_normalized",
     "property_network",
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 _EVALUATION_BATCH = 64
+# Share of the epochs before which training never stops: a val split of 30 rows is noisy, and a
+# network that has seen little of its schedule may be best on it by luck.
+_STOP_FROM = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +141,7 @@ def train_network(
             schedule.step()
             average.update(network)
             total += loss.item()
-        if validation is not None:
+        if validation is not None and epoch + 1 >= settings.epochs * _STOP_FROM:
             error = _error(average.network, store, validation)
             if best is None or error < best[0]:
                 best = error, epoch + 1, copy.deepcopy(average.network.state_dict())
@@ -146,6 +150,13 @@ def train_network(
     if best is not None:
         average.network.load_state_dict(best[2])
     return average.network
+
+
+def average_weights(networks: Sequence[PerioGTRegressor]) -> PerioGTRegressor:
+    """Average the weights of networks that started from the same one; the first is changed in place."""
+    states = [network.state_dict() for network in networks]
+    networks[0].load_state_dict({key: torch.stack([state[key] for state in states]).mean(dim=0) for key in states[0]})
+    return networks[0]
 
 
 class _Average:

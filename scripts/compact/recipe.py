@@ -1,7 +1,6 @@
 """The whole training, stage by stage, and the one evaluation on test rows that follows it."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -19,6 +18,7 @@ from compact.features import SCHEME, Polymer, fit_scaler, load_polymers
 from compact.finetune import (
     FinetuneSettings,
     Targets,
+    average_weights,
     joint_network,
     predict_normalized,
     property_network,
@@ -41,6 +41,8 @@ _SIZES = ModelSizes(width=96, n_layers=3, n_heads=8, path_width=16, ffn_width=38
 _PRETRAINING = PretrainSettings(epochs=12)
 _JOINT = FinetuneSettings(epochs=12)
 _SINGLE = FinetuneSettings(epochs=5, learning_rate=4e-4)
+
+_BRANCH_SEED = 100  # between the seeds of branches
 
 _Network = TypeVar("_Network", bound=PerioGTEncoder)
 
@@ -67,6 +69,8 @@ class Recipe:
         Of such a polymer, against 1 of one in the train rows.
     fewest_transfer : int
         Where there are fewer such polymers, a property has no teacher.
+    n_branches : int
+        Networks of a property without a teacher, of which the weights are averaged.
     n_trees : int
         Of the teachers' extra trees.
     """
@@ -79,6 +83,7 @@ class Recipe:
     n_transfer: int = 300
     transfer_weight: float = 0.5
     fewest_transfer: int = 100
+    n_branches: int = 3
     n_trees: int = 60
 
 
@@ -117,12 +122,10 @@ def train(
         The model card.
     """
     recipe = recipe or Recipe()
-    started = time.perf_counter()
     dataset = read_dataset(data)
     unlabelled = dataset.unlabelled()
     used = {row.smiles for rows in dataset.rows.values() for row in rows if row.split != "test"}
     polymers = load_polymers(sorted(used.union(unlabelled)), cache=cache)
-    featurized = time.perf_counter()
     scaler = fit_scaler([polymers[name] for name in unlabelled])
     store = PolymerStore(polymers, scaler)
     encoder = _kept(
@@ -151,10 +154,7 @@ def train(
     stats = {property_id: dataset.label_stats(property_id) for property_id in PROPERTIES}
     write_artifacts(out, encoder, regressors, scaler=scaler, label_stats=stats)
     card = _card(dataset, recipe, seed=seed, validation=validation)
-    card["training_s"] = {
-        "features": round(featurized - started), "networks": round(time.perf_counter() - featurized)
-    }
-    card["well_known"] = predict_well_known(out)
+    card["well_known"] = predict_well_known(out, cache=cache)
     card["files"] = checksums(out)
     write_card(out, card)
     return card
@@ -197,17 +197,41 @@ def _train_jointly(
 def _train_property(
     property_id: str, joint: PerioGTRegressor, store: PolymerStore, dataset: Dataset, recipe: Recipe, *, seed: int
 ) -> PerioGTRegressor:
-    """Train one property's network on its train rows and on its teacher's predictions for unlabelled polymers."""
+    """Train one property's network; without a teacher, several branches from the joint network, averaged."""
+    has_teacher = len(_transfer_polymers(property_id, dataset, recipe, seed=seed)) >= recipe.fewest_transfer
+    n_branches = 1 if has_teacher else recipe.n_branches
+    branches = [
+        _train_branch(property_id, joint, store, dataset, recipe, seed=seed, branch=branch)
+        for branch in range(n_branches)
+    ]
+    return average_weights(branches)
+
+
+def _train_branch(
+    property_id: str,
+    joint: PerioGTRegressor,
+    store: PolymerStore,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    seed: int,
+    branch: int,
+) -> PerioGTRegressor:
+    """Train a network on the property's train rows and on its teacher's predictions for unlabelled polymers."""
     validation = _targets(dataset, property_id, "val")
     targets = _targets(dataset, property_id, "train")
     transfer = _transfer_polymers(property_id, dataset, recipe, seed=seed)
     if len(transfer) >= recipe.fewest_transfer:
         targets = _with_transfer(targets, transfer, store.polymers, recipe, seed=seed)
     output = PROPERTIES.index(property_id)
-    network = property_network(joint, output, dropout=recipe.single.dropout)
-    settings = replace(recipe.single, epochs=max(recipe.single.epochs, recipe.n_shown // len(targets.smiles)))
     return train_network(
-        network, store, targets, settings=settings, seed=seed + 1 + output, validation=validation, name=property_id
+        property_network(joint, output, dropout=recipe.single.dropout),
+        store,
+        targets,
+        settings=replace(recipe.single, epochs=max(recipe.single.epochs, recipe.n_shown // len(targets.smiles))),
+        seed=seed + 1 + output + branch * _BRANCH_SEED,
+        validation=validation,
+        name=property_id,
     )
 
 
@@ -312,10 +336,10 @@ def predict_files(
     }
 
 
-def predict_well_known(root: Path) -> dict[str, dict[str, Any]]:
+def predict_well_known(root: Path, *, cache: Path | None = None) -> dict[str, dict[str, Any]]:
     """Return the predictions for well-known polymers, by name."""
     names = {name: RepeatUnit.parse(smiles).smiles for name, smiles in WELL_KNOWN.items()}
-    predicted = predict_files(root, list(names.values()))
+    predicted = predict_files(root, list(names.values()), cache=cache)
     return {
         name: {"smiles": smiles}
         | {property_id: round(float(values[index]), 6) for property_id, values in predicted.items()}
