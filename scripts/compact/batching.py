@@ -119,6 +119,4 @@ def shuffled_batches(
     """Yield each polymer once, by a random one of its cuts, in random order; batches are about equal in size."""
     order = random.permutation(len(smiles))
     for chosen in np.array_split(order, max(1, round(len(order) / batch_size))):
-        yield [
-            Cut(smiles[index], int(random.integers(len(store.polymers[smiles[index]].graphs)))) for index in chosen
-        ]
+        yield [Cut(smiles[index], int(random.integers(len(store.polymers[smiles[index]].graphs)))) for index in chosen]

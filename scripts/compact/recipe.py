@@ -316,9 +316,7 @@ def _load(root: Path) -> tuple[PerioGTEncoder, dict[str, PerioGTRegressor], Arti
     return encoder, regressors, directory
 
 
-def predict_files(
-    root: Path, smiles: Sequence[str], *, cache: Path | None = None
-) -> dict[str, np.ndarray]:
+def predict_files(root: Path, smiles: Sequence[str], *, cache: Path | None = None) -> dict[str, np.ndarray]:
     """Predict every property from the files of an artifact directory.
 
     Returns
