@@ -59,9 +59,15 @@ def read_card(root: Path) -> dict[str, Any]:
     return card
 
 
+_SUMMARY = (
+    "A small network of the PerioGT architecture, trained on seven public sets of computed properties and shipped "
+    "with the package. These are not the published PerioGT weights; MODEL_CARD.md tells accuracy and limits."
+)
+
+
 def write_card(root: Path, card: Mapping[str, Any]) -> None:
     """Write the model card as JSON and as text."""
-    write_json_atomically(root / CARD_NAME, card)
+    write_json_atomically(root / CARD_NAME, {"summary": _SUMMARY, **card})
     write_bytes_atomically(root / TEXT_NAME, _as_text(card).encode())
 
 
