@@ -9,6 +9,7 @@ at another backbone bond. The rules are those the published checkpoints were tra
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from rdkit import Chem, rdBase
 
@@ -73,9 +74,7 @@ class RepeatUnit:
                 "The SMILES is empty; expected a repeat unit with two connection points, such as *CC(*)c1ccccc1."
             )
         if len(smiles) > MAX_SMILES_LENGTH:
-            raise ValidationError(
-                f"The SMILES has {len(smiles)} characters; at most {MAX_SMILES_LENGTH} are accepted."
-            )
+            raise ValidationError(f"The SMILES has {len(smiles)} characters; at most {MAX_SMILES_LENGTH} are accepted.")
         if not text.isascii() or not text.isprintable() or " " in text:
             raise ValidationError(
                 f"The SMILES {_shown(text)} holds a space, a control or a non-ASCII character; "
@@ -104,9 +103,7 @@ class RepeatUnit:
     @cached_property
     def attachment_atoms(self) -> tuple[int, int]:
         """Indices of the atoms that the connection points are bonded to, in their order."""
-        first, second = (
-            self.mol.GetAtomWithIdx(i).GetNeighbors()[0].GetIdx() for i in self.connection_points
-        )
+        first, second = (self.mol.GetAtomWithIdx(i).GetNeighbors()[0].GetIdx() for i in self.connection_points)
         return first, second
 
     @cached_property
@@ -148,7 +145,7 @@ class RepeatUnit:
         shifts = [self.smiles]
         first, second = self.connection_points
         path = Chem.GetShortestPath(self.mol, first, second)
-        for left, right in zip(path[1:-2], path[2:-1], strict=True):
+        for left, right in pairwise(path[1:-1]):
             bond = self.mol.GetBondBetweenAtoms(left, right)
             if not bond.IsInRing():
                 shifts.append(self._cut(left, right, bond.GetBondType()))
@@ -229,7 +226,11 @@ def _check_connections(mol: Chem.Mol, smiles: str) -> None:
 def _reason(log: str) -> str:
     """Shorten RDKit's log to the sentence that says what is wrong."""
     lines = [line.split("] ", 1)[-1].strip() for line in log.splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("SMILES Parse Error: check", "Failed Expression", "---", "*"))]
+    lines = [
+        line
+        for line in lines
+        if line and not line.startswith(("SMILES Parse Error: check", "Failed Expression", "---", "*"))
+    ]
     return (lines[0] if lines else "no reason given").removeprefix("SMILES Parse Error: ").rstrip(".!: ")
 
 

@@ -74,7 +74,8 @@ def eta_indices(arrays: MoleculeArrays, distances: np.ndarray) -> np.ndarray:
             alpha, alpha / n_atoms, *shape, *(value for pair in zip(totals, means, strict=True) for value in pair),
             np.maximum(excess, 0.0), np.maximum(-excess, 0.0), *epsilon,
             epsilon[0] - epsilon[2], epsilon[0] - epsilon[3], epsilon[2] - epsilon[3], epsilon[1] - epsilon[4],
-            nonsigma - sigma, (nonsigma - sigma) / n_atoms, psi, np.maximum(0.714 - psi, 0.0), np.maximum(psi - 0.714, 0.0),
+            nonsigma - sigma, (nonsigma - sigma) / n_atoms,
+            psi, np.maximum(0.714 - psi, 0.0), np.maximum(psi - 0.714, 0.0),
         ]
     )  # fmt: skip
 
@@ -141,7 +142,10 @@ def _epsilons(arrays: MoleculeArrays, epsilon: np.ndarray) -> list[float]:
     is_carbon_like = number != 1
     n_carbon = int(is_carbon_like.sum())
     alkane = math.nan
-    if (degree[np.concatenate([arrays.begin, np.flatnonzero(n_implicit).astype(np.int32), arrays.end])] <= _MOST_NEIGHBORS).all():
+    if (
+        degree[np.concatenate([arrays.begin, np.flatnonzero(n_implicit).astype(np.int32), arrays.end])]
+        <= _MOST_NEIGHBORS
+    ).all():
         n_alkane = int((4 - arrays.n_heavy_neighbors[is_carbon_like]).sum())
         alkane = (_CARBON_EPSILON * n_carbon + _HYDROGEN_EPSILON * n_alkane) / (n_carbon + n_alkane)
     n_saturated = _saturated_hydrogens(arrays)

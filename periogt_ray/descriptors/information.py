@@ -100,7 +100,7 @@ def _entropy(amounts: np.ndarray) -> float:
 
 
 @kernel("uint64(uint64)")
-def _mix(value):  # type: ignore[no-untyped-def]
+def _mix(value: np.uint64) -> np.uint64:
     # SplitMix64's finaliser: every bit of the input moves half of the output's.
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -108,7 +108,9 @@ def _mix(value):  # type: ignore[no-untyped-def]
 
 
 @kernel("uint64[:,::1](int32[::1], int32[::1], int32[::1], int64[::1], int64[::1])")
-def _neighborhood_codes(start, neighbor, bond, labels, types):  # type: ignore[no-untyped-def]
+def _neighborhood_codes(
+    start: np.ndarray, neighbor: np.ndarray, bond: np.ndarray, labels: np.ndarray, types: np.ndarray
+) -> np.ndarray:
     # A code of 64 bits for the multiset of paths that lead from an atom to the leaves of a tree. The tree
     # grows level by level; an atom becomes a leaf once for each atom of the level before that has not
     # seen it, and atoms count as seen when they are expanded. So rings of even size end in two leaves.
@@ -157,7 +159,9 @@ def _neighborhood_codes(start, neighbor, bond, labels, types):  # type: ignore[n
 
 
 @kernel("int64[:,::1](int32[::1], int32[::1], int32[::1], int64[::1], int64)")
-def _nearest_lengths(start, neighbor, bond, lengths, n_nearest):  # type: ignore[no-untyped-def]
+def _nearest_lengths(
+    start: np.ndarray, neighbor: np.ndarray, bond: np.ndarray, lengths: np.ndarray, n_nearest: int
+) -> np.ndarray:
     # Dijkstra's algorithm from every atom until the n nearest are final; lengths ascend as they become so.
     n = len(start) - 1
     result = np.empty((n, n_nearest), np.int64)

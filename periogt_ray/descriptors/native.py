@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 from rdkit import Chem, rdBase
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from periogt_ray.descriptors.autocorrelation import autocorrelations, constitutional
 from periogt_ray.descriptors.columns import assemble

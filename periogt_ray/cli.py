@@ -1,0 +1,163 @@
+"""The command line: parses options, calls the package, prints; no logic of its own.
+
+Heavy modules are imported inside the commands, so that ``--help`` is instant.
+"""
+
+import csv
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from periogt_ray.errors import InternalError, PerioGTError
+from periogt_ray.settings import Settings, unknown_variables
+
+if TYPE_CHECKING:
+    from periogt_ray.predictor import Outcome, Predictor
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="periogt-ray", prog_name="periogt")
+@click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
+def cli(quiet: bool) -> None:
+    """Predict polymer properties from the SMILES of a repeat unit.
+
+    A repeat unit has two connection points, written *, for example '*CC(*)c1ccccc1' for polystyrene.
+    Results go to standard output, logs to standard error. Exit status: 0 success, 1 some rows
+    failed, 2 nothing could be done.
+    """
+    logging.basicConfig(
+        level=logging.WARNING if quiet else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for warning in unknown_variables(os.environ):
+        logger.warning("%s", warning)
+
+
+@cli.command()
+@click.option("--smiles", required=True, help="Repeat unit, for example '*CC*'.")
+@click.option("--property", "property_id", required=True, help="Property id; `periogt properties` lists them.")
+@click.option("--return-embedding", is_flag=True, help="Add the embedding to the JSON.")
+@click.option("--format", "output_format", type=click.Choice(["json", "csv"]), default="json", show_default=True)
+def predict(smiles: str, property_id: str, return_embedding: bool, output_format: str) -> None:
+    """Predict one property of one polymer.
+
+    With --format csv, prints one line with the columns of a batch output: id, smiles, property,
+    prediction_value, prediction_units, ok, error_code, error_message, request_id.
+    """
+    from periogt_ray.schemas import PredictResponse, new_request_id
+
+    predictor, outcome = _predict_one(smiles, property_id, return_embedding=return_embedding)
+    answer = PredictResponse.of(
+        outcome, predictor.artifacts, smiles=smiles, property_id=property_id, request_id=new_request_id()
+    )
+    if output_format == "json":
+        _print_json(answer.model_dump())
+        return
+    prediction = answer.prediction
+    row = [0, smiles, property_id, repr(prediction.value), prediction.units, "true", "", "", answer.request_id]
+    csv.writer(sys.stdout, lineterminator="\n").writerow(row)
+
+
+@cli.command()
+@click.option("--smiles", required=True, help="Repeat unit, for example '*CC*'.")
+def embeddings(smiles: str) -> None:
+    """Print the embedding of one polymer as JSON."""
+    from periogt_ray.schemas import EmbeddingResponse, new_request_id
+
+    _, outcome = _predict_one(smiles, None)
+    _print_json(EmbeddingResponse.of(outcome, smiles=smiles, request_id=new_request_id()).model_dump())
+
+
+@cli.command()
+def properties() -> None:
+    """List the properties that are served, and by which model, as JSON."""
+    from periogt_ray.artifacts import ArtifactDirectory
+    from periogt_ray.schemas import PropertiesResponse
+
+    artifacts = ArtifactDirectory.open(_settings().checkpoint_dir)
+    _print_json(PropertiesResponse.of(artifacts).model_dump())
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def doctor(as_json: bool) -> None:
+    """Check the installation, the device and the artifacts; exit 0 PASS, 1 WARN, 2 FAIL."""
+    from periogt_ray.doctor import render, run_checks, verdict
+
+    logging.getLogger().setLevel(logging.WARNING)
+    checks = run_checks(os.environ)
+    if as_json:
+        _print_json({"verdict": verdict(checks).name, "checks": [check.as_dict() for check in checks]})
+    else:
+        click.echo(render(checks))
+    raise SystemExit(verdict(checks).value)
+
+
+def main() -> None:
+    """Run the command line; every error ends in one message and its exit status."""
+    # DGL picks its backend from the environment, and asks for one on the terminal where it finds none.
+    os.environ.setdefault("DGLBACKEND", "pytorch")
+    with _reported():
+        cli(prog_name="periogt")
+
+
+def _settings() -> Settings:
+    settings = Settings.from_env(os.environ)
+    settings.log()
+    return settings
+
+
+def _predict_one(
+    smiles: str, property_id: str | None, *, return_embedding: bool = False
+) -> "tuple[Predictor, Outcome]":
+    """Answer one request in this process; input is checked before anything is loaded."""
+    from periogt_ray.artifacts import ArtifactDirectory
+    from periogt_ray.polymer import RepeatUnit
+
+    settings = _settings()
+    unit = RepeatUnit.parse(smiles)
+    if property_id is not None:
+        ArtifactDirectory.open(settings.checkpoint_dir).property(property_id)
+
+    from periogt_ray.featurize import featurize
+    from periogt_ray.predictor import Job, Predictor
+
+    predictor = Predictor.load(settings)
+    polymer = featurize(unit, predictor.scheme(property_id), engine=settings.descriptor_engine)
+    [outcome] = predictor.predict_many([Job(polymer, property_id, return_embedding)])
+    return predictor, outcome
+
+
+def _print_json(document: Any) -> None:
+    click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    try:
+        yield
+    except PerioGTError as error:
+        click.echo(f"error [{error.code}]: {error.message}", err=True)
+        raise SystemExit(error.exit_code) from error
+    except Exception as error:
+        # The outermost frame: a bug is shown whole, and still ends with the documented status.
+        traceback.print_exc()
+        click.echo(f"error [{InternalError.code}]: {error}. This is a bug; please report it.", err=True)
+        raise SystemExit(InternalError.exit_code) from error

@@ -1,0 +1,248 @@
+"""Checks of an installation: what is wrong, and what to do about it."""
+
+import importlib.metadata
+import json
+import math
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.device import DeviceFacts, choose_device, cuda_problem, probe_device
+from periogt_ray.errors import PerioGTError
+from periogt_ray.settings import EMBEDDED_DIR, Settings, unknown_variables
+
+__all__ = ["Check", "Status", "render", "run_checks", "verdict"]
+
+_PACKAGES = ("torch", "numpy", "rdkit", "mordredcommunity", "dgl", "dgllife", "numba", "safetensors", "pydantic")
+_PYTHON = (3, 11)
+_TEST_SMILES = "*CC(*)c1ccccc1"
+_ACTIVATION_BYTES = 2 << 30  # for the largest passes, generously; measured by scripts/bench_predict.py
+_TOLERANCE = 1e-4  # relative, between builds of torch and processors
+
+
+class Status(IntEnum):
+    """Result of a check; the value is the exit status of the command."""
+
+    PASS = 0
+    WARN = 1
+    FAIL = 2
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report.
+
+    Attributes
+    ----------
+    name : str
+        What was checked.
+    status : Status
+        How it went.
+    message : str
+        What was found.
+    remedy : str
+        What to do; empty where there is nothing to do.
+    """
+
+    name: str
+    status: Status
+    message: str
+    remedy: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the check as JSON types."""
+        return {**asdict(self), "status": self.status.name}
+
+
+def run_checks(env: Mapping[str, str]) -> list[Check]:
+    """Run every check; one that fails does not keep the others from running.
+
+    Parameters
+    ----------
+    env : Mapping
+        Usually ``os.environ``.
+    """
+    checks = [*_check_versions(), *_check_environment(env)]
+    facts = probe_device()
+    try:
+        settings = Settings.from_env(env)
+    except PerioGTError as error:
+        return [*checks, Check("settings", Status.FAIL, error.message), *_check_embedded()]
+    checks += _check_settings(settings)
+    checks += _check_device(settings, facts)
+    checks += _check_artifacts(settings, facts)
+    return [*checks, *_check_embedded()]
+
+
+def verdict(checks: list[Check]) -> Status:
+    """Return the worst status."""
+    return max((check.status for check in checks), default=Status.PASS)
+
+
+def render(checks: list[Check]) -> str:
+    """Return the report as text: a line a check, what to do below it, and the verdict."""
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.status.name:4}  {check.name:{width}}  {check.message}")
+        if check.remedy:
+            lines.append(f"{'':{width + 8}}-> {check.remedy}")
+    n_warnings = sum(check.status is Status.WARN for check in checks)
+    n_failures = sum(check.status is Status.FAIL for check in checks)
+    return "\n".join([*lines, "", f"{verdict(checks).name}: {n_failures} failed, {n_warnings} warnings."])
+
+
+def _check_versions() -> Iterator[Check]:
+    found = platform.python_version()
+    is_right = tuple(map(int, platform.python_version_tuple()[:2])) == _PYTHON
+    yield Check(
+        "python",
+        Status.PASS if is_right else Status.WARN,
+        f"{found} ({platform.platform()})",
+        "" if is_right else f"Tested on Python {_PYTHON[0]}.{_PYTHON[1]}; use scripts/install or the container.",
+    )
+    for package in _PACKAGES:
+        try:
+            yield Check(package, Status.PASS, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            # The network runs on torch alone, so a missing graph library keeps nobody from predicting.
+            is_optional = package in ("dgl", "dgllife", "mordredcommunity")
+            status = Status.WARN if is_optional else Status.FAIL
+            yield Check(package, status, "not installed", "Run scripts/install, which installs the locked versions.")
+
+
+def _check_environment(env: Mapping[str, str]) -> Iterator[Check]:
+    backend = env.get("DGLBACKEND", "")
+    is_set = backend == "pytorch"
+    yield Check(
+        "DGLBACKEND",
+        Status.PASS if is_set else Status.WARN,
+        backend or "not set",
+        "" if is_set else "export DGLBACKEND=pytorch",
+    )
+    for warning in unknown_variables(env):
+        yield Check("environment", Status.WARN, warning, "Correct or unset the variable.")
+
+
+def _check_settings(settings: Settings) -> Iterator[Check]:
+    yield Check("base_dir", Status.PASS, str(settings.base_dir))
+    yield Check("results_dir", Status.PASS, str(settings.results_dir))
+    if settings.is_embedded:
+        yield Check(
+            "checkpoint_dir",
+            Status.WARN,
+            f"{settings.checkpoint_dir}: the embedded compact model, because {settings.base_dir / 'checkpoints'} "
+            "holds no artifacts",
+            "For the published weights run `periogt setup`, or set PERIOGT_CHECKPOINT_DIR.",
+        )
+    else:
+        yield Check("checkpoint_dir", Status.PASS, str(settings.checkpoint_dir))
+
+
+def _check_device(settings: Settings, facts: DeviceFacts) -> Iterator[Check]:
+    for gpu in facts.gpus:
+        capability = f"{gpu.capability[0]}.{gpu.capability[1]}"
+        memory = f"{gpu.memory_bytes / 2**30:.0f} GiB"
+        status = Status.FAIL if gpu.launch_error else Status.PASS
+        yield Check(f"gpu {gpu.index}", status, f"{gpu.name}, compute capability {capability}, {memory}")
+    stack = f"driver {facts.driver_version or 'none'}, torch built for CUDA {facts.torch_cuda or 'none (CPU build)'}"
+    problem = cuda_problem(facts, settings.min_driver)
+    try:
+        choice = choose_device(settings.device, facts, min_driver=settings.min_driver)
+    except PerioGTError as error:
+        yield Check("device", Status.FAIL, f"{stack}: {error.message}")
+        return
+    if choice.warning is None:
+        yield Check("device", Status.PASS, f"{choice.device} ({stack})")
+        return
+    # Nothing is wrong with a CPU on a machine without a GPU; it is where there is one that cannot be used.
+    is_expected = not facts.gpus and facts.driver_version is None
+    remedy = "Set PERIOGT_DEVICE=cpu if the CPU is meant." if is_expected or problem is None else problem.message
+    yield Check("device", Status.WARN, f"cpu ({stack})", remedy)
+
+
+def _check_artifacts(settings: Settings, facts: DeviceFacts) -> Iterator[Check]:
+    try:
+        artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
+    except PerioGTError as error:
+        yield Check("artifacts", Status.FAIL, error.message)
+        return
+    n_bytes = {artifacts.encoder: artifacts.encoder_path.stat().st_size}
+    for info in artifacts.properties.values():
+        if info.supported:
+            n_bytes[info.checkpoint] = (artifacts.root / info.checkpoint).stat().st_size
+        else:
+            yield Check(f"property {info.id}", Status.WARN, f"not served: {info.reason}")
+    yield Check("artifacts", Status.PASS, f"{artifacts.name}; serves {', '.join(artifacts.supported)}")
+    needed = n_bytes[artifacts.encoder] + min(sum(n_bytes.values()), settings.weights_bytes) + _ACTIVATION_BYTES
+    smallest = min((gpu.memory_bytes for gpu in facts.gpus), default=math.inf)
+    yield Check(
+        "memory",
+        Status.PASS if needed < smallest else Status.WARN,
+        f"about {needed / 2**30:.1f} GiB with all properties loaded",
+        "" if needed < smallest else "Lower PERIOGT_WEIGHTS_GB or use a GPU with more memory.",
+    )
+    yield from _check_predictions(settings)
+
+
+def _check_predictions(settings: Settings) -> Iterator[Check]:
+    """Load every served property for real and predict one polymer."""
+    from periogt_ray.featurize import featurize
+    from periogt_ray.polymer import RepeatUnit
+    from periogt_ray.predictor import Job, Predictor
+
+    try:
+        predictor = Predictor.load(settings)
+        ids = predictor.artifacts.supported
+        unit = RepeatUnit.parse(_TEST_SMILES)
+        features = {scheme: featurize(unit, scheme) for scheme in {predictor.scheme(id_) for id_ in ids}}
+        outcomes = predictor.predict_many([Job(features[predictor.scheme(id_)], id_) for id_ in ids])
+    except PerioGTError as error:
+        yield Check("load", Status.FAIL, error.message)
+        return
+    for property_id, outcome in zip(ids, outcomes, strict=True):
+        if outcome.error is not None:
+            yield Check(f"property {property_id}", Status.FAIL, outcome.error.message)
+        else:
+            shown = f"{outcome.value:.4g} {outcome.units}".rstrip()
+            yield Check(f"property {property_id}", Status.PASS, f"loaded; {_TEST_SMILES} gives {shown}")
+
+
+def _check_embedded() -> Iterator[Check]:
+    """Compare predictions of the embedded model with those stored beside it: tells whether the stack computes right."""
+    from periogt_ray.featurize import PromptScheme, featurize
+    from periogt_ray.polymer import RepeatUnit
+    from periogt_ray.predictor import Job, Predictor
+
+    stored = _stored_predictions(EMBEDDED_DIR)
+    try:
+        settings = Settings(EMBEDDED_DIR, EMBEDDED_DIR, EMBEDDED_DIR, device="cpu")
+        predictor = Predictor.load(settings)
+        worst = 0.0
+        for smiles, values in stored.items():
+            polymer = featurize(RepeatUnit.parse(smiles), PromptScheme.MONOMER)
+            jobs = [Job(polymer, property_id) for property_id in values]
+            for outcome, expected in zip(predictor.predict_many(jobs), values.values(), strict=True):
+                if outcome.error is not None:
+                    raise outcome.error
+                worst = max(worst, abs((outcome.value or 0.0) / expected - 1))
+    except PerioGTError as error:
+        yield Check("self-test", Status.FAIL, f"the embedded model does not run: {error.message}")
+        return
+    is_right = worst <= _TOLERANCE
+    yield Check(
+        "self-test",
+        Status.PASS if is_right else Status.FAIL,
+        f"the embedded model's predictions differ from the stored ones by at most {worst:.1e}",
+        "" if is_right else "The installed versions compute other values; run scripts/install for the locked ones.",
+    )
+
+
+def _stored_predictions(root: Path) -> dict[str, dict[str, float]]:
+    """Return value by property by SMILES, as stored beside the embedded model."""
+    stored: dict[str, dict[str, float]] = json.loads((root / "reference_predictions.json").read_text())
+    return stored

@@ -1,0 +1,142 @@
+"""From a repeat unit to everything that a prediction needs: numpy arrays, no torch."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import NamedTuple
+
+import numpy as np
+
+from periogt_ray.descriptors import DescriptorEngine, descriptors, fingerprint
+from periogt_ray.errors import ValidationError
+from periogt_ray.graph import BondClasses, TripletGraph, build_triplet_graph
+from periogt_ray.polymer import RepeatUnit
+
+__all__ = ["FEATURE_VERSION", "FeaturizedPolymer", "OligomerFeatures", "PromptScheme", "featurize", "prompt_graphs"]
+
+# Belongs beside stored features and predictions: raised when features change.
+FEATURE_VERSION = 1
+
+_MAX_GRAPHS = 10
+_UNITS_OF_OLIGOMER = 3  # fingerprint and descriptors of n repeat units are those of the 3n-mer
+
+
+class PromptScheme(StrEnum):
+    """Which prompt graphs a checkpoint was trained with."""
+
+    RELEASE = "release"
+    MONOMER = "monomer"
+
+    @property
+    def multimer_sizes(self) -> tuple[int, ...]:
+        """Repeat units per prompt graph."""
+        return (1, 2, 3) if self is PromptScheme.RELEASE else (1,)
+
+    @property
+    def max_prompts(self) -> int:
+        """Most prompts a triplet gets."""
+        return 20 if self is PromptScheme.RELEASE else 10
+
+
+class OligomerFeatures(NamedTuple):
+    """What the virtual nodes carry."""
+
+    fingerprint: np.ndarray  # uint8   [1191]
+    descriptors: np.ndarray  # float32 [1613], not yet scaled
+
+
+@dataclass(frozen=True)
+class FeaturizedPolymer:
+    """Everything the network needs to know of a polymer.
+
+    Attributes
+    ----------
+    smiles : str
+        Canonical SMILES of the repeat unit.
+    scheme : PromptScheme
+        The scheme that the prompt graphs were chosen by.
+    graphs : tuple of TripletGraph
+        The prompt graphs; the first is that of the repeat unit itself.
+    n_units : tuple of int
+        Repeat units in each prompt graph.
+    oligomers : dict of int to OligomerFeatures
+        Features of the 3n-mer for each number n of repeat units that occurs.
+    """
+
+    smiles: str
+    scheme: PromptScheme
+    graphs: tuple[TripletGraph, ...]
+    n_units: tuple[int, ...]
+    oligomers: dict[int, OligomerFeatures]
+
+    @property
+    def n_triplets(self) -> int:
+        """Nodes of all prompt graphs together, the measure of a polymer's cost."""
+        return sum(graph.n_triplets for graph in self.graphs)
+
+
+def prompt_graphs(unit: RepeatUnit, scheme: PromptScheme) -> list[tuple[str, int]]:
+    """Choose the prompt graphs of a polymer.
+
+    Where there are more candidates than the network takes, the reference draws at random. Here the
+    choice follows from the SMILES alone: the first candidate, and of the others those with the
+    smallest SHA-256 of ``<canonical SMILES>|<index>``.
+
+    Returns
+    -------
+    list of (str, int)
+        SMILES and number of repeat units, the repeat unit itself first.
+    """
+    candidates = [(shift, n_units) for shift in unit.frame_shifts() for n_units in scheme.multimer_sizes]
+    if len(candidates) > _MAX_GRAPHS:
+        ranked = sorted(
+            range(1, len(candidates)), key=lambda index: sha256(f"{unit.smiles}|{index}".encode()).hexdigest()
+        )
+        candidates = [candidates[index] for index in (0, *sorted(ranked[: _MAX_GRAPHS - 1]))]
+    return [(RepeatUnit(shift).multimer(n_units), n_units) for shift, n_units in candidates]
+
+
+def featurize(
+    unit: RepeatUnit, scheme: PromptScheme = PromptScheme.RELEASE, *, engine: DescriptorEngine = "native"
+) -> FeaturizedPolymer:
+    """Compute the graphs, fingerprints and descriptors of a polymer.
+
+    Parameters
+    ----------
+    unit : RepeatUnit
+        The polymer.
+    scheme : PromptScheme
+        Which prompt graphs the checkpoint was trained with.
+    engine : {"native", "mordred"}
+        What computes the descriptors.
+
+    Raises
+    ------
+    ValidationError
+        If the repeat unit is not found in its own chain, or an oligomer is not a valid molecule.
+    """
+    classes = BondClasses(unit)
+    built = [
+        (graph, n_units)
+        for smiles, n_units in prompt_graphs(unit, scheme)
+        if (graph := build_triplet_graph(smiles, classes)) is not None or smiles == unit.smiles
+    ]
+    graphs = [graph for graph, _ in built if graph is not None]
+    if len(graphs) < len(built):
+        raise ValidationError(
+            f"The repeat unit {unit.smiles!r} is not found in a chain of itself, so its bonds have no period; "
+            "another spelling of the polymer, cut at another backbone bond, may work."
+        )
+    sizes = tuple(n_units for _, n_units in built)
+    return FeaturizedPolymer(
+        smiles=unit.smiles,
+        scheme=scheme,
+        graphs=tuple(graphs),
+        n_units=sizes,
+        oligomers={n_units: _oligomer_features(unit, n_units, engine) for n_units in sorted(set(sizes))},
+    )
+
+
+def _oligomer_features(unit: RepeatUnit, n_units: int, engine: DescriptorEngine) -> OligomerFeatures:
+    oligomer = unit.oligomer(_UNITS_OF_OLIGOMER * n_units)
+    return OligomerFeatures(fingerprint(oligomer), descriptors(oligomer, engine=engine))

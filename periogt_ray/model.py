@@ -1,0 +1,437 @@
+"""The network: LiGhT encoder (Knowledge-guided line graph transformer) and property head.
+
+Attribute names are the keys of the published checkpoints, spelling mistakes included, so that a
+state dict loads as it is; every size is read off its shapes. Plain torch: no graph library.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from periogt_ray.collate import GraphBatch, PromptBatch
+from periogt_ray.errors import ModelLoadError
+from periogt_ray.graph import PATH_LENGTH
+
+__all__ = ["ModelSizes", "PerioGTEncoder", "PerioGTRegressor", "load_encoder", "load_regressor"]
+
+_N_PROMPT_HEADS = 8
+_MIN_ROWS = 8
+# Of pretraining alone: present in published checkpoints, not needed for inference.
+_UNUSED_KEYS = ("node_predictor.", "fp_predictor.", "md_predictor.", "cl_projector.", "mask_emb.", "model.mask_emb.")
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """Sizes of a network.
+
+    Attributes
+    ----------
+    width : int
+        D, of every node's state.
+    n_layers, n_heads : int
+        Of the encoder.
+    path_width : int
+        Of a triplet's part in a path's encoding.
+    ffn_width, head_width : int
+        Hidden width of the layers' feed-forward networks and of the property head.
+    n_atom_features, n_bond_features, n_fingerprint_bits, n_descriptors : int
+        Of the inputs.
+    """
+
+    width: int
+    n_layers: int
+    n_heads: int
+    path_width: int
+    ffn_width: int
+    head_width: int = 256
+    n_atom_features: int = 138
+    n_bond_features: int = 14
+    n_fingerprint_bits: int = 1191
+    n_descriptors: int = 1613
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> "ModelSizes":
+        """Read the sizes off a state dict's shapes.
+
+        Raises
+        ------
+        ModelLoadError
+            If a key that tells a size is missing or its tensor has the wrong number of dimensions.
+        """
+
+        def shape(key: str) -> tuple[int, int]:
+            tensor = state.get(key)
+            if tensor is None or tensor.ndim != 2:
+                raise ModelLoadError(
+                    f"The checkpoint is not a PerioGT network: expected a matrix {key!r}, "
+                    f"found {'nothing' if tensor is None else f'shape {list(tensor.shape)}'}."
+                )
+            return tensor.shape[0], tensor.shape[1]
+
+        layers = {int(key.split(".")[2]) for key in state if _is_layer_key(key)}
+        width, n_atom_features = shape("node_emb.in_proj.weight")
+        return cls(
+            width=width,
+            n_layers=len(layers),
+            n_heads=shape("model.dist_attn_layer.2.weight")[0],
+            path_width=shape("model.trip_fortrans.0.in_proj.weight")[0],
+            ffn_width=shape("model.mol_T_layers.0.node_out_layer.ffn.in_proj.weight")[0],
+            head_width=shape("predictor.0.weight")[0] if "predictor.0.weight" in state else 256,
+            n_atom_features=n_atom_features,
+            n_bond_features=shape("edge_emb.in_proj.weight")[1],
+            n_fingerprint_bits=shape("triplet_emb.fp_proj.in_proj.weight")[1],
+            n_descriptors=shape("triplet_emb.md_proj.in_proj.weight")[1],
+        )
+
+
+class MLP(nn.Module):
+    """Linear, GELU (exact), Linear."""
+
+    def __init__(self, n_in: int, n_hidden: int, n_out: int) -> None:
+        super().__init__()
+        self.in_proj = nn.Linear(n_in, n_hidden)
+        self.out_proj = nn.Linear(n_hidden, n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out_proj(functional.gelu(self.in_proj(x)))
+
+
+def _apply_to_rows(network: nn.Module, rows: Tensor) -> Tensor:
+    """Apply a network to a matrix of possibly few rows.
+
+    Matrix products of fewer than four rows take other kernels, with other rounding, and a
+    polymer's answer must not depend on its company.
+    """
+    missing = max(0, _MIN_ROWS - len(rows))
+    result: Tensor = network(functional.pad(rows, (0, 0, 0, missing)))
+    return result[: len(rows)]
+
+
+class AtomEmbedding(nn.Module):
+    """Linear embedding of atoms; a triplet is the sum of its two."""
+
+    def __init__(self, sizes: ModelSizes) -> None:
+        super().__init__()
+        self.in_proj = nn.Linear(sizes.n_atom_features, sizes.width)
+        self.virtual_atom_emb = nn.Embedding(1, sizes.width)  # for atoms without bonds, which no polymer has
+
+
+class BondEmbedding(nn.Module):
+    """Linear embedding of bonds."""
+
+    def __init__(self, sizes: ModelSizes) -> None:
+        super().__init__()
+        self.in_proj = nn.Linear(sizes.n_bond_features, sizes.width)
+        self.virutal_bond_emb = nn.Embedding(1, sizes.width)  # spelt as in the checkpoint
+
+
+class TripletEmbedding(nn.Module):
+    """States of triplets from atoms and bonds, of virtual nodes from fingerprint and descriptors."""
+
+    def __init__(self, sizes: ModelSizes) -> None:
+        super().__init__()
+        width = sizes.width
+        self.in_proj = MLP(2 * width, width, width)
+        self.fp_proj = MLP(sizes.n_fingerprint_bits, width, width)
+        self.md_proj = MLP(sizes.n_descriptors, width, width)
+
+
+class NodeOutLayer(nn.Module):
+    """Residual projection of the attention's result, then a residual feed-forward network."""
+
+    def __init__(self, sizes: ModelSizes, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(sizes.width)
+        self.in_proj = nn.Linear(sizes.width, sizes.width)
+        self.ffn = MLP(sizes.width, sizes.ffn_width, sizes.width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, gathered: Tensor) -> Tensor:
+        x = x + self.dropout(self.in_proj(gathered))
+        return x + self.dropout(self.ffn(self.norm(x)))
+
+
+class TransformerLayer(nn.Module):
+    """Attention along the edges of triplet graphs, dense within each graph."""
+
+    def __init__(self, sizes: ModelSizes, dropout: float) -> None:
+        super().__init__()
+        self.n_heads = sizes.n_heads
+        self.scale = sizes.width**-0.5  # by the full width, not by the width of a head
+        self.attention_norm = nn.LayerNorm(sizes.width)
+        self.qkv = nn.Linear(sizes.width, 3 * sizes.width)
+        self.node_out_layer = NodeOutLayer(sizes, dropout)
+
+    def forward(self, x: Tensor, biases: list[Tensor], batch: GraphBatch) -> Tensor:
+        """Return the nodes' next states [T, D]."""
+        qkv = self.qkv(self.attention_norm(x))
+        gathered = [
+            self._attend(qkv[start : start + n_graphs * n_nodes].view(n_graphs, n_nodes, -1), bias)
+            for (n_graphs, n_nodes, start), bias in zip(batch.groups, biases, strict=True)
+        ]
+        return self.node_out_layer(x, gathered[0] if len(gathered) == 1 else torch.cat(gathered))
+
+    def _attend(self, qkv: Tensor, bias: Tensor) -> Tensor:
+        """Attend within each graph of a group.
+
+        ``qkv`` is [G, n, 3D], ``bias`` [G * heads, n destinations, n sources], -inf where there is no
+        edge. The source gives the query and the destination the key, as the checkpoints were trained.
+        """
+        n_graphs, n_nodes, _ = qkv.shape
+        q, k, v = (
+            part.reshape(n_graphs * self.n_heads, n_nodes, -1)
+            for part in qkv.view(n_graphs, n_nodes, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
+        )
+        scores = torch.baddbmm(bias, k, q.transpose(1, 2), alpha=self.scale)
+        gathered = torch.bmm(scores.softmax(dim=-1), v)
+        return gathered.view(n_graphs, self.n_heads, n_nodes, -1).transpose(1, 2).reshape(n_graphs * n_nodes, -1)
+
+
+class LiGhT(nn.Module):
+    """The transformer over triplets and the bias that its attention gets from paths."""
+
+    def __init__(self, sizes: ModelSizes, dropout: float) -> None:
+        super().__init__()
+        width, heads = sizes.width, sizes.n_heads
+        self.path_len_emb = nn.Embedding(PATH_LENGTH + 1, width)
+        self.virtual_path_emb = nn.Embedding(1, width)
+        self.self_loop_emb = nn.Embedding(1, width)
+        self.dist_attn_layer = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, heads))
+        self.trip_fortrans = nn.ModuleList(MLP(width, sizes.path_width, sizes.path_width) for _ in range(PATH_LENGTH))
+        self.path_attn_layer = nn.Sequential(
+            nn.Linear(sizes.path_width, sizes.path_width), nn.GELU(), nn.Linear(sizes.path_width, heads)
+        )
+        self.mol_T_layers = nn.ModuleList(TransformerLayer(sizes, dropout) for _ in range(sizes.n_layers))
+
+    def forward(self, x: Tensor, batch: GraphBatch) -> Tensor:
+        """Return the nodes' final states [T, D]."""
+        biases = self._biases(x, batch)
+        for layer in self.mol_T_layers:
+            x = layer(x, biases, batch)
+        return x
+
+    def _biases(self, x: Tensor, batch: GraphBatch) -> list[Tensor]:
+        """Return each group's attention bias [G * heads, n destinations, n sources]."""
+        # All edges share eight distances, so the embedding's network runs on eight rows.
+        table = torch.cat([self.path_len_emb.weight, self.virtual_path_emb.weight, self.self_loop_emb.weight])
+        distance = self.dist_attn_layer(table)[batch.edge_distance]
+        path = x.new_zeros(())
+        for slot, encode in enumerate(self.trip_fortrans):
+            encoded = functional.pad(encode(x), (0, 0, 0, 1))  # the last row, all zero, stands for unused slots
+            path = path + encoded[batch.edge_paths[:, slot]]
+        bias = distance + self.path_attn_layer(path / batch.n_valid_slots)
+        n_heads = bias.shape[1]
+        dense = bias.new_full((batch.n_slots, n_heads), -math.inf).index_copy(0, batch.edge_slots, bias)
+        biases, block = [], 0
+        for n_graphs, n_nodes, _ in batch.groups:
+            part = dense[block : block + n_graphs * n_nodes**2].view(n_graphs, n_nodes, n_nodes, n_heads)
+            biases.append(part.permute(0, 3, 1, 2).reshape(n_graphs * n_heads, n_nodes, n_nodes))
+            block += n_graphs * n_nodes**2
+        return biases
+
+
+class NodeAttention(nn.Module):
+    """Two self-attentions of each node over its periodicity prompt; their class token joins the node's state.
+
+    Only rows in use are projected, and of the second attention only the class token's answer is
+    computed, because nothing else of it is used.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.alpha = nn.Parameter(torch.zeros(1))
+        self.self_attn_1 = nn.MultiheadAttention(width, _N_PROMPT_HEADS, batch_first=True)
+        self.self_attn_2 = nn.MultiheadAttention(width, _N_PROMPT_HEADS, batch_first=True)
+        self.norm_1 = nn.LayerNorm(width)
+        self.norm_2 = nn.LayerNorm(width)
+        self.linear_1 = nn.Linear(width, width)
+        self.linear_2 = nn.Linear(width, width)
+        self.linear_3 = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, prompts: Tensor, batch: PromptBatch) -> Tensor:
+        """Return the nodes' states with their prompts [T, D].
+
+        Parameters
+        ----------
+        x : Tensor
+            [T, D].
+        prompts : Tensor
+            [R, D], final states of the prompt pass at ``batch.rows``.
+        batch : PromptBatch
+            Where they belong.
+        """
+        n_nodes, n_slots = batch.is_used.shape
+        tokens = self.cls_token.view(1, -1).expand(n_nodes, -1)
+        places = torch.cat([torch.arange(0, n_nodes * n_slots, n_slots, device=x.device), batch.places])
+        rows = torch.cat([tokens, prompts])
+        mask = x.new_zeros(n_nodes, 1, 1, n_slots).masked_fill(~batch.is_used[:, None, None, :], -math.inf)
+
+        def spread(projected: Tensor) -> Tensor:
+            """Lay rows [N, D] out as [T, heads, slots, D / heads]."""
+            dense = projected.new_zeros(n_nodes * n_slots, projected.shape[-1]).index_copy(0, places, projected)
+            return dense.view(n_nodes, n_slots, _N_PROMPT_HEADS, -1).transpose(1, 2)
+
+        first = self.self_attn_1
+        q, k, v = functional.linear(rows, first.in_proj_weight, first.in_proj_bias).chunk(3, dim=-1)
+        attended = functional.scaled_dot_product_attention(spread(q), spread(k), spread(v), attn_mask=mask)
+        attended = attended.transpose(1, 2).reshape(n_nodes * n_slots, -1)[places]
+        rows = self.norm_1(self.linear_1(first.out_proj(attended)) + rows)
+
+        second, width = self.self_attn_2, x.shape[-1]
+        tokens = rows[:n_nodes]
+        q = functional.linear(tokens, second.in_proj_weight[:width], second.in_proj_bias[:width])
+        k, v = functional.linear(rows, second.in_proj_weight[width:], second.in_proj_bias[width:]).chunk(2, dim=-1)
+        q = q.view(n_nodes, 1, _N_PROMPT_HEADS, -1).transpose(1, 2)
+        attended = functional.scaled_dot_product_attention(q, spread(k), spread(v), attn_mask=mask)
+        tokens = self.norm_2(self.linear_2(second.out_proj(attended.reshape(n_nodes, -1))) + tokens)
+        return x + self.alpha * self.linear_3(tokens)
+
+
+class PerioGTEncoder(nn.Module):
+    """The pretrained network: triplet graphs to node states and to a readout per graph.
+
+    Parameters
+    ----------
+    sizes : ModelSizes
+        Sizes of the network.
+    dropout : float
+        In the layers; for training alone.
+    """
+
+    def __init__(self, sizes: ModelSizes, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.node_emb = AtomEmbedding(sizes)
+        self.edge_emb = BondEmbedding(sizes)
+        self.triplet_emb = TripletEmbedding(sizes)
+        self.model = LiGhT(sizes, dropout)
+
+    def embed(self, batch: GraphBatch) -> Tensor:
+        """Return the nodes' first states [T, D]."""
+        atoms = _apply_to_rows(self.node_emb.in_proj, batch.atom_features)
+        pairs = atoms[batch.triplet_atoms[:, 0]] + atoms[batch.triplet_atoms[:, 1]]
+        triplets = self.triplet_emb.in_proj(torch.cat([pairs, self.edge_emb.in_proj(batch.bond_features)], dim=-1))
+        triplets = triplets.index_copy(
+            0, batch.fingerprint_nodes, _apply_to_rows(self.triplet_emb.fp_proj, batch.fingerprints)
+        )
+        return triplets.index_copy(
+            0, batch.descriptor_nodes, _apply_to_rows(self.triplet_emb.md_proj, batch.descriptors)
+        )
+
+    def forward(self, batch: GraphBatch) -> Tensor:
+        """Return the nodes' final states [T, D], without a periodicity prompt."""
+        states: Tensor = self.model(self.embed(batch), batch)
+        return states
+
+    def readout(self, states: Tensor, batch: GraphBatch) -> Tensor:
+        """Return [G, 3D] in the order in which the graphs were given.
+
+        States of the two virtual nodes, then the mean over bond triplets.
+        """
+        weighted = states * batch.triplet_weights[:, None]
+        means = [
+            weighted[start : start + n_graphs * n_nodes].view(n_graphs, n_nodes, -1).sum(dim=1)
+            for n_graphs, n_nodes, start in batch.groups
+        ]
+        virtual = [states[batch.fingerprint_nodes], states[batch.descriptor_nodes]]
+        return torch.cat([*virtual, torch.cat(means)], dim=-1)[batch.graph_order]
+
+
+class PerioGTRegressor(PerioGTEncoder):
+    """A finetuned network: an encoder that takes periodicity prompts, and a property head."""
+
+    def __init__(self, sizes: ModelSizes, *, dropout: float = 0.0) -> None:
+        super().__init__(sizes, dropout=dropout)
+        self.node_attn = NodeAttention(sizes.width)
+        self.predictor = nn.Sequential(
+            nn.Linear(3 * sizes.width, sizes.head_width),
+            nn.Dropout(dropout),
+            nn.GELU(),
+            nn.Linear(sizes.head_width, 1),
+        )
+
+    def predict(self, batch: GraphBatch, prompts: Tensor, prompt_batch: PromptBatch) -> Tensor:
+        """Return normalized predictions [G] in the order in which the graphs were given.
+
+        Parameters
+        ----------
+        batch : GraphBatch
+            Each polymer's own graph.
+        prompts : Tensor
+            [R, D], states of the prompt pass.
+        prompt_batch : PromptBatch
+            Where they belong.
+        """
+        states = self.node_attn(self.embed(batch), prompts, prompt_batch)
+        readout = self.readout(self.model(states, batch), batch)
+        hidden = _apply_to_rows(self.predictor[:-1], readout)
+        # A product with one column sums in an order that depends on the number of rows; this does not.
+        weight, bias = self.predictor[-1].parameters()
+        return (hidden * weight[0]).sum(dim=-1) + bias
+
+
+def load_encoder(state: Mapping[str, Tensor], source: str) -> PerioGTEncoder:
+    """Make the pretrained network from a state dict.
+
+    Parameters
+    ----------
+    state : Mapping
+        Float32 tensors by key, with or without the prefix ``module.``.
+    source : str
+        Name of the file, for messages.
+
+    Raises
+    ------
+    ModelLoadError
+        If a key is missing or unknown or a shape does not fit; the message lists them.
+    """
+    return _load(PerioGTEncoder, state, source)
+
+
+def load_regressor(state: Mapping[str, Tensor], source: str) -> PerioGTRegressor:
+    """Make a finetuned network from a state dict; see :func:`load_encoder`."""
+    return _load(PerioGTRegressor, state, source)
+
+
+_Network = TypeVar("_Network", bound=PerioGTEncoder)
+
+
+def _is_layer_key(key: str) -> bool:
+    parts = key.split(".")
+    return len(parts) > 3 and parts[:2] == ["model", "mol_T_layers"] and parts[2].isdigit()
+
+
+def _load(network_type: type[_Network], state: Mapping[str, Tensor], source: str) -> _Network:
+    named = {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    used = {key: tensor for key, tensor in named.items() if not key.startswith(_UNUSED_KEYS)}
+    try:
+        with torch.device("meta"):
+            network = network_type(ModelSizes.from_state_dict(used))
+    except (AssertionError, ModelLoadError) as error:  # an indivisible width fails an assertion of torch
+        raise ModelLoadError(f"{source} cannot be loaded: {error}") from error
+    expected = network.state_dict()
+    problems = {
+        "missing": sorted(expected.keys() - used.keys()),
+        "unknown": sorted(used.keys() - expected.keys()),
+        "wrong shape": sorted(
+            f"{key} {list(used[key].shape)} instead of {list(tensor.shape)}"
+            for key, tensor in expected.items()
+            if key in used and used[key].shape != tensor.shape
+        ),
+        "not finite": sorted(key for key, tensor in used.items() if not bool(torch.isfinite(tensor).all())),
+    }
+    if any(problems.values()):
+        listed = "; ".join(f"{kind}: {', '.join(keys)}" for kind, keys in problems.items() if keys)
+        counts = Counter({kind: len(keys) for kind, keys in problems.items() if keys})
+        raise ModelLoadError(
+            f"{source} is not a {network.__class__.__name__} checkpoint ({dict(counts)}): {listed}.", problems
+        )
+    network.load_state_dict({key: tensor.float() for key, tensor in used.items()}, assign=True)
+    return network.eval().requires_grad_(False)

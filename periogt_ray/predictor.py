@@ -1,0 +1,355 @@
+"""From featurized polymers to predictions and embeddings.
+
+One polymer costs a prompt pass of the pretrained network over all its prompt graphs and, for each
+property, a head pass of that property's finetuned network over its own graph.
+"""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from periogt_ray.artifacts import ArtifactDirectory, PropertyInfo
+from periogt_ray.collate import collate, collate_prompts, match_prompts
+from periogt_ray.descriptors import Scaler
+from periogt_ray.device import choose_device, probe_device
+from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
+from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
+from periogt_ray.model import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
+from periogt_ray.settings import Settings
+
+__all__ = ["Job", "Outcome", "Packing", "Predictor"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing that is asked of the predictor.
+
+    Attributes
+    ----------
+    polymer : FeaturizedPolymer
+        Featurized by the scheme that the property's checkpoint was trained with.
+    property_id : str or None
+        None asks for the embedding alone.
+    return_embedding : bool
+        Whether a prediction comes with the embedding.
+    """
+
+    polymer: FeaturizedPolymer
+    property_id: str | None = None
+    return_embedding: bool = False
+
+    @property
+    def wants_embedding(self) -> bool:
+        """Whether the answer holds an embedding."""
+        return self.return_embedding or self.property_id is None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer to one :class:`Job`: ``error``, or what was asked for.
+
+    Attributes
+    ----------
+    value : float or None
+        In ``units``.
+    units : str
+        Empty for a dimensionless property.
+    checkpoint : str or None
+        Weights that answered, relative to the artifact directory.
+    embedding : numpy.ndarray or None
+        float32 [3D].
+    error : PerioGTError or None
+        Why there is no answer.
+    """
+
+    value: float | None = None
+    units: str = ""
+    checkpoint: str | None = None
+    embedding: np.ndarray | None = None
+    error: PerioGTError | None = None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How polymers share a pass.
+
+    Attributes
+    ----------
+    max_nodes : int
+        Most nodes, padding aside, in one pass; a larger polymer goes alone.
+    max_padding : float
+        Largest share of padding nodes among graphs that share an attention.
+    """
+
+    max_nodes: int
+    max_padding: float
+
+    @classmethod
+    def for_device(cls, device: torch.device) -> "Packing":
+        """Return what was measured best (scripts/bench_predict.py): a GPU wants fewer, larger products."""
+        return cls(max_nodes=16384, max_padding=0.15) if device.type == "cuda" else cls(2048, 0.0)
+
+
+class _Encoded(NamedTuple):
+    """Result of the prompt pass for one pack."""
+
+    states: Tensor  # [T, D]
+    first_nodes: list[np.ndarray]  # of each polymer's prompt graphs
+    embeddings: np.ndarray  # float32 [polymers, 3D]
+
+
+class Predictor:
+    """A pretrained network and the finetuned networks that share it.
+
+    Finetuned networks are loaded on first use and stay within a memory budget, the least recently
+    used going first. One thread at a time predicts.
+
+    Parameters
+    ----------
+    artifacts : ArtifactDirectory
+        Where the weights are.
+    device : torch.device
+        Where the networks run.
+    weights_bytes : int
+        Memory for finetuned networks; at least one is always kept.
+    packing : Packing, optional
+        How polymers share a pass.
+    """
+
+    def __init__(
+        self,
+        artifacts: ArtifactDirectory,
+        device: torch.device,
+        *,
+        weights_bytes: int = 8 << 30,
+        packing: Packing | None = None,
+    ) -> None:
+        self.artifacts = artifacts
+        self.device = device
+        self.packing = packing or Packing.for_device(device)
+        self._weights_bytes = weights_bytes
+        self._scaler: Scaler = artifacts.scaler()
+        self._encoder: PerioGTEncoder = load_encoder(artifacts.encoder_state_dict(), artifacts.encoder).to(device)
+        self._regressors: OrderedDict[str, PerioGTRegressor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, settings: Settings) -> "Predictor":
+        """Load the pretrained network on the device that the settings ask for.
+
+        Raises
+        ------
+        CheckpointMissingError, ChecksumMismatchError, ModelLoadError
+            If an artifact is absent or corrupt; absence is told before anything is loaded.
+        CudaUnavailableError, GPUUnsupportedError, DriverIncompatibleError
+            If CUDA was asked for and cannot be used.
+        """
+        artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
+        choice = choose_device(settings.device, probe_device(), min_driver=settings.min_driver)
+        if choice.warning:
+            logger.warning("%s", choice.warning)
+        predictor = cls(artifacts, torch.device(choice.device), weights_bytes=settings.weights_bytes)
+        logger.info("%s: encoder %s on %s", artifacts.name, artifacts.encoder, choice.device)
+        return predictor
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of an embedding, 3D."""
+        return 3 * self._encoder.sizes.width
+
+    def scheme(self, property_id: str | None) -> PromptScheme:
+        """Return the scheme to featurize a polymer with; embeddings do not depend on it.
+
+        Raises
+        ------
+        UnsupportedPropertyError, CheckpointMissingError
+            If the property cannot be served.
+        """
+        if property_id is None:
+            return PromptScheme.MONOMER  # the fewest graphs: an embedding needs the first alone
+        return PromptScheme(self.artifacts.property(property_id).prompt_scheme)
+
+    def predict_many(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Answer jobs together.
+
+        A polymer's prompt pass is run once however many jobs ask for it. An answer does not depend
+        on what else is asked (see the tests for how exactly).
+
+        Returns
+        -------
+        list of Outcome
+            One a job, in order. Only what a user can act on becomes an outcome; anything else is raised.
+        """
+        asked: dict[tuple[str, PromptScheme], list[int]] = {}
+        for index, job in enumerate(jobs):
+            asked.setdefault((job.polymer.smiles, job.polymer.scheme), []).append(index)
+        polymers = [jobs[indices[0]].polymer for indices in asked.values()]
+        outcomes: dict[int, Outcome] = {}
+        groups = list(asked.values())
+        with self._lock, torch.inference_mode():
+            for pack in self._packs(polymers):
+                indices = [index for position in pack for index in groups[position]]
+                answers = self._answer_or_split([polymers[position] for position in pack], [jobs[i] for i in indices])
+                outcomes |= zip(indices, answers, strict=True)
+        return [outcomes[index] for index in range(len(jobs))]
+
+    def _packs(self, polymers: Sequence[FeaturizedPolymer]) -> Iterator[list[int]]:
+        """Yield positions of polymers that share a pass, largest polymers first."""
+        pack: list[int] = []
+        n_nodes = 0
+        for position in sorted(range(len(polymers)), key=lambda index: -polymers[index].n_triplets):
+            cost = polymers[position].n_triplets
+            if pack and n_nodes + cost > self.packing.max_nodes:
+                yield pack
+                pack, n_nodes = [], 0
+            pack.append(position)
+            n_nodes += cost
+        if pack:
+            yield pack
+
+    def _answer_or_split(self, polymers: Sequence[FeaturizedPolymer], jobs: Sequence[Job]) -> list[Outcome]:
+        """Answer the jobs of a pack; where memory is short, in two halves."""
+        try:
+            return self._answer(polymers, jobs)
+        except torch.cuda.OutOfMemoryError:
+            # The exception holds the frames whose tensors fill the memory, so go on outside.
+            pass
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(polymers) == 1:
+            error = GPUOutOfMemoryError(
+                f"The polymer {polymers[0].smiles!r} ({polymers[0].n_triplets} graph nodes) does not fit into the "
+                "GPU's memory on its own. Use a larger GPU or PERIOGT_DEVICE=cpu."
+            )
+            return [Outcome(error=error)] * len(jobs)
+        logger.warning("out of GPU memory with %d polymers in a pass: splitting", len(polymers))
+        outcomes: dict[int, Outcome] = {}
+        for half in (polymers[: len(polymers) // 2], polymers[len(polymers) // 2 :]):
+            keys = {(polymer.smiles, polymer.scheme) for polymer in half}
+            members = [i for i, job in enumerate(jobs) if (job.polymer.smiles, job.polymer.scheme) in keys]
+            outcomes |= zip(members, self._answer_or_split(half, [jobs[i] for i in members]), strict=True)
+        return [outcomes[index] for index in range(len(jobs))]
+
+    def _answer(self, polymers: Sequence[FeaturizedPolymer], jobs: Sequence[Job]) -> list[Outcome]:
+        """Run the prompt pass, then one head pass for each property."""
+        position = {(polymer.smiles, polymer.scheme): index for index, polymer in enumerate(polymers)}
+        rows = [position[job.polymer.smiles, job.polymer.scheme] for job in jobs]
+        encoded = self._prompt_pass(polymers)
+        values: dict[tuple[str, int], float] = {}
+        errors: dict[str, PerioGTError] = {}
+        for property_id in dict.fromkeys(job.property_id for job in jobs if job.property_id is not None):
+            needed = sorted({row for row, job in zip(rows, jobs, strict=True) if job.property_id == property_id})
+            try:
+                found = self._head_pass(property_id, [polymers[row] for row in needed], encoded, needed)
+            except PerioGTError as error:
+                errors[property_id] = error
+                continue
+            values |= {(property_id, row): float(value) for row, value in zip(needed, found, strict=True)}
+        return [
+            self._outcome(job, values, errors, row=row, embedding=encoded.embeddings[row])
+            for row, job in zip(rows, jobs, strict=True)
+        ]
+
+    def _prompt_pass(self, polymers: Sequence[FeaturizedPolymer]) -> _Encoded:
+        """Run the pretrained network over all prompt graphs of all polymers."""
+        graphs = [graph for polymer in polymers for graph in polymer.graphs]
+        scaled = [{n: self._scaler.transform(f.descriptors) for n, f in p.oligomers.items()} for p in polymers]
+        batch = collate(
+            graphs,
+            [polymer.oligomers[n].fingerprint for polymer in polymers for n in polymer.n_units],
+            [values[n] for polymer, values in zip(polymers, scaled, strict=True) for n in polymer.n_units],
+            max_padding=self.packing.max_padding,
+        )
+        on_device = batch.to(self.device)
+        states = self._encoder(on_device)
+        ends = np.cumsum([len(polymer.graphs) for polymer in polymers])
+        own = torch.from_numpy(ends - [len(polymer.graphs) for polymer in polymers]).to(self.device)
+        embeddings = self._encoder.readout(states, on_device)[own]
+        return _Encoded(states, np.split(batch.first_nodes, ends[:-1]), embeddings.cpu().numpy())
+
+    def _head_pass(
+        self, property_id: str, polymers: Sequence[FeaturizedPolymer], encoded: _Encoded, positions: Sequence[int]
+    ) -> np.ndarray:
+        """Return the property of polymers, float64 [polymers], in the property's unit."""
+        info = self.artifacts.property(property_id)
+        statistics = self.artifacts.label_stats(property_id)
+        regressor = self._regressor(info)
+        counts, rows = [], []
+        for polymer, position in zip(polymers, positions, strict=True):
+            count, nodes = match_prompts([graph.bond_class for graph in polymer.graphs], polymer.scheme.max_prompts)
+            starts = encoded.first_nodes[position]
+            nodes_of = [
+                start + np.arange(graph.n_triplets) for start, graph in zip(starts, polymer.graphs, strict=True)
+            ]
+            counts.append(count)
+            rows.append(np.concatenate(nodes_of)[nodes])
+        batch = collate(
+            [polymer.graphs[0] for polymer in polymers],
+            [polymer.oligomers[1].fingerprint for polymer in polymers],
+            [self._scaler.transform(polymer.oligomers[1].descriptors) for polymer in polymers],
+            max_padding=self.packing.max_padding,
+        )
+        limit = max(polymer.scheme.max_prompts for polymer in polymers)
+        prompts = collate_prompts(counts, rows, batch.first_nodes, n_nodes=len(batch.bond_features), limit=limit)
+        prompts = prompts.to(self.device)
+        normalized = regressor.predict(batch.to(self.device), encoded.states[prompts.rows], prompts)
+        return normalized.cpu().numpy().astype(np.float64) * statistics.std + statistics.mean
+
+    def _outcome(
+        self,
+        job: Job,
+        values: Mapping[tuple[str, int], float],
+        errors: Mapping[str, PerioGTError],
+        *,
+        row: int,
+        embedding: np.ndarray,
+    ) -> Outcome:
+        if job.wants_embedding and not np.isfinite(embedding).all():
+            return Outcome(error=_not_finite(job.polymer.smiles, "embedding"))
+        shown = embedding if job.wants_embedding else None
+        if job.property_id is None:
+            return Outcome(checkpoint=self.artifacts.encoder, embedding=shown)
+        if job.property_id in errors:
+            return Outcome(error=errors[job.property_id])
+        value = values[job.property_id, row]
+        if not np.isfinite(value):
+            return Outcome(error=_not_finite(job.polymer.smiles, job.property_id))
+        info = self.artifacts.properties[job.property_id]
+        return Outcome(value=value, units=info.units, checkpoint=info.checkpoint, embedding=shown)
+
+    def _regressor(self, info: PropertyInfo) -> PerioGTRegressor:
+        """Return a finetuned network, loaded on first use; others make room for it."""
+        if info.id in self._regressors:
+            self._regressors.move_to_end(info.id)
+            return self._regressors[info.id]
+        regressor = load_regressor(self.artifacts.property_state_dict(info.id), info.checkpoint)
+        if regressor.sizes.width != self._encoder.sizes.width:
+            raise InternalError(
+                f"{info.checkpoint} has width {regressor.sizes.width}, the encoder {self._encoder.sizes.width}; "
+                "they are not of one release."
+            )
+        needed = _n_bytes(regressor)
+        while self._regressors and needed + sum(map(_n_bytes, self._regressors.values())) > self._weights_bytes:
+            dropped, _ = self._regressors.popitem(last=False)
+            logger.info("dropped the weights of %s to make room for %s", dropped, info.id)
+        self._regressors[info.id] = regressor.to(self.device)
+        return self._regressors[info.id]
+
+
+def _n_bytes(network: torch.nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+
+
+def _not_finite(smiles: str, what: str) -> InternalError:
+    return InternalError(
+        f"The network's {what} for {smiles!r} is not a finite number; it is far outside what the network knows."
+    )

@@ -1,0 +1,148 @@
+"""The JSON that goes over the wire, and that the command line prints."""
+
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from periogt_ray.artifacts import ArtifactDirectory, PropertyInfo
+from periogt_ray.errors import InternalError, PerioGTError
+from periogt_ray.predictor import Outcome
+
+__all__ = [
+    "EmbeddingResponse",
+    "ModelReference",
+    "PredictResponse",
+    "Prediction",
+    "PropertiesResponse",
+    "PropertyEntry",
+    "UnsupportedProperty",
+    "new_request_id",
+]
+
+MODEL_NAME = "PerioGT"
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Prediction(_Wire):
+    """A value in its unit; the unit of a dimensionless property is empty."""
+
+    value: float = Field(allow_inf_nan=False)
+    units: str
+
+
+class ModelReference(_Wire):
+    """Which weights answered."""
+
+    name: str = MODEL_NAME
+    checkpoint: str = Field(description="Path relative to the artifact directory.")
+    artifacts: str = Field(description="Name of the artifacts, for example of the embedded compact model.")
+
+
+class PredictResponse(_Wire):
+    """Answer to one prediction."""
+
+    smiles: str = Field(description="As it was sent.")
+    property: str
+    prediction: Prediction
+    embedding: list[float] | None = None
+    model: ModelReference
+    request_id: str
+
+    @classmethod
+    def of(
+        cls, outcome: Outcome, artifacts: ArtifactDirectory, *, smiles: str, property_id: str, request_id: str
+    ) -> "PredictResponse":
+        """Make the answer from an outcome.
+
+        Raises
+        ------
+        PerioGTError
+            The outcome's error, if it is one.
+        """
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.value is None or outcome.checkpoint is None:
+            raise InternalError("An outcome without an error has no value; this is a bug.")
+        return cls(
+            smiles=smiles,
+            property=property_id,
+            prediction=Prediction(value=outcome.value, units=outcome.units),
+            embedding=None if outcome.embedding is None else outcome.embedding.tolist(),
+            model=ModelReference(checkpoint=outcome.checkpoint, artifacts=artifacts.name),
+            request_id=request_id,
+        )
+
+
+class EmbeddingResponse(_Wire):
+    """Answer to one embedding."""
+
+    smiles: str
+    embedding: list[float]
+    dim: int
+    request_id: str
+
+    @classmethod
+    def of(cls, outcome: Outcome, *, smiles: str, request_id: str) -> "EmbeddingResponse":
+        """Make the answer from an outcome; its error, if it is one, is raised."""
+        if outcome.error is not None:
+            raise outcome.error
+        embedding = [] if outcome.embedding is None else outcome.embedding.tolist()
+        return cls(smiles=smiles, embedding=embedding, dim=len(embedding), request_id=request_id)
+
+
+class PropertyEntry(_Wire):
+    """A property that is served."""
+
+    id: str
+    label: str
+    units: str
+
+    @classmethod
+    def of(cls, info: PropertyInfo) -> "PropertyEntry":
+        """Make the entry of a property."""
+        return cls(id=info.id, label=info.label, units=info.units)
+
+
+class UnsupportedProperty(_Wire):
+    """A property whose weights are there and that is not served."""
+
+    id: str
+    label: str
+    reason: str
+
+
+class PropertiesResponse(_Wire):
+    """What is served, and by which model."""
+
+    properties: list[PropertyEntry]
+    unsupported: list[UnsupportedProperty] = []
+    artifacts: str
+    description: str
+
+    @classmethod
+    def of(cls, artifacts: ArtifactDirectory) -> "PropertiesResponse":
+        """List what an artifact directory serves."""
+        infos = artifacts.properties.values()
+        return cls(
+            properties=[PropertyEntry.of(info) for info in infos if info.supported],
+            unsupported=[
+                UnsupportedProperty(id=info.id, label=info.label, reason=info.reason or "")
+                for info in infos
+                if not info.supported
+            ],
+            artifacts=artifacts.name,
+            description=str((artifacts.model_card or {}).get("summary", "Published PerioGT checkpoints.")),
+        )
+
+
+def new_request_id() -> str:
+    """Return a fresh request id."""
+    return str(uuid4())
+
+
+def error_body(error: PerioGTError) -> dict[str, object]:
+    """Return the error object of an answer."""
+    return {"code": error.code, "message": error.message, "details": error.details}

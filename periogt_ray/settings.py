@@ -1,0 +1,192 @@
+"""Settings from ``PERIOGT_*`` environment variables; no other module reads the environment."""
+
+import difflib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from periogt_ray.errors import SettingsError
+
+__all__ = ["EMBEDDED_DIR", "EXAMPLES", "VARIABLES", "Settings", "unknown_variables"]
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED_DIR = Path(__file__).parent / "models" / "compact"
+EXAMPLES = Path(__file__).parent / "examples" / "polymers.csv"
+
+# Every variable that the package or its scripts know, with what it means.
+VARIABLES: Mapping[str, str] = {
+    "PERIOGT_BASE_DIR": "root of everything below (default: ~/periogt)",
+    "PERIOGT_CHECKPOINT_DIR": "artifacts (default: BASE_DIR/checkpoints if it holds any, else the embedded model)",
+    "PERIOGT_RESULTS_DIR": "outputs (default: BASE_DIR/results)",
+    "PERIOGT_DEVICE": "cpu or cuda (default: detect)",
+    "PERIOGT_HOST": "address that HTTP is bound to (default: 0.0.0.0)",
+    "PERIOGT_PORT": "port that HTTP is bound to (default: 8000)",
+    "PERIOGT_API_KEY": "when set, every request needs it as X-Api-Key",
+    "PERIOGT_DESCRIPTORS": "descriptor engine, native or mordred (default: native)",
+    "PERIOGT_MIN_DRIVER": "oldest NVIDIA driver that is accepted (default: 560.28)",
+    "PERIOGT_WEIGHTS_GB": "memory for finetuned weights; the least recently used go (default: 8)",
+    "PERIOGT_MIRROR": "address that replaces the hosts of published files",
+    "PERIOGT_CONTAINER": "image that the Slurm scripts run",
+    "PERIOGT_RUNTIME": "apptainer or venv, how the Slurm scripts run (default: apptainer)",
+}
+_OBSOLETE = {"PERIOGT_SRC_DIR": "no research code is vendored, so there is no source directory to configure"}
+_DEFAULT_MIN_DRIVER = "560.28"  # NVIDIA's release notes for CUDA 12.6
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved settings; built once, passed as an argument.
+
+    Attributes
+    ----------
+    base_dir, checkpoint_dir, results_dir : pathlib.Path
+        Absolute. ``checkpoint_dir`` exists; ``results_dir`` is made when something is written.
+    device : str or None
+        ``cpu``, ``cuda``, or None to detect.
+    host : str
+        Address that HTTP is bound to.
+    port : int
+        Port that HTTP is bound to.
+    api_key : str or None
+        Never shown or logged.
+    descriptor_engine : str
+        ``native`` or ``mordred``.
+    min_driver : str
+        Oldest NVIDIA driver that is accepted.
+    weights_bytes : int
+        Memory for finetuned weights, bytes.
+    mirror : str or None
+        Address that replaces the hosts of published files.
+    """
+
+    base_dir: Path
+    checkpoint_dir: Path
+    results_dir: Path
+    device: Literal["cpu", "cuda"] | None = None
+    host: str = "0.0.0.0"
+    port: int = 8000
+    api_key: str | None = None
+    descriptor_engine: Literal["native", "mordred"] = "native"
+    min_driver: str = _DEFAULT_MIN_DRIVER
+    weights_bytes: int = 8 << 30
+    mirror: str | None = None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str], *, makes_checkpoints: bool = False) -> "Settings":
+        """Resolve the settings.
+
+        Parameters
+        ----------
+        env : Mapping
+            Usually ``os.environ``. An empty value counts as unset.
+        makes_checkpoints : bool
+            For ``setup``: the artifact directory need not exist, and is never the embedded model's.
+
+        Raises
+        ------
+        SettingsError
+            If a directory that is set does not exist, or a value is not one of those accepted.
+        """
+        given = {name: value for name, value in env.items() if name in VARIABLES and value}
+        base_dir = _directory(given, "PERIOGT_BASE_DIR", must_exist=not makes_checkpoints)
+        if base_dir is None:
+            base_dir = Path(env.get("HOME") or Path.home()).absolute() / "periogt"
+        checkpoint_dir = _directory(given, "PERIOGT_CHECKPOINT_DIR", must_exist=not makes_checkpoints)
+        if checkpoint_dir is None:
+            checkpoint_dir = base_dir / "checkpoints"
+            if not makes_checkpoints and not _holds_artifacts(checkpoint_dir):
+                checkpoint_dir = EMBEDDED_DIR
+        return cls(
+            base_dir=base_dir,
+            checkpoint_dir=checkpoint_dir,
+            results_dir=_directory(given, "PERIOGT_RESULTS_DIR", must_exist=True) or base_dir / "results",
+            device=_choice(given, "PERIOGT_DEVICE", ("cpu", "cuda")),  # type: ignore[arg-type]
+            host=given.get("PERIOGT_HOST", "0.0.0.0"),
+            port=int(_number(given, "PERIOGT_PORT", 8000, (1, 65535))),
+            api_key=given.get("PERIOGT_API_KEY"),
+            descriptor_engine=_choice(given, "PERIOGT_DESCRIPTORS", ("native", "mordred")) or "native",  # type: ignore[arg-type]
+            min_driver=given.get("PERIOGT_MIN_DRIVER", _DEFAULT_MIN_DRIVER),
+            weights_bytes=int(_number(given, "PERIOGT_WEIGHTS_GB", 8, (0, 4096)) * (1 << 30)),
+            mirror=given.get("PERIOGT_MIRROR"),
+        )
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the model shipped in the package answers."""
+        return self.checkpoint_dir == EMBEDDED_DIR
+
+    def __repr__(self) -> str:
+        shown = (f"{field.name}={self._shown(field.name)}" for field in fields(self))
+        return f"Settings({', '.join(shown)})"
+
+    def log(self) -> None:
+        """Log every resolved value at INFO, the key masked."""
+        for field in fields(self):
+            logger.info("%s = %s", field.name, self._shown(field.name))
+        if self.is_embedded:
+            logger.info(
+                "No published checkpoints found at %s: the embedded compact model answers, not the published weights "
+                "(`periogt setup` fetches those).",
+                self.base_dir / "checkpoints",
+            )
+
+    def _shown(self, name: str) -> str:
+        value = getattr(self, name)
+        if name == "api_key" and value is not None:
+            return "***"
+        return "not set" if value is None else str(value)
+
+
+def unknown_variables(env: Mapping[str, str]) -> list[str]:
+    """Return a warning for every ``PERIOGT_*`` variable that nothing reads."""
+    warnings = []
+    for name in sorted(env):
+        if not name.startswith("PERIOGT_") or name in VARIABLES:
+            continue
+        if name in _OBSOLETE:
+            warnings.append(f"{name} is set and not used: {_OBSOLETE[name]}.")
+            continue
+        nearest = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.0)[0]
+        warnings.append(f"{name} is set and not known; did you mean {nearest}?")
+    return warnings
+
+
+def _holds_artifacts(directory: Path) -> bool:
+    """Whether artifacts were placed there, complete or not; an empty directory holds none."""
+    return directory.is_dir() and any(
+        (directory / name).exists() for name in ("index.json", "pretrained_ckpt", "finetuned_ckpt", "label_stats.json")
+    )
+
+
+def _directory(given: Mapping[str, str], name: str, *, must_exist: bool) -> Path | None:
+    if name not in given:
+        return None
+    path = Path(given[name]).expanduser().absolute()
+    if must_exist and not path.is_dir():
+        found = "it is a file" if path.exists() else "it does not exist"
+        raise SettingsError(
+            f"{name} is set to {given[name]!r}, looked for at {path}: {found}. "
+            "Create the directory, correct the variable or unset it; inside a container, check --bind."
+        )
+    return path
+
+
+def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str | None:
+    value = given.get(name)
+    if value is not None and value.lower() not in choices:
+        raise SettingsError(f"{name} is {value!r}; expected {' or '.join(choices)}.")
+    return value.lower() if value is not None else None
+
+
+def _number(given: Mapping[str, str], name: str, default: float, bounds: tuple[float, float]) -> float:
+    low, high = bounds
+    try:
+        value = float(given.get(name, default))
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise SettingsError(f"{name} is {given[name]!r}; expected a number from {low} to {high}.")
+    return value

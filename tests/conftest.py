@@ -1,0 +1,18 @@
+import pytest
+import torch
+
+from golden_data import ARTIFACTS, golden_polymers
+from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.predictor import Predictor
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "golden" in metafunc.fixturenames:
+        metafunc.parametrize("golden", golden_polymers(), ids=repr)
+
+
+@pytest.fixture(scope="session")
+def golden_predictor() -> Predictor:
+    return Predictor(ArtifactDirectory.open(ARTIFACTS), torch.device("cpu"))
+
+

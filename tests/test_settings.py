@@ -1,0 +1,96 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from periogt_ray.errors import SettingsError
+from periogt_ray.settings import EMBEDDED_DIR, VARIABLES, Settings, unknown_variables
+
+
+def test_defaults_need_nothing_to_exist(tmp_path: Path) -> None:
+    settings = Settings.from_env({"HOME": str(tmp_path)})
+    assert settings.base_dir == tmp_path / "periogt"
+    assert settings.results_dir == tmp_path / "periogt" / "results"
+    assert settings.checkpoint_dir == EMBEDDED_DIR
+    assert settings.is_embedded
+    assert (settings.device, settings.host, settings.port, settings.api_key) == (None, "0.0.0.0", 8000, None)
+
+
+def test_artifacts_below_the_base_directory_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    assert Settings.from_env({"PERIOGT_BASE_DIR": str(tmp_path)}).is_embedded
+    (tmp_path / "checkpoints" / "pretrained_ckpt").mkdir()
+    settings = Settings.from_env({"PERIOGT_BASE_DIR": str(tmp_path)})
+    assert settings.checkpoint_dir == tmp_path / "checkpoints"
+    assert not settings.is_embedded
+
+
+@pytest.mark.parametrize("name", ["PERIOGT_BASE_DIR", "PERIOGT_CHECKPOINT_DIR", "PERIOGT_RESULTS_DIR"])
+def test_a_set_but_missing_directory_is_an_error(tmp_path: Path, name: str) -> None:
+    missing = tmp_path / "absent"
+    with pytest.raises(SettingsError, match=name) as caught:
+        Settings.from_env({"HOME": str(tmp_path), name: str(missing)})
+    assert str(missing) in caught.value.message
+    assert caught.value.exit_code == 2
+    missing.write_text("")
+    with pytest.raises(SettingsError, match="it is a file"):
+        Settings.from_env({"HOME": str(tmp_path), name: str(missing)})
+
+
+def test_setup_may_name_a_directory_that_it_will_make(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "PERIOGT_CHECKPOINT_DIR": str(tmp_path / "new")}
+    assert Settings.from_env(env, makes_checkpoints=True).checkpoint_dir == tmp_path / "new"
+    assert Settings.from_env({"HOME": str(tmp_path)}, makes_checkpoints=True).checkpoint_dir == (
+        tmp_path / "periogt" / "checkpoints"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PERIOGT_DEVICE", "gpu"),
+        ("PERIOGT_PORT", "http"),
+        ("PERIOGT_PORT", "70000"),
+        ("PERIOGT_PORT", "nan"),
+        ("PERIOGT_DESCRIPTORS", "rdkit"),
+        ("PERIOGT_WEIGHTS_GB", "-1"),
+    ],
+)
+def test_a_bad_value_is_named(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is '{value}'; expected"):
+        Settings.from_env({"HOME": str(tmp_path), name: value})
+
+
+def test_values_are_read(tmp_path: Path) -> None:
+    env = {
+        "HOME": str(tmp_path),
+        "PERIOGT_DEVICE": "CPU",
+        "PERIOGT_PORT": "9000",
+        "PERIOGT_HOST": "127.0.0.1",
+        "PERIOGT_WEIGHTS_GB": "0.5",
+        "PERIOGT_RESULTS_DIR": "",
+    }
+    settings = Settings.from_env(env)
+    assert (settings.device, settings.port, settings.host) == ("cpu", 9000, "127.0.0.1")
+    assert settings.weights_bytes == 1 << 29
+    assert settings.results_dir == tmp_path / "periogt" / "results"
+
+
+def test_every_value_is_logged_and_the_key_is_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings.from_env({"HOME": str(tmp_path), "PERIOGT_API_KEY": "s3cret"})
+    assert settings.api_key == "s3cret"
+    with caplog.at_level(logging.INFO):
+        settings.log()
+    assert "s3cret" not in caplog.text + repr(settings) + str(settings)
+    assert f"results_dir = {tmp_path / 'periogt' / 'results'}" in caplog.text
+    assert "embedded compact model" in caplog.text
+
+
+def test_unknown_names_get_the_nearest_valid_one() -> None:
+    env = {"PERIOGT_CHEKPOINT_DIR": "x", "PERIOGT_PORT": "1", "HOME": "/", "PERIOGT_SRC_DIR": "y"}
+    warnings = unknown_variables(env)
+    assert len(warnings) == 2
+    assert "PERIOGT_CHEKPOINT_DIR" in warnings[0]
+    assert "did you mean PERIOGT_CHECKPOINT_DIR?" in warnings[0]
+    assert "PERIOGT_SRC_DIR is set and not used" in warnings[1]
+    assert unknown_variables(dict.fromkeys(VARIABLES, "1")) == []
