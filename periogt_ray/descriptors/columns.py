@@ -20,6 +20,15 @@ _MATRIX = (
     "SpAbs", "SpMax", "SpDiam", "SpAD", "SpMAD", "LogEE", "SM1", "VE1", "VE2", "VE3", "VR1", "VR2", "VR3",
 )  # fmt: skip
 
+_ATOM_COUNTS = (
+    "nAtom", "nHeavyAtom", "nSpiro", "nBridgehead", "nHetero", "nH", "nB", "nC", "nN", "nO", "nS", "nP", "nF",
+    "nCl", "nBr", "nI", "nX",
+)  # fmt: skip
+
+_CARBON_TYPES = (
+    "C1SP1", "C2SP1", "C1SP2", "C2SP2", "C3SP2", "C1SP3", "C2SP3", "C3SP3", "C4SP3", "HybRatio", "FCSP3",
+)  # fmt: skip
+
 ESTATE_TYPES = (
     "sLi", "ssBe", "ssssBe", "ssBH", "sssB", "ssssB", "sCH3", "dCH2", "ssCH2", "tCH", "dsCH", "aaCH", "sssCH",
     "ddC", "tsC", "dssC", "aasC", "aaaC", "ssssC", "sNH3", "sNH2", "ssNH2", "dNH", "ssNH", "aaNH", "tN", "sssNH",
@@ -88,28 +97,7 @@ def blocks() -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("acid_base", ("nAcid", "nBase")),
         ("adjacency", _matrix("A", with_trace=False)),
         ("aromatic", ("nAromAtom", "nAromBond")),
-        (
-            "atom_count",
-            (
-                "nAtom",
-                "nHeavyAtom",
-                "nSpiro",
-                "nBridgehead",
-                "nHetero",
-                "nH",
-                "nB",
-                "nC",
-                "nN",
-                "nO",
-                "nS",
-                "nP",
-                "nF",
-                "nCl",
-                "nBr",
-                "nI",
-                "nX",
-            ),  # fmt: skip
-        ),
+        ("atom_count", _ATOM_COUNTS),
         ("ats", _autocorrelation("ATS", valence, 0)),
         ("aats", _autocorrelation("AATS", valence, 0)),
         ("atsc", _autocorrelation("ATSC", charged, 0)),
@@ -122,22 +110,7 @@ def blocks() -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("bertz", ("BertzCT",)),
         ("bond_count", tuple(f"nBonds{kind}" for kind in ("", "O", "S", "D", "T", "A", "M", "KS", "KD"))),
         ("relative_charge", ("RNCG", "RPCG")),
-        (
-            "carbon_type",
-            (
-                "C1SP1",
-                "C2SP1",
-                "C1SP2",
-                "C2SP2",
-                "C3SP2",
-                "C1SP3",
-                "C2SP3",
-                "C3SP3",
-                "C4SP3",
-                "HybRatio",
-                "FCSP3",
-            ),  # fmt: skip
-        ),
+        ("carbon_type", _CARBON_TYPES),
         ("chi", tuple(_chi())),
         ("constitutional_sum", tuple(f"S{weight}" for weight in _ELEMENT)),
         ("constitutional_mean", tuple(f"M{weight}" for weight in _ELEMENT)),
