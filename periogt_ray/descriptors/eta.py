@@ -21,6 +21,11 @@ _CARBON_EPSILON = 0.3 * 4 - _CARBON_CORE
 # An alkane carbon has no more neighbours; mordred has no reference alkane for a molecule with one that has.
 _MOST_NEIGHBORS = 4
 
+# Atomic number and charge to the valence that RDKit fills up with hydrogens.
+_USUAL_VALENCES = {
+    (5, 0): 3, (5, -1): 4, (6, 0): 4, (7, 0): 3, (7, 1): 4, (8, 0): 2, (8, -1): 1, (14, 0): 4, (15, 0): 3, (16, 0): 2,
+}  # fmt: skip
+
 _OF_ALKANE = (6, 7)  # eta_R and eta_RL among the totals
 
 
@@ -163,7 +168,22 @@ def _epsilons(arrays: MoleculeArrays, epsilon: np.ndarray) -> list[float]:
 
 
 def _saturated_hydrogens(arrays: MoleculeArrays) -> int | None:
-    """Count the hydrogens once all bonds between carbons are single; None if RDKit finds no valid valences."""
+    """Count the hydrogens once all bonds between carbons are single; None if there are no valid valences."""
+    given = zip(
+        arrays.number[arrays.is_bracketed].tolist(),
+        arrays.charge[arrays.is_bracketed].tolist(),
+        arrays.valence[arrays.is_bracketed].tolist(),
+        strict=True,
+    )
+    if not all(_USUAL_VALENCES.get((number, charge)) == valence for number, charge, valence in given):
+        return _rebuilt_hydrogens(arrays)
+    # Each atom has the hydrogens that its valence asks for: two more for each pair of electrons set free.
+    between_carbons = (arrays.number[arrays.begin] == 6) & (arrays.number[arrays.end] == 6)
+    return int(arrays.n_implicit.sum() + 2.0 * (arrays.kekule_order[between_carbons] - 1.0).sum())
+
+
+def _rebuilt_hydrogens(arrays: MoleculeArrays) -> int | None:
+    """Count as RDKit does for a molecule that is built anew and knows nothing of the old hydrogens."""
     saturated = Chem.RWMol()
     index = np.cumsum(arrays.number != 1) - 1
     for number, charge in zip(arrays.number.tolist(), arrays.charge.tolist(), strict=True):

@@ -63,6 +63,7 @@ class MoleculeArrays:
     number: np.ndarray  # int64 [n], atomic number
     charge: np.ndarray  # int64 [n], formal
     n_implicit: np.ndarray  # int64 [n], hydrogens that are not atoms of ``mol``
+    is_bracketed: np.ndarray  # bool [n], the hydrogens were given and not inferred
     is_aromatic: np.ndarray  # bool [n]
     in_ring: np.ndarray  # bool [n]
     hybridization: np.ndarray  # int64 [n], RDKit's numbers
@@ -131,6 +132,7 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
         number=number,
         charge=_read(atoms, Chem.Atom.GetFormalCharge),
         n_implicit=n_implicit,
+        is_bracketed=_read(atoms, Chem.Atom.GetNoImplicit).astype(bool),
         is_aromatic=_read(atoms, Chem.Atom.GetIsAromatic).astype(bool),
         in_ring=_read(atoms, Chem.Atom.IsInRing).astype(bool),
         hybridization=_read(atoms, Chem.Atom.GetHybridization),

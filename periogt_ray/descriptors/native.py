@@ -17,7 +17,7 @@ from periogt_ray.descriptors.information import bertz_complexity, information_co
 from periogt_ray.descriptors.molecule import MoleculeArrays, extract
 from periogt_ray.descriptors.rings import ring_descriptors
 from periogt_ray.descriptors.simple_paths import SimplePaths, molecular_ids
-from periogt_ray.descriptors.spectra import adjacency_spectrum, barysz_spectra, burden_extremes, dense_spectrum
+from periogt_ray.descriptors.spectra import adjacency_spectrum, barysz_spectra, burden_extremes, dense_spectra
 from periogt_ray.descriptors.topology import topology_descriptors
 from periogt_ray.descriptors.weights import (
     FIRST_ELEMENT,
@@ -87,11 +87,12 @@ def _component_blocks(arrays: MoleculeArrays, distances: np.ndarray, weights: np
     paths = SimplePaths(arrays.graph, parts)
     detour = paths.detours()
     barysz = barysz_spectra(arrays, parts, weights[FIRST_ELEMENT:], carbon_weights())
+    topological, longest = dense_spectra(arrays, np.stack([distances.astype(np.float64), detour]))
     return {
         "adjacency": np.delete(adjacency_spectrum(arrays), _TRACE),
-        "distance": np.delete(dense_spectrum(arrays, distances.astype(np.float64)), _TRACE),
+        "distance": np.delete(topological, _TRACE),
         "barysz": barysz.ravel(),
         "bcut": burden_extremes(arrays, weights).ravel(),
         "molecular_id": molecular_ids(arrays, paths),
-        "detour": np.append(dense_spectrum(arrays, detour), float(int(0.5 * detour.sum()))),
+        "detour": np.append(longest, float(int(0.5 * detour.sum()))),
     }

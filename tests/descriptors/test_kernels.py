@@ -12,7 +12,7 @@ from periogt_ray.descriptors.extremes import extreme_eigenvalues
 from periogt_ray.descriptors.fragments import fragment_descriptors
 from periogt_ray.descriptors.molecule import MoleculeArrays, extract
 from periogt_ray.descriptors.simple_paths import SimplePaths, molecular_ids
-from periogt_ray.descriptors.spectra import dense_spectrum
+from periogt_ray.descriptors.spectra import dense_spectra
 
 MOLECULES = [
     "CCCCC",
@@ -129,7 +129,7 @@ def test_extreme_eigenvalues(arrays: MoleculeArrays, constant: float) -> None:
 def test_leading_eigenvector_of_a_large_matrix() -> None:
     arrays = extract(Chem.MolFromSmiles("CCOC(=O)c1ccccc1" * 8))
     distances = topological_distances(arrays.graph).astype(np.float64)
-    found = dense_spectrum(arrays, distances)
+    found = dense_spectra(arrays, distances[None])[0]
     values, vectors = np.linalg.eigh(distances)
     leading = np.abs(vectors[:, -1])
     assert arrays.n_atoms > 48  # else all eigenvectors are computed
