@@ -1,10 +1,13 @@
 """All 1613 descriptors of a molecule from its arrays."""
 
 import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from rdkit import Chem, rdBase
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+from threadpoolctl import LibController, ThreadpoolController  # type: ignore[import-untyped]
 
 from periogt_ray.descriptors.autocorrelation import autocorrelations, constitutional
 from periogt_ray.descriptors.columns import assemble
@@ -51,14 +54,42 @@ def native_descriptors(mol: Chem.Mol) -> np.ndarray:
     ValidationError
         If the molecule is over one of the bounds on size, or has several fragments.
     """
-    # One BLAS thread: the last digits of its results depend on their number.
-    with rdBase.BlockLogs(), _blas().limit(limits=1):
+    with rdBase.BlockLogs(), _one_blas_thread():
         return assemble(_all_blocks(extract(mol)))
 
 
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Limit BLAS to one thread: the last digits of its results depend on their number.
+
+    That is a setting of the process, so only one thread at a time may be within. threadpoolctl's own
+    limits do nothing in a thread while another one has set some; ours have to hold in any.
+    """
+    with _alone():
+        libraries = _blas_libraries()
+        before = [library.get_num_threads() for library in libraries]
+        try:
+            for library in libraries:
+                _set_threads(library, 1)
+            yield
+        finally:
+            for library, n_threads in zip(libraries, before, strict=True):
+                _set_threads(library, n_threads)
+
+
 @functools.cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="blas")
+def _alone() -> threading.Lock:
+    return threading.Lock()
+
+
+@functools.cache
+def _blas_libraries() -> tuple[LibController, ...]:
+    return tuple(library for library in ThreadpoolController().lib_controllers if library.user_api == "blas")
+
+
+def _set_threads(library: LibController, n_threads: int) -> None:
+    # In newer releases of threadpoolctl the public method heeds which thread came first.
+    getattr(library, "_real_set_num_threads", library.set_num_threads)(n_threads)
 
 
 def _all_blocks(arrays: MoleculeArrays) -> dict[str, np.ndarray | list[float]]:

@@ -2,18 +2,19 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
 import pytest
 from golden_data import UNITS, GoldenPolymer, golden_polymers
 from rdkit import Chem
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from periogt_ray.descriptors import N_DESCRIPTORS, descriptors
+from periogt_ray.descriptors import N_DESCRIPTORS, descriptors, eta
 from periogt_ray.descriptors.columns import assemble, blocks, column_names
 from periogt_ray.descriptors.estate import _MOST_MATCHES
-from periogt_ray.descriptors.molecule import MAX_HEAVY_ATOMS
+from periogt_ray.descriptors.molecule import MAX_HEAVY_ATOMS, extract
 from periogt_ray.descriptors.native import native_descriptors
 from periogt_ray.descriptors.reference import descriptor_names
 from periogt_ray.errors import ValidationError
@@ -116,13 +117,24 @@ def test_state_search_ends_after_a_thousand_matches() -> None:
     assert values[names.index("NssssC")] == -(-_MOST_MATCHES // 24)
 
 
-def test_same_value_whatever_the_number_of_threads(golden: GoldenPolymer) -> None:
-    mol = Chem.MolFromSmiles(golden.record["oligomers"]["9"])
+@pytest.mark.parametrize("polymer", golden_polymers()[::6], ids=repr)
+def test_same_value_whatever_the_number_of_threads(polymer: GoldenPolymer) -> None:
+    mol = Chem.MolFromSmiles(polymer.record["oligomers"]["9"])
     results = []
     for n_threads in (1, 2):
         with threadpool_limits(n_threads):
             results.append(native_descriptors(mol))
     assert results[0].tobytes() == results[1].tobytes()
+
+
+def test_threads_of_a_process_do_not_disturb_each_other() -> None:
+    mols = [Chem.MolFromSmiles(polymer.record["oligomers"]["6"]) for polymer in golden_polymers()[:12]]
+    alone = [native_descriptors(mol).tobytes() for mol in mols]
+    with threadpool_limits(2), ThreadPoolExecutor(4) as pool:
+        together = [row.tobytes() for row in pool.map(native_descriptors, mols)]
+        n_threads = {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+    assert together == alone
+    assert n_threads == {2}
 
 
 def test_molecule_is_not_modified() -> None:
@@ -142,6 +154,15 @@ def test_too_many_atoms_are_refused() -> None:
     descriptors(Chem.MolFromSmiles("C" * 300))
     with pytest.raises(ValidationError, match=f"{MAX_HEAVY_ATOMS + 1} atoms.*at most {MAX_HEAVY_ATOMS}"):
         descriptors(Chem.MolFromSmiles("C" * (MAX_HEAVY_ATOMS + 1)))
+
+
+@pytest.mark.parametrize(
+    "smiles", ["*Oc1ccc(C(=O)N*)cc1", "*C(C=C*)=CC#C", "*C[n+]1ccc(*)cc1", "*N=Nc1ccc2[nH]c(*)cc2c1"]
+)
+def test_hydrogens_of_the_saturated_skeleton(smiles: str) -> None:
+    # The short way, by valences, against the skeleton built and sanitized by RDKit.
+    arrays = extract(RepeatUnit.parse(smiles).oligomer(3))
+    assert eta._saturated_hydrogens(arrays) == eta._rebuilt_hydrogens(arrays)
 
 
 def test_fragments_are_refused() -> None:
