@@ -8,6 +8,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -195,7 +196,7 @@ class Predictor:
         polymers = [jobs[indices[0]].polymer for indices in asked.values()]
         outcomes: dict[int, Outcome] = {}
         groups = list(asked.values())
-        with self._lock, torch.inference_mode():
+        with self._lock, torch.inference_mode(), _one_thread():
             for pack in self._packs(polymers):
                 indices = [index for position in pack for index in groups[position]]
                 answers = self._answer_or_split([polymers[position] for position in pack], [jobs[i] for i in indices])
@@ -343,6 +344,21 @@ class Predictor:
             logger.info("dropped the weights of %s to make room for %s", dropped, info.id)
         self._regressors[info.id] = regressor.to(self.device)
         return self._regressors[info.id]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch from splitting a product among threads.
+
+    How it splits depends on the number of rows and of cores, and with it the rounding. Cores are
+    used by running one predictor on each.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def _n_bytes(network: torch.nn.Module) -> int:

@@ -1,10 +1,12 @@
 """What the two virtual nodes see: the fingerprint (1191 bits) and the descriptors (1613 values)."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from rdkit import Chem
 from rdkit.Chem import MACCSkeys, rdFingerprintGenerator
+
+from periogt_ray.errors import SettingsError
 
 __all__ = ["N_DESCRIPTORS", "N_FINGERPRINT_BITS", "DescriptorEngine", "Scaler", "descriptors", "fingerprint"]
 
@@ -49,15 +51,15 @@ def descriptors(mol: Chem.Mol, *, engine: DescriptorEngine = "native") -> np.nda
     """Return the descriptors of a molecule as training saw them, before scaling.
 
     Missing values are 0 and none is above 1e12. The first call in a process loads the machine code
-    of the native engine (about a second), or compiles it if ``python -m periogt_ray.descriptors``
-    never did.
+    of the native engine (about a second); ``python -m periogt_ray.descriptors`` compiles it once.
 
     Parameters
     ----------
     mol : rdkit.Chem.Mol
         Sanitized, without explicit hydrogen.
-    engine : {"native", "mordred"}
-        Our own, or the much slower library that it is held against.
+    engine : str
+        ``native``, or ``mordred`` for the library that the native engine is held against: the same
+        values, some fifty times slower, without bounds on the size.
 
     Returns
     -------
@@ -67,13 +69,26 @@ def descriptors(mol: Chem.Mol, *, engine: DescriptorEngine = "native") -> np.nda
     Raises
     ------
     ValidationError
-        If the molecule is too large for the native engine.
+        If the molecule is over one of the native engine's bounds on size.
+    SettingsError
+        If there is no such engine.
     """
-    if engine == "mordred":
-        from periogt_ray.descriptors.reference import mordred_descriptors as compute
-    else:
-        from periogt_ray.descriptors.native import native_descriptors as compute
     with np.errstate(over="ignore"):
-        values = compute(mol).astype(np.float32)
+        values = _raw(mol, engine).astype(np.float32)
     values[np.isnan(values)] = 0.0
     return np.minimum(values, np.float32(_LARGEST_VALUE))
+
+
+def _raw(mol: Chem.Mol, engine: str) -> np.ndarray:
+    # Imported at first use: numba and mordred take a second, and only one of them is needed.
+    if engine == "native":
+        from periogt_ray.descriptors.native import native_descriptors
+
+        return native_descriptors(mol)
+    if engine == "mordred":
+        from periogt_ray.descriptors.reference import mordred_descriptors
+
+        return mordred_descriptors(mol)
+    raise SettingsError(
+        f"There is no descriptor engine {engine!r}; expected one of {', '.join(get_args(DescriptorEngine))}."
+    )

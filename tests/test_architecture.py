@@ -1,0 +1,117 @@
+"""The direction of imports, and what must stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import periogt_ray
+
+PACKAGE = Path(periogt_ray.__file__).parent
+
+# Each layer may import from those before it and from its own.
+LAYERS = [
+    {"settings", "errors"},
+    {"polymer"},
+    {"descriptors", "graph", "paths"},
+    {"featurize"},
+    {"properties", "safe_pickle", "checkpoint_files", "inventory", "artifacts", "atomic_files"},
+    {"device", "collate", "model"},
+    {"predictor"},
+    {"published", "reachability", "downloads", "archives", "convert", "label_statistics", "load_check"},
+    {"setup_command", "setup_lock", "staging", "verification", "setup"},
+    {"schemas", "doctor"},
+    {"cli"},
+    {"__main__"},
+]
+FORBIDDEN = {
+    "polymer": {"torch", "ray", "fastapi", "click"},
+    "graph": {"ray", "fastapi", "click"},
+    "featurize": {"torch", "ray", "fastapi", "click"},
+    "predictor": {"ray", "fastapi", "click"},
+    "model": {"ray", "fastapi", "click", "rdkit", "dgl"},
+    "collate": {"ray", "fastapi", "click", "rdkit", "dgl"},
+}
+
+
+def module_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if module_of(path) != "__init__"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    depth = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+    own = depth[module_of(path)]
+    for name in imports_of(path):
+        parts = name.split(".")
+        if parts[0] == "periogt_ray" and len(parts) > 1 and parts[1] in depth:
+            assert depth[parts[1]] <= own, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("module", sorted(FORBIDDEN))
+def test_modules_leave_what_they_do_not_need_alone(module: str) -> None:
+    """Type checking alone may name a library; the code that runs does not import it."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"import sys, periogt_ray.{module}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    heavy = FORBIDDEN[module] - ({"rdkit"} if module in ("model", "collate") else set())
+    assert not heavy & set(loaded)
+
+
+def test_only_settings_and_the_command_line_see_the_environment() -> None:
+    readers = {
+        module_of(path)
+        for path in SOURCES
+        if any(
+            isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        )
+    }
+    # A child process that converts checkpoints is started with its parent's environment.
+    assert readers <= {"cli", "convert"}, "settings are built once, at the command line, and passed on"
+
+
+def test_nothing_is_loaded_unsafely() -> None:
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            assert called not in ("pickle.load", "pickle.loads"), path
+            if called == "torch.load":
+                keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                assert keywords.get("weights_only") == "True", path
+
+
+def test_every_variable_in_scripts_is_known() -> None:
+    import re
+
+    from periogt_ray.settings import VARIABLES
+
+    root = PACKAGE.parent
+    files = [
+        p for folder in ("scripts", "slurm", "apptainer", "deploy") for p in (root / folder).rglob("*") if p.is_file()
+    ]
+    for path in files:
+        if path.suffix in (".pyc", ".sif"):
+            continue
+        for name in re.findall(r"\bPERIOGT_[A-Z_]+\b", path.read_text(encoding="utf-8")):
+            assert name in VARIABLES, f"{path} uses {name}"

@@ -1,0 +1,151 @@
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from golden_data import ARTIFACTS, golden_polymers
+
+
+def run(*args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PERIOGT_")}
+    return subprocess.run(
+        [sys.executable, "-W", "error::SyntaxWarning", "-m", "periogt_ray", *args],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**inherited, "PERIOGT_DEVICE": "cpu", **env},
+        timeout=300,
+    )
+
+
+def test_predict_prints_the_contract_s_json() -> None:
+    result = run("predict", "--smiles", " [*]CC* ", "--property", "egc")
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert set(answer) >= {"smiles", "property", "prediction", "embedding", "model", "request_id"}
+    assert (answer["smiles"], answer["property"], answer["embedding"]) == (" [*]CC* ", "egc", None)
+    assert answer["prediction"]["units"] == "eV"
+    assert answer["prediction"]["value"] == pytest.approx(6.9, abs=0.35)
+    assert answer["model"]["name"] == "PerioGT"
+    assert not Path(answer["model"]["checkpoint"]).is_absolute()
+    assert "embedded compact model" in result.stderr
+
+
+def test_predict_with_golden_artifacts_equals_the_reference() -> None:
+    golden = golden_polymers()[2]
+    result = run(
+        "predict",
+        "--smiles",
+        golden.smiles,
+        "--property",
+        "tg",
+        "--return-embedding",
+        PERIOGT_CHECKPOINT_DIR=str(ARTIFACTS),
+    )
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    expected = golden.record["raw_prediction"]["tg"] * 105.0 + 410.0
+    assert answer["prediction"]["value"] == pytest.approx(expected, abs=1e-3)
+    assert answer["embedding"] == pytest.approx(golden.embedding.tolist(), abs=1e-5)
+
+
+def test_csv_is_one_line_with_the_columns_of_a_batch() -> None:
+    result = run("predict", "--smiles", "*CC*", "--property", "egc", "--format", "csv")
+    [row] = csv.reader(io.StringIO(result.stdout))
+    assert row[:3] == ["0", "*CC*", "egc"]
+    assert row[4:8] == ["eV", "true", "", ""]
+    assert float(row[3]) == pytest.approx(6.9, abs=0.35)
+
+
+def test_embeddings() -> None:
+    result = run("embeddings", "--smiles", "*CC*", PERIOGT_CHECKPOINT_DIR=str(ARTIFACTS))
+    answer = json.loads(result.stdout)
+    assert answer["dim"] == len(answer["embedding"]) == 144
+    assert answer["embedding"] == pytest.approx(golden_polymers()[0].embedding.tolist(), abs=1e-5)
+
+
+def test_properties_say_which_model_answers() -> None:
+    answer = json.loads(run("properties").stdout)
+    assert {"id": "egc", "label": "Band gap (chain)", "units": "eV"} in answer["properties"]
+    assert "compact" in answer["artifacts"].lower()
+    assert "not the published" in answer["description"]
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "code", "words"),
+    [
+        (["predict", "--smiles", "CC", "--property", "egc"], {}, "validation_error", ["0 connection points"]),
+        (["predict", "--smiles", "*CC(*)C(=O)[O-].[Na+]", "--property", "egc"], {}, "validation_error", ["fragments"]),
+        (["predict", "--smiles", "*CC*", "--property", "nope"], {}, "unsupported_property", ["egc", "nope"]),
+        (["properties"], {"PERIOGT_CHECKPOINT_DIR": "/nonexistent"}, "validation_error", ["/nonexistent"]),
+        (["properties"], {"PERIOGT_CHECKPOINT_DIR": "/usr/bin"}, "checkpoint_missing", ["/usr/bin/label_stats.json"]),
+    ],
+)
+def test_errors_are_told_and_end_with_2(args: list[str], env: dict[str, str], code: str, words: list[str]) -> None:
+    result = run(*args, **env)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert f"error [{code}]" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert all(word in result.stderr for word in words)
+
+
+def test_cuda_that_is_not_there_ends_with_2() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        assert run("predict", "--smiles", "*CC*", "--property", "egc", PERIOGT_DEVICE="cuda").returncode == 0
+        return
+    result = run("predict", "--smiles", "*CC*", "--property", "egc", PERIOGT_DEVICE="cuda")
+    assert result.returncode == 2
+    assert "error [cuda_unavailable]" in result.stderr
+    assert "PERIOGT_DEVICE=cpu" in result.stderr
+
+
+def test_a_misspelt_option_is_refused() -> None:
+    result = run("predict", "--smile", "*CC*", "--property", "egc")
+    assert result.returncode == 2
+    assert "--smiles" in result.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    for args in (["--help"], ["predict", "--help"], ["doctor", "--help"]):
+        code = (
+            "import sys; from periogt_ray.cli import cli\n"
+            f"try: cli({args!r}, prog_name='periogt')\n"
+            "except SystemExit as stop: assert stop.code == 0\n"
+            "print(sorted({name.split('.')[0] for name in sys.modules} & "
+            "{'torch', 'ray', 'rdkit', 'numpy', 'pydantic', 'numba', 'dgl', 'httpx'}))"
+        )
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_unknown_variables_are_warned_about() -> None:
+    result = run("properties", PERIOGT_CHECKPOINTDIR="/x")
+    assert result.returncode == 0
+    assert "did you mean PERIOGT_CHECKPOINT_DIR?" in result.stderr
+
+
+def test_doctor_reports_and_exits_by_its_verdict() -> None:
+    result = run("doctor", "--json", PERIOGT_CHECKPOINT_DIR=str(ARTIFACTS), DGLBACKEND="pytorch")
+    report = json.loads(result.stdout)
+    by_name = {check["name"]: check for check in report["checks"]}
+    assert by_name["self-test"]["status"] == "PASS"
+    assert by_name["property eps"]["status"] == "PASS"
+    assert {"PASS": 0, "WARN": 1, "FAIL": 2}[report["verdict"]] == result.returncode
+    assert result.returncode < 2, report
+
+
+def test_doctor_tells_what_to_do_and_still_tests_itself() -> None:
+    result = run("doctor", PERIOGT_CHECKPOINT_DIR="/nonexistent", PERIOGT_DEVCE="cpu")
+    assert result.returncode == 2
+    assert "FAIL" in result.stdout
+    assert "/nonexistent" in result.stdout
+    assert "did you mean PERIOGT_DEVICE?" in result.stdout
+    assert "self-test" in result.stdout
