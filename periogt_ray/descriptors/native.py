@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from rdkit import Chem, rdBase
-from threadpoolctl import LibController, ThreadpoolController  # type: ignore[import-untyped]
+from threadpoolctl import LibController, ThreadpoolController
 
 from periogt_ray.descriptors.autocorrelation import autocorrelations, constitutional
 from periogt_ray.descriptors.columns import assemble

@@ -7,10 +7,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-from golden_data import UNITS, GoldenPolymer, golden_polymers
 from rdkit import Chem
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from golden_data import UNITS, GoldenPolymer, golden_polymers
 from periogt_ray.descriptors import N_DESCRIPTORS, descriptors, eta
 from periogt_ray.descriptors.columns import assemble, blocks, column_names
 from periogt_ray.descriptors.estate import _MOST_MATCHES
