@@ -14,7 +14,7 @@ from golden_data import UNITS, GoldenPolymer, golden_polymers
 from periogt_ray.descriptors import N_DESCRIPTORS, descriptors, eta
 from periogt_ray.descriptors.columns import assemble, blocks, column_names
 from periogt_ray.descriptors.estate import _MOST_MATCHES
-from periogt_ray.descriptors.molecule import MAX_HEAVY_ATOMS, extract
+from periogt_ray.descriptors.molecule import MAX_ATOMS, extract
 from periogt_ray.descriptors.native import native_descriptors
 from periogt_ray.descriptors.reference import descriptor_names
 from periogt_ray.errors import ValidationError
@@ -152,8 +152,8 @@ def test_equivalent_spellings_give_equal_values() -> None:
 
 def test_too_many_atoms_are_refused() -> None:
     descriptors(Chem.MolFromSmiles("C" * 300))
-    with pytest.raises(ValidationError, match=f"{MAX_HEAVY_ATOMS + 1} atoms.*at most {MAX_HEAVY_ATOMS}"):
-        descriptors(Chem.MolFromSmiles("C" * (MAX_HEAVY_ATOMS + 1)))
+    with pytest.raises(ValidationError, match=f"{MAX_ATOMS + 1} atoms.*at most {MAX_ATOMS}"):
+        descriptors(Chem.MolFromSmiles("C" * (MAX_ATOMS + 1)))
 
 
 @pytest.mark.parametrize(
@@ -163,6 +163,11 @@ def test_hydrogens_of_the_saturated_skeleton(smiles: str) -> None:
     # The short way, by valences, against the skeleton built and sanitized by RDKit.
     arrays = extract(RepeatUnit.parse(smiles).oligomer(3))
     assert eta._saturated_hydrogens(arrays) == eta._rebuilt_hydrogens(arrays)
+
+
+def test_deuterium_counts_as_an_atom() -> None:
+    with pytest.raises(ValidationError, match=f"{3 * 401 + 2} atoms"):
+        descriptors(Chem.MolFromSmiles("[2H]" + "C([2H])([2H])" * 401 + "[2H]"))
 
 
 def test_fragments_are_refused() -> None:
