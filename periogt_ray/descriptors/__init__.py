@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from rdkit import Chem
-from rdkit.Chem import MACCSkeys, rdFingerprintGenerator
+from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 
 from periogt_ray.errors import SettingsError
 
@@ -41,7 +41,7 @@ def fingerprint(mol: Chem.Mol) -> np.ndarray:
     """
     morgan = rdFingerprintGenerator.GetMorganGenerator(radius=_MORGAN_RADIUS, fpSize=_MORGAN_BITS)
     bits = np.zeros(N_FINGERPRINT_BITS, dtype=np.uint8)
-    keys = MACCSkeys.GenMACCSKeys(mol)
+    keys = rdMolDescriptors.GetMACCSKeysFingerprint(mol)
     bits[list(keys.GetOnBits())] = 1
     bits[keys.GetNumBits() :] = morgan.GetFingerprintAsNumPy(mol)
     return bits
