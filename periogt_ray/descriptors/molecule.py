@@ -11,13 +11,10 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdPartialCharges
 
+from periogt_ray.descriptors import MAX_ATOMS
 from periogt_ray.errors import ValidationError
 
-__all__ = ["MAX_ATOMS", "BondType", "Graph", "MoleculeArrays", "extract", "partial_charges"]
-
-# Time grows with the third power (eigenvalues of ten dense matrices): the three oligomers of the largest repeat
-# unit that fits, of 133 atoms, take 3 to 4 seconds and 0.2 GiB; see scripts/bench_descriptors.py.
-MAX_ATOMS = 1200
+__all__ = ["BondType", "Graph", "MoleculeArrays", "extract", "partial_charges"]
 
 
 class BondType:
