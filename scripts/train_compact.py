@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # One thread: sums in a fixed order, so that a seed gives the same numbers on the same machine.
     torch.set_num_threads(1)
     if options.evaluate_test:
-        evaluate_on_test(options.data, options.out, cache=options.cache)
+        evaluate_on_test(options.data, options.out, cache=options.cache, stages=options.stages)
     else:
         train(options.data, options.out, seed=options.seed, cache=options.cache, stages=options.stages)
     return 0
