@@ -95,15 +95,16 @@ def _scores(card: Mapping[str, Any]) -> Iterator[str]:
     yield "fingerprint and descriptors, fitted on the same train rows."
     yield "| property | unit | train rows | test rows | R2 | RMSE | baseline R2 | baseline RMSE |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-    for name, scores in card["test"].items():
-        ours, trees, n_train = scores["model"], scores["baseline"], card["data"]["n_rows"][name]["train"]
+    for name, ours in card["test"].items():
+        n_train, trees = card["data"]["n_rows"][name]["train"], card["baseline"].get(name)
+        baseline = f"{trees['r2']:.3f} | {trees['rmse']:.3f}" if trees else "not measured | not measured"
         yield (
             f"| {name} | {describe(name)[1]} | {n_train} | {ours['n']} | {ours['r2']:.3f} | {ours['rmse']:.3f} "
-            f"| {trees['r2']:.3f} | {trees['rmse']:.3f} |"
+            f"| {baseline} |"
         )
-    worse = [name for name, scores in card["test"].items() if scores["model"]["r2"] <= scores["baseline"]["r2"]]
+    worse = [name for name, trees in card["baseline"].items() if card["test"][name]["r2"] <= trees["r2"]]
     yield ""
-    yield f"Not better than the baseline: {', '.join(worse) or 'none'}."
+    yield f"Not better than the baseline: {', '.join(sorted(worse)) or 'none of those measured'}."
 
 
 def _well_known(card: Mapping[str, Any]) -> Iterator[str]:
