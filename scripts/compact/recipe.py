@@ -373,12 +373,13 @@ def evaluate_on_test(data: Path, out: Path, *, cache: Path | None = None) -> dic
     names = sorted(dataset.test_polymers())
     predicted = predict_files(out, names, cache=cache)
     position = {name: index for index, name in enumerate(names)}
-    card["test"] = {}
+    test: dict[str, dict[str, float]] = {}
     for property_id in PROPERTIES:
         rows = dataset.split(property_id, "test")
         ours = predicted[property_id][[position[row.smiles] for row in rows]]
-        card["test"][property_id] = _score(np.array([row.value for row in rows]), ours)
-        _log.info("%s: test %s", property_id, card["test"][property_id])
+        test[property_id] = _score(np.array([row.value for row in rows]), ours)
+        _log.info("%s: test %s", property_id, test[property_id])
+    card["test"] = test
     write_card(out, card)
     return card
 
