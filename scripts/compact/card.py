@@ -104,7 +104,9 @@ def _scores(card: Mapping[str, Any]) -> Iterator[str]:
         )
     worse = [name for name, trees in card["baseline"].items() if card["test"][name]["r2"] <= trees["r2"]]
     yield ""
-    yield f"Not better than the baseline: {', '.join(sorted(worse)) or 'none of those measured'}."
+    yield f"Not better than the measured baseline: {', '.join(sorted(worse)) or 'none'}."
+    for note in card["notes"]:
+        yield f"\n{note}"
 
 
 def _well_known(card: Mapping[str, Any]) -> Iterator[str]:

@@ -304,6 +304,7 @@ def _card(
         "validation": dict(validation),
         "test": None,
         "baseline": {},
+        "notes": [],
     }
 
 
