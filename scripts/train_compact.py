@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from compact.recipe import evaluate_on_test, train
+from compact.recipe import evaluate_on_test, measure_baseline, train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--evaluate-test",
         action="store_true",
-        help="train nothing: measure the finished model in --out and the baseline on the test rows, once",
+        help="train nothing: measure the finished model in --out on the test rows, once",
+    )
+    parser.add_argument(
+        "--baseline",
+        action="store_true",
+        help="train nothing: measure the baseline on the test rows and add it to the card of --out",
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -30,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     if options.evaluate_test:
         evaluate_on_test(options.data, options.out, cache=options.cache)
-    else:
+    if options.baseline:
+        measure_baseline(options.data, options.out, cache=options.cache)
+    if not (options.evaluate_test or options.baseline):
         train(options.data, options.out, seed=options.seed, cache=options.cache, stages=options.stages)
     return 0
 
