@@ -84,7 +84,10 @@ def _read_json(path: Path) -> Any:
 
 def _is_finite(value: object) -> TypeGuard[float]:
     """Whether a JSON value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
 
 
 def read_label_stats(path: Path) -> dict[str, LabelStats]:
@@ -131,6 +134,8 @@ def read_scaler(root: Path) -> Scaler:
     if path.suffix == ".npz":
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+                if any(arrays[name].dtype.kind != "f" for name in ("mean", "scale")):
+                    raise ValueError("they are not of floating point")
                 mean, scale = arrays["mean"].astype(np.float64), arrays["scale"].astype(np.float64)
         except (ValueError, KeyError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
             raise ModelLoadError(f"{path}: expected the arrays mean and scale ({error}).") from error
@@ -216,7 +221,7 @@ def read_index(root: Path) -> tuple[str, Inventory, dict[str, PromptSchemeName]]
     """
     try:
         document = json.loads((root / INDEX_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or document.get("format") != INDEX_FORMAT:
         return None
@@ -229,7 +234,7 @@ def read_index(root: Path) -> tuple[str, Inventory, dict[str, PromptSchemeName]]
         if not set(schemes.values()) <= {"release", "monomer"}:
             return None
         files = {key: _indexed_file(entry) for key, entry in entries.items()}
-        encoder_file = WeightFile(encoder["checkpoint"], Architecture("encoder", dict(encoder["dims"])))
+        encoder_file = _indexed_file({**encoder, "family": "encoder"})
         return str(document["name"]), Inventory(encoder_file, files), schemes
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
@@ -238,7 +243,10 @@ def read_index(root: Path) -> tuple[str, Inventory, dict[str, PromptSchemeName]]
 def _indexed_file(entry: Mapping[str, Any]) -> WeightFile:
     """Rebuild what the inventory knew of a file from its entry in the index."""
     family = str(entry["family"])
-    reason = None if family in ("common", "encoder") else str(entry["reason"])
+    is_known = family in ("common", "encoder")
+    if is_known and not isinstance(entry["dims"]["width"], int):
+        raise TypeError("a width is a number")
+    reason = None if is_known else str(entry["reason"] or "a network of another kind")
     return WeightFile(entry["checkpoint"], Architecture(family, dict(entry["dims"]), reason))
 
 

@@ -4,6 +4,7 @@ Heavy modules are imported inside the commands, so that ``--help`` is instant.
 """
 
 import csv
+import errno
 import json
 import logging
 import os
@@ -166,6 +167,11 @@ def _reported() -> Iterator[None]:
     except PerioGTError as error:
         click.echo(f"error [{error.code}]: {error.message}", err=True)
         raise SystemExit(error.exit_code) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
+            raise
+        click.echo(f"error [{InternalError.code}]: the output cannot be written: {error.strerror}.", err=True)
+        raise SystemExit(InternalError.exit_code) from error
     except Exception as error:
         # The outermost frame: a bug is shown whole, and still ends with the documented status.
         traceback.print_exc()

@@ -3,16 +3,14 @@
 import importlib.metadata
 import math
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
-from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.device import DeviceFacts, choose_device, cuda_problem, probe_device
 from periogt_ray.errors import PerioGTError
 from periogt_ray.settings import EMBEDDED_DIR, Settings, unknown_variables
-from periogt_ray.verification import verify
 
 __all__ = ["Check", "Status", "render", "run_checks", "verdict"]
 
@@ -58,7 +56,7 @@ class Check:
 
 
 def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
-    """Run every check; one that fails does not keep the others from running.
+    """Run every check; one that fails, or dies, does not keep the others from running.
 
     Parameters
     ----------
@@ -67,16 +65,30 @@ def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
     hashes : bool
         Whether to hash every artifact, which reads all of it.
     """
-    checks = [*_check_versions(), *_check_environment(env)]
-    facts = probe_device()
+    checks = [*_guarded("versions", _check_versions), *_guarded("environment", lambda: _check_environment(env))]
     try:
         settings = Settings.from_env(env)
     except PerioGTError as error:
-        return [*checks, Check("settings", Status.FAIL, error.message), *_check_embedded()]
-    checks += _check_settings(settings)
-    checks += _check_device(settings, facts)
-    checks += _check_artifacts(settings, facts, hashes=hashes)
-    return [*checks, *_check_embedded()]
+        checks.append(Check("settings", Status.FAIL, error.message))
+    else:
+        checks += _check_settings(settings)
+        checks += _guarded("device", lambda: _check_device(settings, probe_device()))
+        checks += _guarded("artifacts", lambda: _check_artifacts(settings, probe_device(), hashes=hashes))
+        checks += _guarded("load", lambda: _check_predictions(settings))
+    return [*checks, *_guarded("self-test", _check_embedded)]
+
+
+def _guarded(name: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
+    """Run one check; whatever it dies of is its result."""
+    done: list[Check] = []
+    try:
+        done.extend(check())
+    except Exception as error:  # a broken installation breaks in any way, and the other checks still have to run
+        is_package = isinstance(error, ImportError)
+        remedy = "Run scripts/install, which installs the locked versions." if is_package else "Please report this."
+        message = f"the check itself failed: {type(error).__name__}: {error}"
+        done.append(Check(name, Status.FAIL, message, remedy))
+    return done
 
 
 def verdict(checks: list[Check]) -> Status:
@@ -167,6 +179,9 @@ def _check_device(settings: Settings, facts: DeviceFacts) -> Iterator[Check]:
 
 
 def _check_artifacts(settings: Settings, facts: DeviceFacts, *, hashes: bool) -> Iterator[Check]:
+    from periogt_ray.artifacts import ArtifactDirectory
+    from periogt_ray.verification import verify
+
     try:
         artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
     except PerioGTError as error:
@@ -190,7 +205,6 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts, *, hashes: bool) ->
     if not settings.is_embedded:
         for finding in verify(settings.checkpoint_dir, hashes=hashes, load=False):
             yield Check(finding.check, Status[finding.level.upper()], finding.message)
-    yield from _check_predictions(settings)
 
 
 def _check_predictions(settings: Settings) -> Iterator[Check]:
@@ -203,7 +217,8 @@ def _check_predictions(settings: Settings) -> Iterator[Check]:
         predictor = Predictor.load(settings)
         ids = predictor.artifacts.supported
         unit = RepeatUnit.parse(_TEST_SMILES)
-        features = {scheme: featurize(unit, scheme) for scheme in {predictor.scheme(id_) for id_ in ids}}
+        engine = settings.descriptor_engine
+        features = {scheme: featurize(unit, scheme, engine=engine) for scheme in {predictor.scheme(id_) for id_ in ids}}
         outcomes = predictor.predict_many([Job(features[predictor.scheme(id_)], id_) for id_ in ids])
     except PerioGTError as error:
         yield Check("load", Status.FAIL, error.message)
@@ -247,6 +262,8 @@ def _check_embedded() -> Iterator[Check]:
 
 def _stored_predictions() -> dict[str, dict[str, float]]:
     """Return value by property by SMILES, from the embedded model's card."""
+    from periogt_ray.artifacts import ArtifactDirectory
+
     card = ArtifactDirectory.open(EMBEDDED_DIR).model_card or {}
     entries = card["well_known"].values()
     return {entry["smiles"]: {key: entry[key] for key in entry if key != "smiles"} for entry in entries}

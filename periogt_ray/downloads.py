@@ -30,6 +30,8 @@ logger = logging.getLogger("periogt_ray.setup")
 _CHUNK_BYTES = 2**20
 _PARTIAL, _OK, _RANGE_NOT_SATISFIABLE = 206, 200, 416
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_LEAST_PROGRESS_BYTES = 1 << 10
+_DIGITS = re.compile(r"[0-9]{1,18}")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d*/(\d+|\*)|bytes \*/(\d+)")
 _LOG_EVERY_S = 15.0
 
@@ -230,8 +232,10 @@ class _Transfer:
                 return
             except _TryAgainError as error:
                 has_reached |= error.reached
-                n_failures = 1 if self.n_received > furthest else n_failures + 1
-                furthest = max(self.n_received, furthest)
+                # A server that sends a few bytes and hangs up would be followed for ever.
+                has_progressed = self.n_received >= furthest + _LEAST_PROGRESS_BYTES
+                n_failures = 1 if has_progressed else n_failures + 1
+                furthest = self.n_received if has_progressed else furthest
                 if n_failures >= (policy.attempts if has_reached else policy.first_attempts):
                     raise unreachable(self.file, self.url, f"{error} (tried {n_attempts} times)") from error
                 wait_s = policy.pause_s(n_failures, error.wait_s)
@@ -275,6 +279,8 @@ class _Transfer:
                 self._receive(response, offset if is_rest else 0)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             raise _TryAgainError(f"no connection ({_reason(error)})", reached=False) from error
+        except httpx.UnsupportedProtocol as error:
+            raise unreachable(self.file, self.url, _reason(error)) from error
         except httpx.TransportError as error:
             raise _TryAgainError(f"the transfer was cut ({_reason(error)})") from error
         except (httpx.InvalidURL, httpx.TooManyRedirects, httpx.DecodingError) as error:
@@ -306,7 +312,7 @@ class _Transfer:
         """Write the body of an answer behind what is there already."""
         is_plain = response.headers.get("content-encoding", "identity") == "identity"
         length = response.headers.get("content-length", "")
-        total = offset + int(length) if is_plain and length.isdigit() else None
+        total = offset + int(length) if is_plain and _DIGITS.fullmatch(length) else None
         if total is not None and total > self.file.limit_bytes:
             raise self._wrong_size(f"{total} bytes")
         self.has_resumed |= offset > 0
@@ -326,9 +332,10 @@ class _Transfer:
 
 def _validator(response: httpx.Response) -> str:
     """Return what tells the server whether its file is still the one that was begun; empty if nothing does."""
-    etag = str(response.headers.get("etag", ""))
-    # A weak tag promises the same meaning, not the same bytes.
-    return etag if etag and not etag.startswith("W/") else str(response.headers.get("last-modified", ""))
+    etag, modified = (str(response.headers.get(name, "")) for name in ("etag", "last-modified"))
+    # A weak tag promises the same meaning, not the same bytes; what is not ASCII cannot be sent back.
+    usable = [value for value in (etag, modified) if value and value.isascii() and not value.startswith("W/")]
+    return usable[0] if usable else ""
 
 
 def _reason(error: Exception) -> str:
@@ -339,7 +346,7 @@ def _reason(error: Exception) -> str:
 def _retry_after(response: httpx.Response) -> float | None:
     """Return the pause that the server asks for, in seconds."""
     value = response.headers.get("retry-after", "")
-    if value.isdigit():
+    if _DIGITS.fullmatch(value):
         return float(value)
     try:
         return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
@@ -350,13 +357,13 @@ def _retry_after(response: httpx.Response) -> float | None:
 def _start_of(response: httpx.Response) -> int | None:
     """Return the offset of the first byte of a partial answer."""
     match = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
-    return int(match[1]) if match and match[1] else None
+    return int(match[1]) if match and match[1] and _DIGITS.fullmatch(match[1]) else None
 
 
 def _total_of(response: httpx.Response) -> int | None:
     """Return the size of the whole file from a Content-Range header."""
     match = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
-    totals = [] if match is None else [group for group in match.groups()[1:] if group and group.isdigit()]
+    totals = [] if match is None else [group for group in match.groups()[1:] if group and _DIGITS.fullmatch(group)]
     return int(totals[0]) if totals else None
 
 

@@ -151,16 +151,19 @@ class BondClasses:
         try:
             with rdBase.BlockLogs():
                 query = self._query(smiles, order)
-                match = self._chain.GetSubstructMatch(query)
+                match = () if query is None else self._chain.GetSubstructMatch(query)
         except (RuntimeError, ValueError):
             return None
-        if not match:
+        if query is None or not match:
             return None
         classes = [self._classes[match[bond.GetBeginAtomIdx()], match[bond.GetEndAtomIdx()]] for bond in _bonds(query)]
         return np.array(classes, dtype=np.int32)
 
-    def _query(self, smiles: str, order: tuple[int, ...]) -> Chem.Mol:
-        pattern = Chem.RWMol(Chem.MolFromSmarts(smiles))
+    def _query(self, smiles: str, order: tuple[int, ...]) -> Chem.Mol | None:
+        parsed = Chem.MolFromSmarts(smiles)
+        if parsed is None:  # an element that SMARTS has no symbol for
+            return None
+        pattern = Chem.RWMol(parsed)
         if smiles != self._input:
             first, second = (atom.GetIdx() for atom in _atoms(pattern) if atom.GetAtomicNum() == 0)
             elements = [pattern.GetAtomWithIdx(end).GetNeighbors()[0].GetAtomicNum() for end in (first, second)]

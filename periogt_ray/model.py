@@ -425,6 +425,7 @@ def _load(network_type: type[_Network], state: Mapping[str, Tensor], source: str
             for key, tensor in expected.items()
             if key in used and used[key].shape != tensor.shape
         ),
+        "not floating point": sorted(key for key, tensor in used.items() if not tensor.is_floating_point()),
         "not finite": sorted(key for key, tensor in used.items() if not bool(torch.isfinite(tensor).all())),
     }
     if any(problems.values()):

@@ -20,6 +20,11 @@ __all__ = ["MAX_SMILES_LENGTH", "OLIGOMER_SIZES", "RepeatUnit", "parse_smiles"]
 MAX_SMILES_LENGTH = 2000
 OLIGOMER_SIZES = (3, 6, 9)
 
+_CHIRAL_TAGS = (
+    Chem.ChiralType.CHI_UNSPECIFIED,
+    Chem.ChiralType.CHI_TETRAHEDRAL_CW,
+    Chem.ChiralType.CHI_TETRAHEDRAL_CCW,
+)
 _JOINABLE = (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
 
 
@@ -83,6 +88,7 @@ class RepeatUnit:
             )
         mol = parse_smiles(text)
         _check_connections(mol, text)
+        _check_bonds(mol, text)
         for atom in _connection_points(mol):
             atom.SetIsotope(0)
             atom.SetAtomMapNum(0)
@@ -182,6 +188,22 @@ class RepeatUnit:
 
 def _connection_points(mol: Chem.Mol) -> list[Chem.Atom]:
     return [atom for atom in mol.GetAtoms() if atom.GetAtomicNum() == 0]
+
+
+def _check_bonds(mol: Chem.Mol, smiles: str) -> None:
+    """Refuse what descriptors are not defined for, or what has no canonical form."""
+    for index in range(mol.GetNumBonds()):
+        if mol.GetBondWithIdx(index).GetBondTypeAsDouble() == 0:
+            raise ValidationError(
+                f"A bond of {_shown(smiles)} has no order; expected single, double, triple, aromatic or dative bonds."
+            )
+    for index in range(mol.GetNumAtoms()):
+        atom = mol.GetAtomWithIdx(index)
+        if atom.GetChiralTag() not in _CHIRAL_TAGS:
+            raise ValidationError(
+                f"Atom {index} ({atom.GetSymbol()}) of {_shown(smiles)} has a stereo label other than @ or @@, for "
+                "which there is no unique spelling; leave the label out."
+            )
 
 
 def _check_connections(mol: Chem.Mol, smiles: str) -> None:

@@ -282,6 +282,8 @@ class Predictor:
     ) -> np.ndarray:
         """Return the property of polymers, float64 [polymers], in the property's unit."""
         info = self.artifacts.property(property_id)
+        if any(polymer.scheme != info.prompt_scheme for polymer in polymers):
+            raise ValueError(f"{property_id} needs polymers featurized by the scheme {info.prompt_scheme!r}")
         statistics = self.artifacts.label_stats(property_id)
         regressor = self._regressor(info)
         counts, rows = [], []

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from periogt_ray.errors import SettingsError
 
-__all__ = ["EMBEDDED_DIR", "EXAMPLES", "VARIABLES", "Settings", "unknown_variables"]
+__all__ = ["EMBEDDED_DIR", "EXAMPLES", "VARIABLES", "Settings", "check_mirror", "unknown_variables"]
 
 logger = logging.getLogger(__name__)
 
@@ -106,12 +107,12 @@ class Settings:
             results_dir=_directory(given, "PERIOGT_RESULTS_DIR", must_exist=True) or base_dir / "results",
             device=_choice(given, "PERIOGT_DEVICE", ("cpu", "cuda")),  # type: ignore[arg-type]
             host=given.get("PERIOGT_HOST", "0.0.0.0"),
-            port=int(_number(given, "PERIOGT_PORT", 8000, (1, 65535))),
+            port=_port(given),
             api_key=given.get("PERIOGT_API_KEY"),
             descriptor_engine=_choice(given, "PERIOGT_DESCRIPTORS", ("native", "mordred")) or "native",  # type: ignore[arg-type]
             min_driver=_version(given, "PERIOGT_MIN_DRIVER", _DEFAULT_MIN_DRIVER),
             weights_bytes=int(_number(given, "PERIOGT_WEIGHTS_GB", 8, (0, 4096)) * (1 << 30)),
-            mirror=given.get("PERIOGT_MIRROR"),
+            mirror=check_mirror(given.get("PERIOGT_MIRROR")),
         )
 
     @property
@@ -165,7 +166,10 @@ def _holds_artifacts(directory: Path) -> bool:
 def _directory(given: Mapping[str, str], name: str, *, must_exist: bool) -> Path | None:
     if name not in given:
         return None
-    path = Path(given[name]).expanduser().absolute()
+    try:
+        path = Path(given[name]).expanduser().absolute()
+    except RuntimeError as error:  # ~user of a user who does not exist
+        raise SettingsError(f"{name} is set to {given[name]!r}: {error} Give an absolute path.") from error
     if must_exist and not path.is_dir():
         found = "it is a file" if path.exists() else "it does not exist"
         raise SettingsError(
@@ -180,6 +184,35 @@ def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> st
     if value is not None and value.lower() not in choices:
         raise SettingsError(f"{name} is {value!r}; expected {' or '.join(choices)}.")
     return value.lower() if value is not None else None
+
+
+def check_mirror(address: str | None) -> str | None:
+    """Return a mirror's address if it can be used.
+
+    Raises
+    ------
+    SettingsError
+        If it is not an http or https address, or carries a password, which would show in logs.
+    """
+    if not address:
+        return None
+    try:
+        parts = urlsplit(address)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        parts, is_usable = None, False
+    if parts is not None and "@" in parts.netloc:
+        raise SettingsError("PERIOGT_MIRROR carries a user or password; put them into ~/.netrc instead.")
+    if not is_usable:
+        raise SettingsError(f"PERIOGT_MIRROR is {address!r}; expected an address such as https://host/path.")
+    return address
+
+
+def _port(given: Mapping[str, str]) -> int:
+    value = given.get("PERIOGT_PORT", "8000")
+    if not re.fullmatch(r"[0-9]{1,5}", value) or not 1 <= int(value) <= 65535:
+        raise SettingsError(f"PERIOGT_PORT is {value!r}; expected a number from 1 to 65535.")
+    return int(value)
 
 
 def _version(given: Mapping[str, str], name: str, default: str) -> str:

@@ -93,6 +93,7 @@ def make_command(
     ) -> None:
         from periogt_ray.load_check import load_everything
         from periogt_ray.published import load_published
+        from periogt_ray.settings import check_mirror
         from periogt_ray.setup import SetupOptions, run_setup
 
         files = load_published(manifest)
@@ -109,7 +110,7 @@ def make_command(
             skip_download=skip_download,
             keep_archives=keep_archives,
             keep_pth=keep_pth,
-            mirror=mirror,
+            mirror=check_mirror(mirror),
             files=files,
             lock_timeout_s=lock_timeout,
             check=check or load_everything,

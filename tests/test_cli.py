@@ -160,3 +160,26 @@ def test_doctor_tells_what_to_do_and_still_tests_itself() -> None:
     assert "/nonexistent" in result.stdout
     assert "did you mean PERIOGT_DEVICE?" in result.stdout
     assert "self-test" in result.stdout
+
+
+def test_doctor_reports_on_an_installation_that_is_broken(tmp_path: Path) -> None:
+    for package in ("torch", "rdkit"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise ImportError('cannot open shared object file')")
+        result = run("doctor", "--json", PYTHONPATH=str(tmp_path))
+        report = json.loads(result.stdout)
+        failed = {check["name"]: check["message"] for check in report["checks"] if check["status"] == "FAIL"}
+        assert result.returncode == 2
+        assert "cannot open shared object file" in failed["self-test"]
+        assert len(report["checks"]) > 10
+        (tmp_path / package / "__init__.py").unlink()
+        (tmp_path / package).rmdir()
+
+
+def test_output_that_cannot_be_written_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "periogt_ray", "properties"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 2
+    assert "cannot be written" in result.stderr
+    assert "Traceback" not in result.stderr

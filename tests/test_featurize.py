@@ -74,3 +74,9 @@ def test_cost_is_bounded_by_size(scheme: PromptScheme, most: int, monkeypatch: p
 
 def test_the_largest_that_fits_is_answered() -> None:
     assert featurize(RepeatUnit.parse(f"*{'C' * 133}*"), PromptScheme.RELEASE).graphs
+
+
+@pytest.mark.parametrize("smiles", ["*[Og]C*", "*[Ts]C*"])
+def test_an_input_that_is_not_found_in_its_chain_is_refused(smiles: str) -> None:
+    with pytest.raises(ValidationError, match="not found in a chain of itself"):
+        featurize(RepeatUnit.parse(smiles), PromptScheme.RELEASE)

@@ -39,6 +39,8 @@ def test_frame_shifts_equal_the_reference(golden: GoldenPolymer) -> None:
         ("*=CC*", r"unequal bonds \(double and single\)"),
         ("*~C~*", "unspecified bonds"),
         ("**", "no atoms between"),
+        ("*C~C*", "bond of .* has no order"),
+        ("*[As@TB1](F)(Cl)(Br)*", "stereo label other than @"),
         ("[*H]CC*", "a charge, hydrogen or radical"),
         ("[*+]CC*", "a charge, hydrogen or radical"),
     ],

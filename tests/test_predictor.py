@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from golden_data import ARTIFACTS, GoldenPolymer, golden_polymers
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts import ArtifactDirectory, write_index
 from periogt_ray.errors import (
     CheckpointMissingError,
     GPUOutOfMemoryError,
@@ -49,11 +49,18 @@ def test_predictions_and_embeddings_equal_the_reference(golden: GoldenPolymer, g
     assert (eps.checkpoint, tg.units, tg.embedding) == ("finetuned_ckpt/eps/best_model.pth", "K", None)
 
 
-def test_monomer_scheme_equals_the_reference(golden: GoldenPolymer, golden_predictor: Predictor) -> None:
+@pytest.fixture(scope="module")
+def monomer_predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    root = Path(shutil.copytree(ARTIFACTS, tmp_path_factory.mktemp("monomer") / "artifacts"))
+    write_index(root, scheme="monomer")
+    return Predictor(ArtifactDirectory.open(root), CPU)
+
+
+def test_monomer_scheme_equals_the_reference(golden: GoldenPolymer, monomer_predictor: Predictor) -> None:
     polymer = featurize(RepeatUnit.parse(golden.smiles), PromptScheme.MONOMER)
-    [outcome] = golden_predictor.predict_many([Job(polymer, "eps")])
+    [outcome] = monomer_predictor.predict_many([Job(polymer, "eps")])
     expected = golden.record["monomer_scheme"]["raw_prediction_eps"]
-    assert normalized(outcome, golden_predictor, "eps") == pytest.approx(expected, abs=1e-5)
+    assert normalized(outcome, monomer_predictor, "eps") == pytest.approx(expected, abs=1e-5)
 
 
 def test_an_answer_does_not_depend_on_its_company(polymers: list[FeaturizedPolymer]) -> None:
@@ -187,8 +194,6 @@ def test_absent_artifacts_are_named_before_anything_is_loaded(tmp_path: Path) ->
 def test_schemes_come_from_the_index(tmp_path: Path) -> None:
     root = Path(shutil.copytree(ARTIFACTS, tmp_path / "artifacts"))
     assert Predictor(ArtifactDirectory.open(root), CPU).scheme("eps") is PromptScheme.RELEASE
-    from periogt_ray.artifacts import write_index
-
     write_index(root, scheme="monomer")
     assert json.loads((root / "index.json").read_text())["properties"]["eps"]["prompt_scheme"] == "monomer"
     assert Predictor(ArtifactDirectory.open(root), CPU).scheme("eps") is PromptScheme.MONOMER
@@ -197,3 +202,9 @@ def test_schemes_come_from_the_index(tmp_path: Path) -> None:
 def test_a_salt_that_crashes_the_reference_is_a_validation_error() -> None:
     with pytest.raises(ValidationError, match="2 fragments"):
         RepeatUnit.parse("*CC(*)C(=O)[O-].[Na+]")
+
+
+def test_features_of_another_scheme_are_a_bug_and_loud(golden_predictor: Predictor) -> None:
+    polymer = featurize(RepeatUnit.parse("*CCO*"), PromptScheme.MONOMER)
+    with pytest.raises(ValueError, match="scheme 'release'"):
+        golden_predictor.predict_many([Job(polymer, "eps")])

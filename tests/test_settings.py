@@ -1,4 +1,5 @@
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -52,13 +53,17 @@ def test_setup_may_name_a_directory_that_it_will_make(tmp_path: Path) -> None:
         ("PERIOGT_PORT", "http"),
         ("PERIOGT_PORT", "70000"),
         ("PERIOGT_PORT", "nan"),
+        ("PERIOGT_PORT", "80.7"),
+        ("PERIOGT_MIRROR", "http://[bad"),
+        ("PERIOGT_MIRROR", "http://host:99999"),
+        ("PERIOGT_MIRROR", "file:///etc"),
         ("PERIOGT_DESCRIPTORS", "rdkit"),
         ("PERIOGT_WEIGHTS_GB", "-1"),
         ("PERIOGT_MIN_DRIVER", "abc"),
     ],
 )
 def test_a_bad_value_is_named(tmp_path: Path, name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name} is '{value}'; expected"):
+    with pytest.raises(SettingsError, match=re.escape(f"{name} is '{value}'; expected")):
         Settings.from_env({"HOME": str(tmp_path), name: value})
 
 
@@ -95,3 +100,14 @@ def test_unknown_names_get_the_nearest_valid_one() -> None:
     assert "did you mean PERIOGT_CHECKPOINT_DIR?" in warnings[0]
     assert "PERIOGT_SRC_DIR is set and not used" in warnings[1]
     assert unknown_variables(dict.fromkeys(VARIABLES, "1")) == []
+
+
+def test_a_mirror_s_password_is_refused_and_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="netrc") as caught:
+        Settings.from_env({"HOME": str(tmp_path), "PERIOGT_MIRROR": "http://user:s3cret@host/"})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_home_of_a_user_who_does_not_exist_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="PERIOGT_BASE_DIR"):
+        Settings.from_env({"HOME": str(tmp_path), "PERIOGT_BASE_DIR": "~nosuchuser/x"})
