@@ -21,6 +21,7 @@ LAYERS = [
     {"archives", "conversion", "downloads", "lock", "setup", "verify"},
     {"predictor"},
     {"schemas", "doctor"},
+    {"local_ray"},
     {"cli"},
     {"__main__"},
 ]
@@ -83,7 +84,8 @@ def test_only_settings_and_the_command_line_see_the_environment() -> None:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         )
     }
-    assert readers <= {"cli", "setup"}, "settings are built once, at the command line, and passed on"
+    # Ray is told its mode and token by the environment, which its processes inherit.
+    assert readers <= {"cli", "setup", "local_ray"}, "settings are built once, at the command line, and passed on"
 
 
 def test_nothing_is_loaded_unsafely() -> None:
