@@ -48,8 +48,6 @@ logger = logging.getLogger(__name__)
 
 _MOST_ROWS_PER_PART = 64
 _PARTS_OF_SHORT_INPUT = 16  # so that a short file is spread over the workers, too
-# These may differ between a run and the one that resumes it; all else may not.
-_NOT_OF_BASIS = ("rows_per_part", "device")
 
 
 @dataclass(frozen=True)
@@ -208,8 +206,10 @@ class _Run:
         import ray
 
         with local_ray(address=self.request.address, n_gpus=0 if self.spec.settings.device == "cpu" else None):
-            resources = ray.cluster_resources()
-            shares = Shares.of(resources, self.spec.settings.device, n_predictors=self.request.n_predictors)
+            cluster: Any = ray  # not annotated throughout
+            shares = Shares.of(
+                cluster.cluster_resources(), self.spec.settings.device, n_predictors=self.request.n_predictors
+            )
             self._begin(manifest, shares.device)
             logger.info(
                 "%d rows in %d parts, of which %d are finished; %d featurizers, %d predictors on %s",
@@ -250,8 +250,8 @@ class _Run:
             self.parts.begin({**self.basis, "rows_per_part": rows_per_part, "device": device})
         elif manifest["device"] != device:
             raise ValidationError(
-                f"The finished parts in {self.parts.path} were computed on {manifest['device']}, this run would compute "
-                f"on {device}, and the last digits differ. Resume on the same kind of device (PERIOGT_DEVICE), or "
+                f"The finished parts in {self.parts.path} were computed on {manifest['device']}, this run would use "
+                f"{device}, and the last digits differ. Resume on the same kind of device (PERIOGT_DEVICE), or "
                 "delete that directory to start over."
             )
 

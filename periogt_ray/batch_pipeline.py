@@ -11,6 +11,7 @@
 import logging
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,8 +30,10 @@ __all__ = ["Pipeline", "Shares"]
 _FEATURIZER_CPUS = 0.5
 # Not the same as a featurizer's, or Ray Data fuses the stages; together they fill a CPU.
 _PREDICTOR_CPUS = 0.45
+_MAX_CALLS = 10_000  # that wait in the ledger at a time; more than there can be workers
 _END = None
 _POLL_S = 0.25
+_STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,9 @@ class Pipeline:
         self._spec = replace(spec, settings=replace(spec.settings, weights_bytes=weights_bytes))
         self._shares = shares
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor: Any = ray.remote(num_cpus=0, max_concurrency=1000, scheduling_strategy=here)(Ledger)
-        self._ledger = actor.remote(shares.n_workers)
+        actor: Any = ray.remote(Ledger)
+        options = {"num_cpus": 0, "max_concurrency": _MAX_CALLS, "scheduling_strategy": here}
+        self._ledger = actor.options(**options).remote(shares.n_workers)
 
     def claim(self, part: int, keys: Sequence[str]) -> None:
         """Note that an earlier run has computed polymers."""
@@ -132,25 +136,28 @@ class Pipeline:
     def _dataset(self, parts: Sequence[Part]) -> "Dataset":
         import ray.data
 
-        predictors = ray.data.ActorPoolStrategy(size=self._shares.n_predictors, max_tasks_in_flight_per_actor=2)
-        gpus = {"num_gpus": self._shares.predictor_gpus} if self._shares.predictor_gpus else {}
+        n_featurizers = min(self._shares.n_featurizers, len(parts))
+        n_predictors = min(self._shares.n_predictors, len(parts))
         rows = ray.data.from_items([{"part": list(part)} for part in parts], override_num_blocks=len(parts))
         featurized = rows.map(
             FeaturizePart(self._spec, self._ledger),
-            compute=ray.data.TaskPoolStrategy(size=self._shares.n_featurizers),
+            compute=ray.data.TaskPoolStrategy(size=n_featurizers),
             num_cpus=_FEATURIZER_CPUS,
-            # The ledger sees to it that a part is not tried for ever.
-            max_retries=-1,
+            ray_remote_args_fn=_retried_for_ever,
         )
+        predict: Any = PredictPart  # Ray's annotations have no callable classes
         return featurized.map(
-            PredictPart,
+            predict,
             fn_constructor_args=(self._spec, self._ledger),
-            compute=predictors,
+            compute=ray.data.ActorPoolStrategy(size=n_predictors, max_tasks_in_flight_per_actor=2),
             num_cpus=_PREDICTOR_CPUS,
-            max_restarts=-1,
-            max_task_retries=-1,
-            **gpus,
+            num_gpus=self._shares.predictor_gpus or None,
         )
+
+
+def _retried_for_ever() -> dict[str, int]:
+    """Let a task be tried again when its worker died, as actors are; the ledger sees that it ends."""
+    return {"max_retries": -1}
 
 
 @contextmanager
@@ -162,15 +169,12 @@ def _quiet_ray_data() -> Iterator[None]:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = False
-    names = ("ray.data", "ray.data._internal")
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
+    # What ends a run arrives as an exception; what is logged of it is a second copy.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        # Retries of tasks have no other parameter in this version of Ray.
+        warnings.filterwarnings("ignore", message=".*ray_remote_args_fn.*", category=DeprecationWarning)
         yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 @contextmanager
@@ -190,11 +194,17 @@ def _consumed(dataset: "Dataset") -> "Iterator[queue.Queue[PartMessage | None]]"
             messages.put(PartMessage(fatal=_ray_failure(error)))
         messages.put(_END)
 
-    threading.Thread(target=consume, name="batch-results", daemon=True).start()
+    thread = threading.Thread(target=consume, name="batch-results", daemon=True)
+    thread.start()
     try:
         yield messages
     finally:
         is_left.set()
+        # Left early, the executor would go on, and complain when Ray ends under it. This is the one
+        # method of a dataset that stops it.
+        stoppable: Any = dataset
+        stoppable._synchronize_progress_bar()
+        thread.join(_STOP_TIMEOUT_S)
 
 
 def _ray_failure(error: BaseException) -> PerioGTError:

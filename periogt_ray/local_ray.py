@@ -33,6 +33,13 @@ _MAX_TEMP_DIR_LENGTH = 40
 _PREFIX = "pgt-"
 _OWNER_NAME = "owner"
 _EXIT_TIMEOUT_S = 10.0
+_COMMON_ENVIRONMENT: Mapping[str, str | None] = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A call after the end is an error; by default it would start another Ray.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+    # Actors without a GPU keep seeing what Slurm gave the job; says so, and silences a warning.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 # Sockets and shared memory do not work, or are slow, on these.
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3"}
@@ -168,9 +175,7 @@ def _environment_to_start(temp_dir: Path) -> dict[str, str | None]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_AUTH_TOKEN": None,  # would take precedence over the file
         "RAY_ADDRESS": None,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        # Actors without a GPU keep seeing what Slurm gave the job; says so, and silences a warning.
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        **_COMMON_ENVIRONMENT,
     }
 
 
@@ -182,8 +187,7 @@ def _environment_to_connect() -> dict[str, str | None]:
     return {
         "RAY_AUTH_MODE": mode,
         "RAY_AUTH_TOKEN_PATH": os.environ.get("RAY_AUTH_TOKEN_PATH"),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        **_COMMON_ENVIRONMENT,
     }
 
 
