@@ -36,6 +36,7 @@ __all__ = ["Answer", "OutcomeStore", "PartResult", "PartsDirectory", "Tally", "a
 _MANIFEST = "manifest.json"
 _LOCK = "lock"
 _CHUNK_BYTES = 1 << 20
+_STORAGE_ERRORS = frozenset({errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS})
 
 
 class Answer(TypedDict, total=False):
@@ -112,7 +113,7 @@ class PartsDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Make the directory and keep other runs out of it.
+        """Make the directory and keep other runs out of it; without a finished part it goes again.
 
         Raises
         ------
@@ -123,13 +124,17 @@ class PartsDirectory:
             self.path.mkdir(exist_ok=True)
             with (self.path / _LOCK).open("w") as lock:
                 _lock(lock.fileno(), self.path)
-                yield
+                try:
+                    yield
+                finally:
+                    if not self.finished():
+                        self.remove()
         except OSError as error:
-            if error.filename is None or not str(error.filename).startswith(str(self.path)):
+            if error.errno not in _STORAGE_ERRORS:
                 raise
             raise ValidationError(
-                f"{self.path} cannot be written: {error.strerror or error}. "
-                "Choose another --output; in a container, check --bind."
+                f"Writing to {self.path.parent} failed: {error.strerror}. Finished parts are kept: make room or the "
+                "directory writable and run again with --resume, or choose another --output."
             ) from error
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
