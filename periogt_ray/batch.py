@@ -21,10 +21,11 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -205,7 +206,9 @@ class _Run:
         """Compute what is missing; return the device that it was computed on."""
         import ray
 
-        with local_ray(address=self.request.address, n_gpus=0 if self.spec.settings.device == "cpu" else None):
+        n_gpus = 0 if self.spec.settings.device == "cpu" else None
+        # Ray prints what befalls workers on standard output, which is for results.
+        with redirect_stdout(sys.stderr), local_ray(address=self.request.address, n_gpus=n_gpus):
             cluster: Any = ray  # not annotated throughout
             shares = Shares.of(
                 cluster.cluster_resources(), self.spec.settings.device, n_predictors=self.request.n_predictors

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from golden_data import ARTIFACTS
 
 HERE = Path(__file__).parent

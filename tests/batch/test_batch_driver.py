@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
-
 from golden_data import ARTIFACTS
+
 from periogt_ray import batch
 from periogt_ray.batch import BatchReport, BatchRequest, run_batch
 from periogt_ray.batch_parts import Answer, PartResult, PartsDirectory
@@ -29,8 +30,8 @@ SETTINGS = Settings(base_dir=ARTIFACTS, checkpoint_dir=ARTIFACTS, results_dir=AR
 class PlainPipeline:
     """Answers with the length of the SMILES; every polymer is claimed by one part, as in the ledger."""
 
-    computed: list[int] = []
-    interrupt_after: int | None = None
+    computed: ClassVar[list[int]] = []
+    interrupt_after: ClassVar[int | None] = None
 
     def __init__(self, spec: batch.BatchSpec, shares: batch.Shares) -> None:
         self.spec = spec
@@ -232,7 +233,10 @@ def test_two_runs_do_not_share_an_output(input_path: Path) -> None:
 def test_a_fatal_error_keeps_what_is_done(
     input_path: Path, plain: type[PlainPipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(self: PlainPipeline, parts: Sequence[Part], *, is_stopped: object) -> Iterator[PartResult | None]:
+    def failing(
+        self: PlainPipeline, parts: Sequence[Part], *, is_stopped: Callable[[], bool]
+    ) -> Iterator[PartResult | None]:
+        assert not is_stopped()
         yield self.result(parts[0])
         raise ModelLoadError("corrupt")
 
@@ -299,7 +303,7 @@ def test_a_part_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(ValidationError, match="No space left.*--resume"), parts.held():
+    with pytest.raises(ValidationError, match=r"No space left.*--resume"), parts.held():
         parts.write({**result, "part": 4})
     assert parts.finished() == [3]
     assert sorted(path.name for path in parts.path.iterdir()) == ["lock", "part-00000003.json"]
