@@ -228,7 +228,7 @@ class _Run:
             progress.n_before = progress.n_done
             progress.started_s = time.monotonic()
             missing = sorted(set(range(len(self.scan.parts))) - set(finished))
-            if missing:
+            if missing and not interrupted.is_set():
                 self._keep(pipeline, missing, interrupted, progress)
         return shares.device
 

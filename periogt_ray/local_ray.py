@@ -108,15 +108,16 @@ def local_ray(
         If our own Ray does not start.
     """
     common = {"namespace": namespace, "log_to_driver": log_to_driver, "logging_level": logging.WARNING}
+    termination = _Termination()
     if address is not None:
-        with _termination_unwinds(), _environment(_environment_to_connect()) as environment:
+        with termination.handled(), _environment(_environment_to_connect()) as environment:
             try:
-                yield _connect(address, environment, common)
+                yield _connect(address, environment, termination, common)
             finally:
                 _disconnect()
         return
     with (
-        _termination_unwinds(),
+        termination.handled(),
         _private_dir() as temp_dir,
         _environment(_environment_to_start(temp_dir)) as environment,
         _ending_processes(temp_dir),
@@ -124,6 +125,7 @@ def local_ray(
         yield _start(
             environment,
             temp_dir,
+            termination,
             num_cpus=n_cpus if n_cpus is not None else len(os.sched_getaffinity(0)),
             num_gpus=n_gpus,
             object_store_memory=object_store_bytes or _default_object_store_bytes(),
@@ -132,12 +134,12 @@ def local_ray(
         )
 
 
-def _start(environment: Mapping[str, str], temp_dir: Path, **options: Any) -> LocalRay:
+def _start(environment: Mapping[str, str], temp_dir: Path, termination: "_Termination", **options: Any) -> LocalRay:
     import ray
 
     _forget_token()
     try:
-        with _handlers_kept():
+        with termination.deferred():
             # "local": a bare init() would join whatever Ray the node's files speak of.
             ray.init(address="local", _temp_dir=str(temp_dir), configure_logging=True, **options)
     except (OSError, RuntimeError, ValueError) as error:
@@ -148,12 +150,14 @@ def _start(environment: Mapping[str, str], temp_dir: Path, **options: Any) -> Lo
     return LocalRay(ray.get_runtime_context().gcs_address, is_own=True, temp_dir=temp_dir, environment=environment)
 
 
-def _connect(address: str, environment: Mapping[str, str], common: Mapping[str, Any]) -> LocalRay:
+def _connect(
+    address: str, environment: Mapping[str, str], termination: "_Termination", common: Mapping[str, Any]
+) -> LocalRay:
     import ray
 
     _forget_token()
     try:
-        with _handlers_kept():
+        with termination.deferred():
             ray.init(address=address, **common)
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -218,6 +222,9 @@ def _environment(changes: Mapping[str, str | None]) -> Iterator[dict[str, str]]:
         yield {name: value for name, value in changes.items() if value is not None}
     finally:
         _set_environment(before)
+        # Threads of Ray that still end would look for the token, and abort the process without it.
+        if "ray._raylet" in sys.modules:
+            _forget_token()
 
 
 def _set_environment(values: Mapping[str, str | None]) -> None:
@@ -347,34 +354,53 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-@contextmanager
-def _termination_unwinds() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit where it would end the process without cleaning up."""
-    if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
+class _Termination:
+    """Lets SIGTERM raise SystemExit where it would end the process without cleaning up.
 
-    def unwind(signum: int, _frame: object) -> None:
-        raise SystemExit(128 + signum)
+    Not while Ray starts: an exception out of a signal handler may be raised, and lost, anywhere.
+    """
 
-    signal.signal(signal.SIGTERM, unwind)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def __init__(self) -> None:
+        self._is_deferred = False
+        self._noted: int | None = None
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Handle the signal, if nothing else does."""
+        if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            yield
+            return
+        signal.signal(signal.SIGTERM, self._handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Keep what comes until the block has ended, and keep Ray from handling it."""
+        import ray._private.utils
+
+        # ray.init replaces the handler by one that raises SystemExit.
+        utils: Any = ray._private.utils
+        replaced, utils.set_sigterm_handler = utils.set_sigterm_handler, _leave_handler
+        self._is_deferred = True
+        try:
+            yield
+        finally:
+            utils.set_sigterm_handler = replaced
+            self._is_deferred = False
+        if self._noted is not None:
+            raise SystemExit(128 + self._noted)
+
+    def _handle(self, signum: int, _frame: object) -> None:
+        if not self._is_deferred:
+            raise SystemExit(128 + signum)
+        self._noted = signum
 
 
-@contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Put back the handler that ``ray.init`` replaces."""
-    if not _in_main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _leave_handler(_handler: object) -> None:
+    """Stand in for the function by which Ray replaces the handler."""
 
 
 @contextmanager

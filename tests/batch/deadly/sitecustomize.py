@@ -1,5 +1,6 @@
 """On the path of workers: a polymer with selenium kills the process that featurizes it, one with
-tellurium the one that predicts it, and one with arsenic raises what no one expects."""
+tellurium the one that predicts it, one with arsenic raises what no one expects, and a directory
+named broken holds a model that cannot be loaded."""
 
 import importlib.abc
 import importlib.machinery
@@ -26,6 +27,8 @@ class _Deadly(importlib.abc.MetaPathFinder):
 
 
 def _patch(module: ModuleType) -> None:
+    from periogt_ray.errors import ModelLoadError
+
     featurize, predictor = module.featurize, module.Predictor
 
     def deadly_featurize(unit, *args, **kwargs):
@@ -36,6 +39,12 @@ def _patch(module: ModuleType) -> None:
         return featurize(unit, *args, **kwargs)
 
     class DeadlyPredictor(predictor):
+        @classmethod
+        def load(cls, settings):
+            if settings.checkpoint_dir.name == "broken":
+                raise ModelLoadError("the weights are broken")
+            return super().load(settings)
+
         def predict_many(self, jobs):
             if any("[Te]" in job.polymer.smiles for job in jobs):
                 os.kill(os.getpid(), signal.SIGKILL)
