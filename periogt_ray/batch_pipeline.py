@@ -9,6 +9,7 @@
 """
 
 import logging
+import math
 import queue
 import threading
 import warnings
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline", "Shares"]
 
 _FEATURIZER_CPUS = 0.5
-# Not the same as a featurizer's, or Ray Data fuses the stages; together they fill a CPU.
-_PREDICTOR_CPUS = 0.45
+# Not the same as a featurizer's, or Ray Data fuses the stages.
+_MOST_PREDICTOR_CPUS = 0.45
 _MAX_CALLS = 10_000  # that wait in the ledger at a time; more than there can be workers
 _END = None
 _POLL_S = 0.25
@@ -47,6 +48,7 @@ class Shares:
     n_featurizers: int
     n_predictors: int
     predictor_gpus: int
+    predictor_cpus: float = _MOST_PREDICTOR_CPUS
 
     @property
     def device(self) -> str:
@@ -74,8 +76,12 @@ class Shares:
                 "with --nv, or set PERIOGT_DEVICE=cpu."
             )
         if device != "cpu" and n_gpus > 0:
-            return cls(n_cpus, min(n_predictors or n_gpus, n_gpus), 1)
-        return cls(n_cpus, n_predictors or (n_cpus + 1) // 2, 0)
+            n_predictors, predictor_gpus = min(n_predictors or n_gpus, n_gpus), 1
+        else:
+            n_predictors, predictor_gpus = n_predictors or (n_cpus + 1) // 2, 0
+        # However many predictors there are, one featurizer finds room beside them.
+        room = (n_cpus - _FEATURIZER_CPUS) / n_predictors
+        return cls(n_cpus, n_predictors, predictor_gpus, min(_MOST_PREDICTOR_CPUS, math.floor(1000 * room) / 1000))
 
 
 class Pipeline:
@@ -150,7 +156,7 @@ class Pipeline:
             predict,
             fn_constructor_args=(self._spec, self._ledger),
             compute=ray.data.ActorPoolStrategy(size=n_predictors, max_tasks_in_flight_per_actor=2),
-            num_cpus=_PREDICTOR_CPUS,
+            num_cpus=self._shares.predictor_cpus,
             num_gpus=self._shares.predictor_gpus or None,
         )
 

@@ -389,6 +389,10 @@ class _Termination:
             yield
         finally:
             utils.set_sigterm_handler = replaced
+            handler = signal.getsignal(signal.SIGTERM)
+            if _in_main_thread() and handler is not None:
+                # Ray's core puts a handler below Python's that reports a crash and aborts.
+                signal.signal(signal.SIGTERM, handler)
             self._is_deferred = False
         if self._noted is not None:
             raise SystemExit(128 + self._noted)

@@ -21,7 +21,8 @@ LAYERS = [
     {"archives", "conversion", "downloads", "lock", "setup", "verify"},
     {"predictor"},
     {"schemas", "doctor"},
-    {"local_ray"},
+    {"local_ray", "csv_rows"},
+    {"batch", "batch_parts", "batch_pipeline", "batch_progress", "batch_stages"},
     {"cli"},
     {"__main__"},
 ]
