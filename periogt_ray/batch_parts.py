@@ -21,13 +21,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 from uuid import uuid4
 
-from periogt_ray.artifacts import (
-    LABEL_STATS_NAME,
-    SCALER_NAMES,
-    ArtifactDirectory,
-    write_bytes_atomically,
-    write_json_atomically,
-)
+from periogt_ray.artifacts import LABEL_STATS_NAME, SCALER_NAMES, ArtifactDirectory
+from periogt_ray.atomic_files import sha256_of, write_bytes_atomically, write_json_atomically
 from periogt_ray.csv_rows import OUTPUT_COLUMNS
 from periogt_ray.errors import ValidationError
 
@@ -35,7 +30,6 @@ __all__ = ["Answer", "OutcomeStore", "PartResult", "PartsDirectory", "Tally", "a
 
 _MANIFEST = "manifest.json"
 _LOCK = "lock"
-_CHUNK_BYTES = 1 << 20
 _STORAGE_ERRORS = frozenset({errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS})
 
 
@@ -81,11 +75,7 @@ def artifacts_digest(artifacts: ArtifactDirectory, property_ids: Sequence[str]) 
     names += [name for name in (LABEL_STATS_NAME, *SCALER_NAMES) if (artifacts.root / name).is_file()]
     digest = sha256()
     for name in names:
-        with (artifacts.root / name).open("rb") as file:
-            content = sha256()
-            while chunk := file.read(_CHUNK_BYTES):
-                content.update(chunk)
-        digest.update(f"{name} {content.hexdigest()}\n".encode())
+        digest.update(f"{name} {sha256_of(artifacts.root / name)}\n".encode())
     return digest.hexdigest()
 
 

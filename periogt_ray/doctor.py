@@ -1,19 +1,18 @@
 """Checks of an installation: what is wrong, and what to do about it."""
 
 import importlib.metadata
-import json
 import math
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import Any
 
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.device import DeviceFacts, choose_device, cuda_problem, probe_device
 from periogt_ray.errors import PerioGTError
 from periogt_ray.settings import EMBEDDED_DIR, Settings, unknown_variables
+from periogt_ray.verification import verify
 
 __all__ = ["Check", "Status", "render", "run_checks", "verdict"]
 
@@ -58,13 +57,15 @@ class Check:
         return {**asdict(self), "status": self.status.name}
 
 
-def run_checks(env: Mapping[str, str]) -> list[Check]:
+def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
     """Run every check; one that fails does not keep the others from running.
 
     Parameters
     ----------
     env : Mapping
         Usually ``os.environ``.
+    hashes : bool
+        Whether to hash every artifact, which reads all of it.
     """
     checks = [*_check_versions(), *_check_environment(env)]
     facts = probe_device()
@@ -74,7 +75,7 @@ def run_checks(env: Mapping[str, str]) -> list[Check]:
         return [*checks, Check("settings", Status.FAIL, error.message), *_check_embedded()]
     checks += _check_settings(settings)
     checks += _check_device(settings, facts)
-    checks += _check_artifacts(settings, facts)
+    checks += _check_artifacts(settings, facts, hashes=hashes)
     return [*checks, *_check_embedded()]
 
 
@@ -165,7 +166,7 @@ def _check_device(settings: Settings, facts: DeviceFacts) -> Iterator[Check]:
     yield Check("device", Status.WARN, f"cpu ({stack})", remedy)
 
 
-def _check_artifacts(settings: Settings, facts: DeviceFacts) -> Iterator[Check]:
+def _check_artifacts(settings: Settings, facts: DeviceFacts, *, hashes: bool) -> Iterator[Check]:
     try:
         artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
     except PerioGTError as error:
@@ -186,6 +187,9 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts) -> Iterator[Check]:
         f"about {needed / 2**30:.1f} GiB with all properties loaded",
         "" if needed < smallest else "Lower PERIOGT_WEIGHTS_GB or use a GPU with more memory.",
     )
+    if not settings.is_embedded:
+        for finding in verify(settings.checkpoint_dir, hashes=hashes, load=False):
+            yield Check(finding.check, Status[finding.level.upper()], finding.message)
     yield from _check_predictions(settings)
 
 
@@ -218,12 +222,11 @@ def _check_embedded() -> Iterator[Check]:
     from periogt_ray.polymer import RepeatUnit
     from periogt_ray.predictor import Job, Predictor
 
-    stored = _stored_predictions(EMBEDDED_DIR)
     try:
         settings = Settings(EMBEDDED_DIR, EMBEDDED_DIR, EMBEDDED_DIR, device="cpu")
         predictor = Predictor.load(settings)
         worst = 0.0
-        for smiles, values in stored.items():
+        for smiles, values in _stored_predictions().items():
             polymer = featurize(RepeatUnit.parse(smiles), PromptScheme.MONOMER)
             jobs = [Job(polymer, property_id) for property_id in values]
             for outcome, expected in zip(predictor.predict_many(jobs), values.values(), strict=True):
@@ -242,7 +245,8 @@ def _check_embedded() -> Iterator[Check]:
     )
 
 
-def _stored_predictions(root: Path) -> dict[str, dict[str, float]]:
-    """Return value by property by SMILES, as stored beside the embedded model."""
-    stored: dict[str, dict[str, float]] = json.loads((root / "reference_predictions.json").read_text())
-    return stored
+def _stored_predictions() -> dict[str, dict[str, float]]:
+    """Return value by property by SMILES, from the embedded model's card."""
+    card = ArtifactDirectory.open(EMBEDDED_DIR).model_card or {}
+    entries = card["well_known"].values()
+    return {entry["smiles"]: {key: entry[key] for key in entry if key != "smiles"} for entry in entries}

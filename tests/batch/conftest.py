@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from golden_data import ARTIFACTS
 
 HERE = Path(__file__).parent

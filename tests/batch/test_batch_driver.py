@@ -14,8 +14,8 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
-from golden_data import ARTIFACTS
 
+from golden_data import ARTIFACTS
 from periogt_ray import batch
 from periogt_ray.batch import BatchReport, BatchRequest, run_batch
 from periogt_ray.batch_parts import Answer, PartResult, PartsDirectory

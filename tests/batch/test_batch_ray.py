@@ -12,9 +12,9 @@ from pathlib import Path
 from shutil import copytree
 
 import pytest
+
 from conftest import Cluster, clean_environment
 from golden_data import ARTIFACTS, golden_polymers
-
 from periogt_ray.featurize import featurize
 from periogt_ray.polymer import RepeatUnit
 from periogt_ray.predictor import Job, Predictor
