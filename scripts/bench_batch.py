@@ -1,7 +1,8 @@
 """Rows a second of `periogt batch` against a plain loop in one process, and the memory of a batch.
 
-The polymers are those of a CSV with a `smiles` column, repeated under new spellings never: what is
-asked for beyond its rows is made by lengthening a side chain, so that every row costs its work.
+The polymers are those of a CSV with a `smiles` column. For speed, rows beyond the file's are made by
+lengthening the backbone, so that every row costs its work; for memory, the file is repeated.
+Ray runs its workers at a niceness of 15: on a machine that others use, set RAY_worker_niceness=0.
 
     scripts/bench_batch.py --input polymers.csv --rows 200 --property tg
     scripts/bench_batch.py --input polymers.csv --memory 10000 100000 --property tg
