@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -111,6 +112,45 @@ def doctor(as_json: bool, hashes: bool) -> None:
     else:
         click.echo(render(checks))
     raise SystemExit(verdict(checks).value)
+
+
+@cli.command()
+@click.option("--input", "input_path", required=True, type=click.Path(path_type=Path), help="CSV: smiles, optional id.")
+@click.option("--property", "properties", required=True, help="Property ids, separated by commas, or 'all'.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="CSV to write.  [default: <input stem>_predictions.csv]"
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Predictors.  [default: one a GPU, without GPUs one for two CPUs]"
+)
+@click.option("--batch-size", type=click.IntRange(1, 4096), help="Rows that are computed and kept together.")
+def batch(
+    input_path: Path, properties: str, output: Path | None, resume: bool, workers: int | None, batch_size: int | None
+) -> None:
+    """Predict properties of every polymer of a CSV file.
+
+    Writes a CSV with one row per input row and property, in input order, and prints a summary.
+    Runs on the Ray at RAY_ADDRESS, else on this node. Exit status: 0 success, 1 some rows failed or
+    the run was interrupted, 2 nothing could be done.
+    """
+    from periogt_ray.batch import BatchRequest, run_batch
+
+    report = run_batch(
+        BatchRequest(
+            input=input_path,
+            output=output,
+            properties=tuple(properties.split(",")),
+            is_resumed=resume,
+            n_predictors=workers,
+            rows_per_part=batch_size,
+            address=os.environ.get("RAY_ADDRESS") or None,
+        ),
+        _settings(),
+    )
+    if report.summary is not None:
+        _print_json(report.summary)
+    raise SystemExit(report.exit_code)
 
 
 cli.add_command(

@@ -23,6 +23,8 @@ LAYERS = [
     {"published", "reachability", "downloads", "archives", "convert", "label_statistics", "load_check"},
     {"setup_command", "setup_lock", "staging", "verification", "setup"},
     {"schemas", "doctor"},
+    {"local_ray", "csv_rows"},
+    {"batch", "batch_parts", "batch_pipeline", "batch_progress", "batch_stages"},
     {"cli"},
     {"__main__"},
 ]
@@ -85,8 +87,9 @@ def test_only_settings_and_the_command_line_see_the_environment() -> None:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         )
     }
-    # A child process that converts checkpoints is started with its parent's environment.
-    assert readers <= {"cli", "convert"}, "settings are built once, at the command line, and passed on"
+    # A child process that converts checkpoints is started with its parent's environment, and Ray is
+    # told its mode and token by the environment, which its processes inherit.
+    assert readers <= {"cli", "convert", "local_ray"}, "settings are built once, at the command line, and passed on"
 
 
 def test_nothing_is_loaded_unsafely() -> None:

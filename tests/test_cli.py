@@ -125,7 +125,7 @@ def test_a_misspelt_option_is_refused() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    for args in (["--help"], ["predict", "--help"], ["doctor", "--help"]):
+    for args in (["--help"], ["predict", "--help"], ["batch", "--help"], ["doctor", "--help"]):
         code = (
             "import sys; from periogt_ray.cli import cli\n"
             f"try: cli({args!r}, prog_name='periogt')\n"

@@ -1,0 +1,223 @@
+"""The Ray Data pipeline of a batch: from parts of a file to finished parts, as they come.
+
+::
+
+    one Dataset whose rows are parts (where they are in the file, not their content)
+        -> FeaturizePart, CPU tasks: read the part, canonicalise, claim, featurize
+        -> PredictPart, pool of actors, each around one Predictor
+        -> a thread that takes what comes out and hands it to the driver's loop
+"""
+
+import logging
+import math
+import queue
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from periogt_ray.batch_parts import PartResult
+from periogt_ray.batch_stages import BatchSpec, FeaturizePart, Ledger, PartMessage, PredictPart
+from periogt_ray.csv_rows import Part
+from periogt_ray.errors import CudaUnavailableError, InternalError, PerioGTError
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+__all__ = ["Pipeline", "Shares"]
+
+_FEATURIZER_CPUS = 0.5
+# Not the same as a featurizer's, or Ray Data fuses the stages.
+_MOST_PREDICTOR_CPUS = 0.45
+_MAX_CALLS = 10_000  # that wait in the ledger at a time; more than there can be workers
+_END = None
+_POLL_S = 0.25
+_STOP_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How the processors of a Ray are divided.
+
+    On CPUs there are as many featurizers as CPUs and half as many predictors, and each asks for less
+    than one: which of the stages needs more depends on the model, and the operating system knows.
+    """
+
+    n_featurizers: int
+    n_predictors: int
+    predictor_gpus: int
+    predictor_cpus: float = _MOST_PREDICTOR_CPUS
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return "cuda" if self.predictor_gpus else "cpu"
+
+    @property
+    def n_workers(self) -> int:
+        """Featurizers and predictors."""
+        return self.n_featurizers + self.n_predictors
+
+    @classmethod
+    def of(cls, resources: Mapping[str, float], device: str | None, *, n_predictors: int | None) -> "Shares":
+        """Divide the resources of a Ray.
+
+        Raises
+        ------
+        CudaUnavailableError
+            If CUDA was asked for and that Ray has no GPU.
+        """
+        n_cpus, n_gpus = max(1, int(resources.get("CPU", 0))), int(resources.get("GPU", 0))
+        if device == "cuda" and n_gpus == 0:
+            raise CudaUnavailableError(
+                "PERIOGT_DEVICE is cuda and Ray has no GPU. Request one from Slurm (--gres=gpu:1), run the container "
+                "with --nv, or set PERIOGT_DEVICE=cpu."
+            )
+        if device != "cpu" and n_gpus > 0:
+            n_predictors, predictor_gpus = min(n_predictors or n_gpus, n_gpus), 1
+        else:
+            n_predictors, predictor_gpus = n_predictors or (n_cpus + 1) // 2, 0
+        # However many predictors there are, one featurizer finds room beside them.
+        room = (n_cpus - _FEATURIZER_CPUS) / n_predictors
+        return cls(n_cpus, n_predictors, predictor_gpus, min(_MOST_PREDICTOR_CPUS, math.floor(1000 * room) / 1000))
+
+
+class Pipeline:
+    """Computes parts; make one inside a connection to Ray.
+
+    Parameters
+    ----------
+    spec : BatchSpec
+        What the workers need to know.
+    shares : Shares
+        How many of them there are.
+    """
+
+    def __init__(self, spec: BatchSpec, shares: Shares) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        # Every predictor keeps its own copy of the weights.
+        weights_bytes = spec.settings.weights_bytes // shares.n_predictors
+        self._spec = replace(spec, settings=replace(spec.settings, weights_bytes=weights_bytes))
+        self._shares = shares
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor: Any = ray.remote(Ledger)
+        options = {"num_cpus": 0, "max_concurrency": _MAX_CALLS, "scheduling_strategy": here}
+        self._ledger = actor.options(**options).remote(shares.n_workers)
+
+    def claim(self, part: int, keys: Sequence[str]) -> None:
+        """Note that an earlier run has computed polymers."""
+        self._ledger.claim.remote(part, list(keys))
+
+    def finish(self, part: int) -> None:
+        """Note that a part is kept, so that another may be begun."""
+        self._ledger.finish.remote(part)
+
+    def results(self, parts: Sequence[Part], *, is_stopped: Callable[[], bool]) -> Iterator[PartResult | None]:
+        """Yield finished parts in the order in which they end, and None a few times a second.
+
+        Ends early when ``is_stopped`` says so.
+
+        Raises
+        ------
+        PerioGTError
+            What a worker found to be wrong with the run; InternalError if Ray gave up.
+        """
+        with _quiet_ray_data(), _consumed(self._dataset(parts)) as messages:
+            while not is_stopped():
+                try:
+                    message = messages.get(timeout=_POLL_S)
+                except queue.Empty:
+                    yield None
+                    continue
+                if message is _END:
+                    return
+                if message.fatal is not None:
+                    raise message.fatal
+                yield message.result
+
+    def _dataset(self, parts: Sequence[Part]) -> "Dataset":
+        import ray.data
+
+        n_featurizers = min(self._shares.n_featurizers, len(parts))
+        n_predictors = min(self._shares.n_predictors, len(parts))
+        rows = ray.data.from_items([{"part": list(part)} for part in parts], override_num_blocks=len(parts))
+        featurized = rows.map(
+            FeaturizePart(self._spec, self._ledger),
+            compute=ray.data.TaskPoolStrategy(size=n_featurizers),
+            num_cpus=_FEATURIZER_CPUS,
+            ray_remote_args_fn=_retried_for_ever,
+        )
+        predict: Any = PredictPart  # Ray's annotations have no callable classes
+        return featurized.map(
+            predict,
+            fn_constructor_args=(self._spec, self._ledger),
+            compute=ray.data.ActorPoolStrategy(size=n_predictors, max_tasks_in_flight_per_actor=2),
+            num_cpus=self._shares.predictor_cpus,
+            num_gpus=self._shares.predictor_gpus or None,
+        )
+
+
+def _retried_for_ever() -> dict[str, int]:
+    """Let a task be tried again when its worker died, as actors are; the ledger sees that it ends."""
+    return {"max_retries": -1}
+
+
+@contextmanager
+def _quiet_ray_data() -> Iterator[None]:
+    """Keep Ray Data's own bars and messages away from ours."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.preserve_order = False
+    # What ends a run arrives as an exception; what is logged of it is a second copy.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        # Retries of tasks have no other parameter in this version of Ray.
+        warnings.filterwarnings("ignore", message=".*ray_remote_args_fn.*", category=DeprecationWarning)
+        yield
+
+
+@contextmanager
+def _consumed(dataset: "Dataset") -> "Iterator[queue.Queue[PartMessage | None]]":
+    """Run a dataset in a thread, so that the caller can look at the clock and at signals."""
+    messages: queue.Queue[PartMessage | None] = queue.Queue()
+    is_left = threading.Event()
+
+    def consume() -> None:
+        try:
+            for row in dataset.iter_rows():
+                if is_left.is_set():
+                    return
+                messages.put(row["message"])
+        except Exception as error:
+            # Whatever Ray raises ends the run; the driver's loop tells it.
+            messages.put(PartMessage(fatal=_ray_failure(error)))
+        messages.put(_END)
+
+    thread = threading.Thread(target=consume, name="batch-results", daemon=True)
+    thread.start()
+    try:
+        yield messages
+    finally:
+        is_left.set()
+        # Left early, the executor would go on, and complain when Ray ends under it. This is the one
+        # method of a dataset that stops it.
+        stoppable: Any = dataset
+        stoppable._synchronize_progress_bar()
+        thread.join(_STOP_TIMEOUT_S)
+
+
+def _ray_failure(error: BaseException) -> PerioGTError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, PerioGTError):
+            return cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    return InternalError(f"Ray gave up: {type(error).__name__}: {lines[-1].strip()}")

@@ -1,0 +1,96 @@
+"""How a batch shows where it is: a bar on a terminal, else a line now and then."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+__all__ = ["Progress", "shown_progress"]
+
+logger = logging.getLogger(__name__)
+
+_LINE_INTERVAL_S = 30.0
+
+
+@dataclass
+class Progress:
+    """Rows of the input that are done; shown as they come.
+
+    Attributes
+    ----------
+    n_total : int
+        Rows of the input.
+    n_done, n_failed : int
+        Rows with an answer; those of them that are errors.
+    n_before : int
+        Rows that an earlier run had done.
+    """
+
+    n_total: int
+    n_done: int = 0
+    n_failed: int = 0
+    n_before: int = 0
+    bar: "tuple[Bar, TaskID] | None" = None
+    started_s: float = field(default_factory=time.monotonic)
+    _line_at_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def rate(self) -> float:
+        """Rows a second in this run."""
+        elapsed_s = time.monotonic() - self.started_s
+        return (self.n_done - self.n_before) / elapsed_s if elapsed_s > 0 else 0.0
+
+    def add(self, n_rows: int, n_failed: int) -> None:
+        """Count rows."""
+        self.n_done += n_rows
+        self.n_failed += n_failed
+
+    def show(self) -> None:
+        """Bring the bar up to date, or write a line if it is time for one."""
+        if self.bar is not None:
+            bar, task = self.bar
+            bar.update(task, completed=self.n_done, failed=self.n_failed)
+        elif time.monotonic() - self._line_at_s >= _LINE_INTERVAL_S:
+            self._line_at_s = time.monotonic()
+            logger.info("%s", self.line())
+
+    def line(self) -> str:
+        """Return rows done, failed, rate and time left, for a log."""
+        rate = self.rate
+        left = _duration((self.n_total - self.n_done) / rate) if rate else "unknown time"
+        share = 100 * self.n_done // max(self.n_total, 1)
+        return (
+            f"{self.n_done} of {self.n_total} rows ({share} %), {self.n_failed} failed, {rate:.1f} rows/s, {left} left"
+        )
+
+
+@contextmanager
+def shown_progress(n_total: int) -> Iterator[Progress]:
+    """Show progress on standard error while the block lasts."""
+    progress = Progress(n_total)
+    if not sys.stderr.isatty():
+        yield progress
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]} failed"), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        progress.bar = bar, bar.add_task("rows", total=n_total, failed=0)
+        yield progress
+        progress.show()
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    if hours >= 2:
+        return f"{hours:.1f} h"
+    return f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"

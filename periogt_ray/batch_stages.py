@@ -1,0 +1,292 @@
+"""What the workers of a batch do: featurize a part, predict a part, and keep the ledger.
+
+The ledger is one small actor on the driver's node. It hands every polymer to the first part that
+asks for it, holds parts back while enough are under way, and counts attempts: when a worker has
+died over a part, the next one goes through it polymer by polymer, and a polymer over which two more
+die is given up.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from periogt_ray.batch_parts import Answer, PartResult
+from periogt_ray.csv_rows import Part, read_part
+from periogt_ray.descriptors import DescriptorEngine
+from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError, ValidationError
+from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.polymer import RepeatUnit
+from periogt_ray.predictor import Job, Outcome, Predictor
+from periogt_ray.settings import Settings
+
+__all__ = ["BatchSpec", "FeaturizePart", "Ledger", "PartMessage", "PredictPart"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_DEATHS = 2
+# What concerns one polymer; any other error concerns the run and ends it.
+_ROW_ERRORS = (ValidationError, InternalError, GPUOutOfMemoryError)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class BatchSpec:
+    """What every worker needs to know of a run."""
+
+    input: Path
+    smiles_column: int
+    id_column: int | None
+    properties: tuple[tuple[str, PromptScheme], ...]
+    engine: DescriptorEngine
+    settings: Settings
+
+    @property
+    def schemes(self) -> tuple[PromptScheme, ...]:
+        """The distinct prompt schemes of the properties."""
+        return tuple(dict.fromkeys(scheme for _, scheme in self.properties))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A part between the stages; a class of its own, so that Ray Data keeps it whole."""
+
+    rows: list[list[str | None]] = field(default_factory=list)
+    polymers: dict[str, dict[PromptScheme, FeaturizedPolymer] | PerioGTError] = field(default_factory=dict)
+    fatal: PerioGTError | None = None
+
+
+@dataclass(frozen=True)
+class PartMessage:
+    """What the driver gets for a part: its result, or the error that ends the run."""
+
+    result: PartResult | None = None
+    fatal: PerioGTError | None = None
+
+
+class Ledger:
+    """Who computes what, and over what workers died.
+
+    Parameters
+    ----------
+    n_under_way : int
+        Most parts that are begun and not yet kept: what a killed run has to compute again.
+    """
+
+    def __init__(self, n_under_way: int) -> None:
+        self._claims = sqlite3.connect("", isolation_level=None)
+        self._claims.execute("PRAGMA journal_mode = OFF")
+        self._claims.execute("CREATE TABLE claims (key TEXT PRIMARY KEY, part INTEGER) WITHOUT ROWID")
+        self._n_under_way = n_under_way
+        self._under_way: set[int] = set()
+        self._room = asyncio.Condition()
+        self._attempts: Counter[tuple[str, int]] = Counter()
+        self._touched: Counter[tuple[str, int, str]] = Counter()
+
+    async def begin(self, stage: str, part: int) -> bool:
+        """Wait until a part may be begun; return whether a worker has died over it in this stage."""
+        async with self._room:
+            await self._room.wait_for(lambda: part in self._under_way or len(self._under_way) < self._n_under_way)
+            self._under_way.add(part)
+        self._attempts[stage, part] += 1
+        return self._attempts[stage, part] > 1
+
+    async def finish(self, part: int) -> None:
+        """Note that a part is kept; its entries go, so that the ledger does not grow."""
+        async with self._room:
+            self._under_way.discard(part)
+            self._room.notify_all()
+        for entry in [entry for entry in self._attempts if entry[1] == part]:
+            del self._attempts[entry]
+        for touched in [touched for touched in self._touched if touched[1] == part]:
+            del self._touched[touched]
+
+    async def touch(self, stage: str, part: int, item: str) -> int:
+        """Note that an item is begun alone; return how many workers have died over it before."""
+        deaths = self._touched[stage, part, item]
+        self._touched[stage, part, item] += 1
+        return deaths
+
+    async def done(self, stage: str, part: int, item: str) -> None:
+        """Note that an item was survived."""
+        self._touched[stage, part, item] = 0
+
+    async def claim(self, part: int, keys: Sequence[str]) -> list[str]:
+        """Return those polymers that this part is to compute: those that no other part does."""
+        self._claims.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?)", [(key, part) for key in keys])
+        query = "SELECT part FROM claims WHERE key = ?"
+        return [key for key in keys if self._claims.execute(query, (key,)).fetchone()[0] == part]
+
+
+@dataclass(frozen=True)
+class _Guard:
+    """Goes through the items of a part so that one that kills its worker is found."""
+
+    ledger: Any  # handle of a Ledger
+    stage: Literal["parse", "featurize", "predict"]
+    part: int
+    is_careful: bool
+
+    def run(self, item: str, compute: Callable[[], _T]) -> _T | PerioGTError:
+        """Compute one item; an error of the item is returned, one of the run raised."""
+        import ray
+
+        if self.is_careful:
+            if ray.get(self.ledger.touch.remote(self.stage, self.part, item)) >= _MAX_DEATHS:
+                return InternalError("The process that computed this polymer ended abruptly, each time it was tried.")
+            try:
+                return _contained(compute)
+            finally:
+                ray.get(self.ledger.done.remote(self.stage, self.part, item))
+        return _contained(compute)
+
+
+def _contained(compute: Callable[[], _T]) -> _T | PerioGTError:
+    try:
+        return compute()
+    except _ROW_ERRORS as error:
+        return error
+    except PerioGTError:
+        raise
+    except Exception:
+        # A bug with one polymer must not cost the others; its cause is in the worker's log.
+        traceback.print_exc()
+        return InternalError("An unexpected failure; its cause is in the log of the worker.")
+
+
+class FeaturizePart:
+    """CPU stage: ``{"part": Part fields}`` to rows and the features of the polymers it claims."""
+
+    def __init__(self, spec: BatchSpec, ledger: Any) -> None:
+        self._spec = spec
+        self._ledger = ledger
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Featurize one part; what concerns the run is passed on."""
+        part = Part(*map(int, row["part"]))
+        try:
+            work = self._work(part)
+        except PerioGTError as error:
+            work = _Work(fatal=error)
+        return {"part": part.number, "work": work}
+
+    def _work(self, part: Part) -> _Work:
+        import ray
+
+        spec = self._spec
+        is_careful = ray.get(self._ledger.begin.remote("featurize", part.number))
+        given = read_part(spec.input, part, smiles_column=spec.smiles_column, id_column=spec.id_column)
+        guard = _Guard(self._ledger, "parse", part.number, is_careful)
+        units = [guard.run(str(i), partial(RepeatUnit.parse, item.smiles)) for i, item in enumerate(given)]
+        keys = dict.fromkeys(unit.smiles for unit in units if isinstance(unit, RepeatUnit))
+        mine = ray.get(self._ledger.claim.remote(part.number, list(keys))) if keys else []
+        guard = _Guard(self._ledger, "featurize", part.number, is_careful)
+        return _Work(
+            rows=[_row(item.id, item.smiles, unit) for item, unit in zip(given, units, strict=True)],
+            polymers={key: guard.run(key, partial(self._featurize, key)) for key in mine},
+        )
+
+    def _featurize(self, key: str) -> dict[PromptScheme, FeaturizedPolymer]:
+        unit = RepeatUnit(key)
+        return {scheme: featurize(unit, scheme, engine=self._spec.engine) for scheme in self._spec.schemes}
+
+
+def _row(identifier: str, smiles: str, unit: RepeatUnit | PerioGTError) -> list[str | None]:
+    if isinstance(unit, PerioGTError):
+        return [identifier, smiles, None, unit.code, unit.message]
+    return [identifier, smiles, unit.smiles]
+
+
+class PredictPart:
+    """Stage around one :class:`Predictor`, loaded once a worker: features to a finished part.
+
+    A model that cannot be loaded is an answer too, so that its error arrives whole.
+    """
+
+    def __init__(self, spec: BatchSpec, ledger: Any) -> None:
+        self._spec = spec
+        self._ledger = ledger
+        self._failure: PerioGTError | None = None
+        try:
+            self._predictor = Predictor.load(spec.settings)
+        except PerioGTError as error:
+            self._failure = error
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Predict one part."""
+        part, work = int(row["part"]), row["work"]
+        failure = self._failure or work.fatal
+        if failure is not None:
+            return {"message": PartMessage(fatal=failure)}
+        try:
+            return {"message": PartMessage(result=self._result(part, work))}
+        except PerioGTError as error:
+            return {"message": PartMessage(fatal=error)}
+
+    def _result(self, part: int, work: _Work) -> PartResult:
+        import ray
+
+        is_careful = ray.get(self._ledger.begin.remote("predict", part))
+        answers = self._answers(work.polymers, _Guard(self._ledger, "predict", part, is_careful))
+        return PartResult(part=part, rows=work.rows, answers=answers, device=self._predictor.device.type)
+
+    def _answers(
+        self, polymers: dict[str, dict[PromptScheme, FeaturizedPolymer] | PerioGTError], guard: _Guard
+    ) -> dict[str, list[Answer]]:
+        ready = {key: value for key, value in polymers.items() if not isinstance(value, PerioGTError)}
+        together = self._predict(ready) if not guard.is_careful else InternalError("one by one")
+        answers = {}
+        for key, value in polymers.items():
+            found: Sequence[Outcome] | PerioGTError
+            if isinstance(value, PerioGTError):
+                found = value
+            elif isinstance(together, PerioGTError):
+                found = self._one(key, value, guard)
+            else:
+                found = together[key]
+            answers[key] = [_answer(outcome) for outcome in self._spread(found)]
+        return answers
+
+    def _one(
+        self, key: str, polymer: dict[PromptScheme, FeaturizedPolymer], guard: _Guard
+    ) -> Sequence[Outcome] | PerioGTError:
+        found = guard.run(key, lambda: self._predict({key: polymer}))
+        return found if isinstance(found, PerioGTError) else found[key]
+
+    def _predict(
+        self, polymers: dict[str, dict[PromptScheme, FeaturizedPolymer]]
+    ) -> dict[str, list[Outcome]] | PerioGTError:
+        """Return the outcomes of all properties; a failure of all together is an error."""
+        jobs = [
+            Job(schemes[scheme], property_id)
+            for schemes in polymers.values()
+            for property_id, scheme in self._spec.properties
+        ]
+        outcomes = _contained(lambda: self._predictor.predict_many(jobs))
+        if isinstance(outcomes, PerioGTError):
+            return outcomes
+        n_properties = len(self._spec.properties)
+        return {key: outcomes[i * n_properties : (i + 1) * n_properties] for i, key in enumerate(polymers)}
+
+    def _spread(self, found: Sequence[Outcome] | PerioGTError) -> Iterable[Outcome]:
+        if isinstance(found, PerioGTError):
+            return [Outcome(error=found)] * len(self._spec.properties)
+        return found
+
+
+def _answer(outcome: Outcome) -> Answer:
+    """Bring an outcome into the form of a part file; an error that concerns the run is raised."""
+    if outcome.error is not None:
+        if not isinstance(outcome.error, _ROW_ERRORS):
+            raise outcome.error
+        return Answer(code=outcome.error.code, message=outcome.error.message)
+    if outcome.value is None:
+        raise InternalError("An outcome without an error has no value; this is a bug.")
+    return Answer(value=outcome.value, units=outcome.units)

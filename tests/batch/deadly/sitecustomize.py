@@ -1,0 +1,57 @@
+"""On the path of workers: a polymer with selenium kills the process that featurizes it, one with
+tellurium the one that predicts it, one with arsenic raises what no one expects, and a directory
+named broken holds a model that cannot be loaded."""
+
+import importlib.abc
+import importlib.machinery
+import os
+import signal
+import sys
+from types import ModuleType
+
+
+class _Deadly(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "periogt_ray.batch_stages":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        execute = spec.loader.exec_module
+
+        def patched(module: ModuleType) -> None:
+            execute(module)
+            _patch(module)
+
+        spec.loader.exec_module = patched
+        return spec
+
+
+def _patch(module: ModuleType) -> None:
+    from periogt_ray.errors import ModelLoadError
+
+    featurize, predictor = module.featurize, module.Predictor
+
+    def deadly_featurize(unit, *args, **kwargs):
+        if "[Se]" in unit.smiles:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "[As]" in unit.smiles:
+            raise ZeroDivisionError
+        return featurize(unit, *args, **kwargs)
+
+    class DeadlyPredictor(predictor):
+        @classmethod
+        def load(cls, settings):
+            if settings.checkpoint_dir.name == "broken":
+                raise ModelLoadError("the weights are broken")
+            return super().load(settings)
+
+        def predict_many(self, jobs):
+            if any("[Te]" in job.polymer.smiles for job in jobs):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().predict_many(jobs)
+
+    module.featurize = deadly_featurize
+    module.Predictor = DeadlyPredictor
+
+
+sys.meta_path.insert(0, _Deadly())
