@@ -9,13 +9,13 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
-from ray.serve.handle import DeploymentHandle, DeploymentResponse
+from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
@@ -70,7 +70,7 @@ class ServeBackend:
         return facts
 
 
-async def _result(response: DeploymentResponse[Any]) -> Any:
+async def _result(response: DeploymentResponse[Any] | DeploymentResponseGenerator[Any]) -> Any:
     """Wait for a call; where nobody waits for it any longer, drop it.
 
     Raises
@@ -78,10 +78,11 @@ async def _result(response: DeploymentResponse[Any]) -> Any:
     OverloadedError, NotReadyError, InternalError
         In place of Serve's and Ray's own, whose text may hold tracebacks.
     """
+    call = cast("DeploymentResponse[Any]", response)  # none of these methods is a generator
     try:
-        return await response
+        return await call
     except asyncio.CancelledError:
-        response.cancel()
+        call.cancel()  # type: ignore[no-untyped-call]
         raise
     except BackPressureError as error:
         raise OverloadedError("The queue of the service is full; send the request again later.") from error
@@ -99,8 +100,6 @@ def _value(value: _T | PerioGTError) -> _T:
     return value
 
 
-@serve.deployment
-@serve.ingress()
 class Ingress:
     """Answers HTTP; everything that takes time happens elsewhere.
 
@@ -177,7 +176,7 @@ def application(settings: Settings, *, n_cpus: int, has_gpu: bool) -> serve.Appl
     """
     bounds = settings.service
     keyless = replace(settings, api_key=None)  # only the ingress compares keys
-    featurizer = serve.deployment(FeaturizerReplica).options(
+    featurizer = _deployment(FeaturizerReplica).options(
         name="Featurizer",
         num_replicas=bounds.n_featurizers or max(1, n_cpus),
         # Two: one works while the next is on its way.
@@ -186,7 +185,7 @@ def application(settings: Settings, *, n_cpus: int, has_gpu: bool) -> serve.Appl
         ray_actor_options={"num_cpus": _SHARE_OF_CORE},
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,
     )
-    predictor = serve.deployment(PredictorReplica).options(
+    predictor = _deployment(PredictorReplica).options(
         name="Predictor",
         num_replicas=bounds.n_replicas,
         # Below a full batch in work and one waiting, batches could not fill.
@@ -196,7 +195,7 @@ def application(settings: Settings, *, n_cpus: int, has_gpu: bool) -> serve.Appl
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,
         health_check_period_s=2,
     )
-    ingress = Ingress.options(
+    ingress = _deployment(serve.ingress()(Ingress)).options(
         name="Ingress",
         num_replicas=1,
         max_ongoing_requests=_INGRESS_REQUESTS,
@@ -204,6 +203,10 @@ def application(settings: Settings, *, n_cpus: int, has_gpu: bool) -> serve.Appl
         graceful_shutdown_wait_loop_s=0.2,
     )
     return ingress.bind(settings, featurizer.bind(keyless), predictor.bind(keyless))
+
+
+def _deployment(cls: type) -> serve.Deployment:
+    return cast(serve.Deployment, serve.deployment(cls))
 
 
 def build(args: Mapping[str, str]) -> serve.Application:
@@ -216,7 +219,7 @@ def build(args: Mapping[str, str]) -> serve.Application:
         address are Serve's own there.
     """
     settings = Settings.from_env({**os.environ, **{name: str(value) for name, value in args.items()}})
-    resources = ray.cluster_resources()
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     has_gpu = settings.device != "cpu" and resources.get("GPU", 0) > 0
     return application(settings, n_cpus=int(resources.get("CPU", 1)), has_gpu=has_gpu)
 

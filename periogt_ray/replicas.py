@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ray import serve
 
@@ -94,8 +94,9 @@ class BatchingPredictor:
         self._predictor = predictor
         self._is_free = asyncio.Event()
         self._is_free.set()
-        self._forward.set_max_batch_size(settings.service.max_batch)
-        self._forward.set_batch_wait_timeout_s(settings.service.batch_wait_s)
+        forward: Any = self._forward  # with the setters that serve.batch gave it
+        forward.set_max_batch_size(settings.service.max_batch)
+        forward.set_batch_wait_timeout_s(settings.service.batch_wait_s)
 
     async def predict(self, call: PredictCall) -> PredictReply:
         """Answer a call together with others."""
