@@ -7,16 +7,15 @@ that another machine wrote), and says what is missing before any weight is read.
 import io
 import json
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 import numpy as np
 
+from periogt_ray.atomic_files import sha256_of, write_bytes_atomically, write_json_atomically
 from periogt_ray.checkpoint_files import Architecture, read_state_dict
 from periogt_ray.descriptors import N_DESCRIPTORS, Scaler
 from periogt_ray.errors import (
@@ -48,6 +47,7 @@ __all__ = [
     "LabelStats",
     "PropertyInfo",
     "index_document",
+    "read_index",
     "read_label_stats",
     "read_scaler",
     "write_bytes_atomically",
@@ -66,28 +66,6 @@ SCALER_NAMES = ("descriptor_scaler.npz", "descriptor_scaler.pkl")
 _ENCODER_EXPECTED = "pretrained_ckpt/base.safetensors or base.pth"
 _HEADS_EXPECTED = "finetuned_ckpt/<property>/best_model.safetensors or .pth"
 _NEXT_STEP = "Run `periogt setup`, or put the files there and run `periogt setup --skip-download`."
-
-
-def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that its name holds the old content or all of the new one, also after a power cut."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            # mkstemp makes files of mode 0600; artifacts are shared within a group.
-            os.fchmod(file.fileno(), 0o644)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_json_atomically(path: Path, document: Any) -> None:
-    """Write a JSON document with sorted keys; equal documents give equal bytes."""
-    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes_atomically(path, f"{text}\n".encode())
 
 
 def _read_json(path: Path) -> Any:
@@ -218,7 +196,8 @@ def write_index(
     """
     inventory = take_inventory(root)
     _require_files(root, inventory)
-    infos = inventory.infos(set(read_label_stats(root / LABEL_STATS_NAME)), scheme=scheme)
+    schemes = dict.fromkeys(inventory.properties, scheme)
+    infos = inventory.infos(set(read_label_stats(root / LABEL_STATS_NAME)), schemes=schemes)
     document = index_document(inventory, infos, name=name)
     write_json_atomically(root / INDEX_NAME, document)
     return document
@@ -229,7 +208,7 @@ def _is_inside(path: Any) -> bool:
     return isinstance(path, str) and path != "" and not path.startswith("/") and ".." not in PurePosixPath(path).parts
 
 
-def _read_index(root: Path) -> tuple[str, Inventory, dict[str, PromptSchemeName]] | None:
+def read_index(root: Path) -> tuple[str, Inventory, dict[str, PromptSchemeName]] | None:
     """Read index.json; None if there is none that can be used here.
 
     An index with another format, with absolute paths or of a later version is not an error: the
@@ -263,6 +242,13 @@ def _indexed_file(entry: Mapping[str, Any]) -> WeightFile:
     return WeightFile(entry["checkpoint"], Architecture(family, dict(entry["dims"]), reason))
 
 
+class RecordedFile(NamedTuple):
+    """What setup recorded of a file: bytes, and SHA-256 as hex digits."""
+
+    size: int
+    sha256: str
+
+
 @dataclass(frozen=True)
 class ArtifactDirectory:
     """An opened artifact directory. Make one with :meth:`open`.
@@ -290,7 +276,8 @@ class ArtifactDirectory:
     properties: dict[str, PropertyInfo]
     model_card: dict[str, Any] | None
     statistics: Mapping[str, LabelStats] = field(repr=False)
-    sizes: Mapping[str, int] = field(repr=False, default_factory=dict)
+    recorded: Mapping[str, "RecordedFile"] = field(repr=False, default_factory=dict)
+    verifies_hashes: bool = False
 
     @staticmethod
     def holds_artifacts(root: Path) -> bool:
@@ -300,8 +287,15 @@ class ArtifactDirectory:
         return (root / INDEX_NAME).is_file() or next(weight_paths(root), None) is not None
 
     @classmethod
-    def open(cls, root: Path) -> "ArtifactDirectory":
+    def open(cls, root: Path, *, verify_hashes: bool = False) -> "ArtifactDirectory":
         """Read what an artifact directory holds; no weights are read and nothing is written.
+
+        Parameters
+        ----------
+        root : pathlib.Path
+            The directory.
+        verify_hashes : bool
+            Hold each weight file against its recorded SHA-256 when it is loaded, and not against its size alone.
 
         Raises
         ------
@@ -315,7 +309,7 @@ class ArtifactDirectory:
             raise CheckpointMissingError(
                 f"no artifact directory at {root}. {_NEXT_STEP}", {"missing": [str(root)], "directory": str(root)}
             )
-        indexed = _read_index(root)
+        indexed = read_index(root)
         card_path = root / MODEL_CARD_NAME
         card = _read_json(card_path) if card_path.is_file() else None
         if card is not None and not isinstance(card, dict):
@@ -323,19 +317,16 @@ class ArtifactDirectory:
         name, inventory, schemes = indexed or ((card or {}).get("name", "PerioGT"), take_inventory(root), {})
         encoder = _require_files(root, inventory)
         statistics = read_label_stats(root / LABEL_STATS_NAME)
-        infos: dict[str, PropertyInfo] = {}
-        for scheme in sorted({*schemes.values(), DEFAULT_PROMPT_SCHEME}):
-            described = inventory.infos(set(statistics), scheme=scheme)
-            infos |= {key: described[key] for key in described if schemes.get(key, DEFAULT_PROMPT_SCHEME) == scheme}
         return cls(
             root=root,
             name=str(name),
             encoder=encoder.path,
             encoder_dims=encoder.architecture.dims,
-            properties=dict(sorted(infos.items())),
+            properties=inventory.infos(set(statistics), schemes=schemes),
             model_card=card,
             statistics=statistics,
-            sizes=_manifest_sizes(root),
+            recorded=_recorded_files(root),
+            verifies_hashes=verify_hashes,
         )
 
     @property
@@ -406,17 +397,21 @@ class ArtifactDirectory:
         return self._load(self.property(property_id).checkpoint)
 
     def _load(self, relative: str) -> "dict[str, torch.Tensor]":
-        """Load a weight file after holding its size against the manifest."""
+        """Load a weight file after holding its size, and on request its hash, against the manifest."""
         path = self.root / relative
         if not path.is_file():
             raise _missing(self.root, [relative])
-        size, expected = path.stat().st_size, self.sizes.get(relative)
-        if expected is not None and size != expected:
-            raise ChecksumMismatchError(
-                f"{path}: {size} bytes, but {MANIFEST_NAME} recorded {expected}. If you replaced the file, run "
-                "`periogt setup --skip-download`; otherwise put an intact copy in its place.",
-                {"file": relative, "expected": expected, "found": size},
-            )
+        expected = self.recorded.get(relative)
+        if expected is not None:
+            found = RecordedFile(path.stat().st_size, sha256_of(path) if self.verifies_hashes else expected.sha256)
+            if found != expected:
+                text = f"{found.size} bytes" if found.size != expected.size else f"SHA-256 {found.sha256}"
+                raise ChecksumMismatchError(
+                    f"{path}: {text}, but {MANIFEST_NAME} recorded {expected.size} bytes with SHA-256 "
+                    f"{expected.sha256}. If you replaced the file, run `periogt setup --skip-download`; otherwise put "
+                    "an intact copy in its place.",
+                    {"file": relative, "expected": expected._asdict(), "found": found._asdict()},
+                )
         return read_state_dict(path)
 
 
@@ -438,13 +433,13 @@ def _require_files(root: Path, inventory: Inventory) -> WeightFile:
     return cast(WeightFile, inventory.encoder)
 
 
-def _manifest_sizes(root: Path) -> dict[str, int]:
-    """Return the sizes that setup recorded, in bytes, by relative path; empty without a manifest."""
+def _recorded_files(root: Path) -> dict[str, RecordedFile]:
+    """Return what setup recorded, by relative path; empty without a manifest."""
     path = root / MANIFEST_NAME
     if not path.is_file():
         return {}
     document = _read_json(path)
     try:
-        return {name: int(entry["size"]) for name, entry in document["files"].items()}
+        return {name: RecordedFile(int(e["size"]), str(e["sha256"])) for name, e in document["files"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ModelLoadError(f"{path}: not a manifest as `periogt setup` writes it ({error!r}).") from error

@@ -17,6 +17,7 @@ import click
 
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.settings import Settings, unknown_variables
+from periogt_ray.setup_command import make_command
 
 if TYPE_CHECKING:
     from periogt_ray.predictor import Outcome, Predictor
@@ -44,8 +45,8 @@ def cli(quiet: bool) -> None:
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
-    for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # Every request of httpx would be a line of its own.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     for warning in unknown_variables(os.environ):
         logger.warning("%s", warning)
 
@@ -97,17 +98,26 @@ def properties() -> None:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def doctor(as_json: bool) -> None:
+@click.option("--hashes", is_flag=True, help="Also hash every artifact, which reads all of it.")
+def doctor(as_json: bool, hashes: bool) -> None:
     """Check the installation, the device and the artifacts; exit 0 PASS, 1 WARN, 2 FAIL."""
     from periogt_ray.doctor import render, run_checks, verdict
 
     logging.getLogger().setLevel(logging.WARNING)
-    checks = run_checks(os.environ)
+    checks = run_checks(os.environ, hashes=hashes)
     if as_json:
         _print_json({"verdict": verdict(checks).name, "checks": [check.as_dict() for check in checks]})
     else:
         click.echo(render(checks))
     raise SystemExit(verdict(checks).value)
+
+
+cli.add_command(
+    make_command(
+        default_directory=lambda: _settings(makes_checkpoints=True).checkpoint_dir,
+        default_mirror=lambda: Settings.from_env(os.environ, makes_checkpoints=True).mirror,
+    )
+)
 
 
 def main() -> None:
@@ -118,8 +128,8 @@ def main() -> None:
         cli(prog_name="periogt")
 
 
-def _settings() -> Settings:
-    settings = Settings.from_env(os.environ)
+def _settings(*, makes_checkpoints: bool = False) -> Settings:
+    settings = Settings.from_env(os.environ, makes_checkpoints=makes_checkpoints)
     settings.log()
     return settings
 

@@ -14,6 +14,7 @@ from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.device import DeviceFacts, choose_device, cuda_problem, probe_device
 from periogt_ray.errors import PerioGTError
 from periogt_ray.settings import EMBEDDED_DIR, Settings, unknown_variables
+from periogt_ray.verification import verify
 
 __all__ = ["Check", "Status", "render", "run_checks", "verdict"]
 
@@ -58,13 +59,15 @@ class Check:
         return {**asdict(self), "status": self.status.name}
 
 
-def run_checks(env: Mapping[str, str]) -> list[Check]:
+def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
     """Run every check; one that fails does not keep the others from running.
 
     Parameters
     ----------
     env : Mapping
         Usually ``os.environ``.
+    hashes : bool
+        Whether to hash every artifact, which reads all of it.
     """
     checks = [*_check_versions(), *_check_environment(env)]
     facts = probe_device()
@@ -74,7 +77,7 @@ def run_checks(env: Mapping[str, str]) -> list[Check]:
         return [*checks, Check("settings", Status.FAIL, error.message), *_check_embedded()]
     checks += _check_settings(settings)
     checks += _check_device(settings, facts)
-    checks += _check_artifacts(settings, facts)
+    checks += _check_artifacts(settings, facts, hashes=hashes)
     return [*checks, *_check_embedded()]
 
 
@@ -165,7 +168,7 @@ def _check_device(settings: Settings, facts: DeviceFacts) -> Iterator[Check]:
     yield Check("device", Status.WARN, f"cpu ({stack})", remedy)
 
 
-def _check_artifacts(settings: Settings, facts: DeviceFacts) -> Iterator[Check]:
+def _check_artifacts(settings: Settings, facts: DeviceFacts, *, hashes: bool) -> Iterator[Check]:
     try:
         artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
     except PerioGTError as error:
@@ -186,6 +189,9 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts) -> Iterator[Check]:
         f"about {needed / 2**30:.1f} GiB with all properties loaded",
         "" if needed < smallest else "Lower PERIOGT_WEIGHTS_GB or use a GPU with more memory.",
     )
+    if not settings.is_embedded:
+        for finding in verify(settings.checkpoint_dir, hashes=hashes, load=False):
+            yield Check(finding.check, Status[finding.level.upper()], finding.message)
     yield from _check_predictions(settings)
 
 

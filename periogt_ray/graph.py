@@ -5,9 +5,7 @@ fingerprint and the descriptors. An edge joins triplets at most five bonds apart
 path, and knows the triplets in between.
 """
 
-from collections.abc import Iterator
 from enum import IntEnum
-from itertools import permutations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -122,14 +120,18 @@ class BondClasses:
             chain.InsertMol(mol)
         for copy in range(1, _N_COPIES):
             chain.AddBond((copy - 1) * n_atoms + tail, copy * n_atoms + head, unit.connection_bond)
-        for bond in chain.GetBonds():
-            index = bond.GetIdx()
+        for index, bond in enumerate(_bonds(chain)):
             is_inner = (
                 index < _N_COPIES * n_bonds and bond.GetBeginAtom().GetAtomicNum() and bond.GetEndAtom().GetAtomicNum()
             )
             bond.SetIntProp("bond_class", index % n_bonds if is_inner else _N_COPIES * n_bonds)
         self._input = unit.smiles
         self._chain = _without_hydrogen(chain.GetMol())
+        # By atoms in both orders.
+        self._classes: dict[tuple[int, int], int] = {}
+        for bond in _bonds(self._chain):
+            ends, bond_class = (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), bond.GetIntProp("bond_class")
+            self._classes[ends] = self._classes[ends[::-1]] = bond_class
 
     def of(self, smiles: str, order: tuple[int, ...]) -> np.ndarray | None:
         """Return the class of each bond of a prompt graph.
@@ -154,16 +156,13 @@ class BondClasses:
             return None
         if not match:
             return None
-        bonds = (
-            self._chain.GetBondBetweenAtoms(match[bond.GetBeginAtomIdx()], match[bond.GetEndAtomIdx()])
-            for bond in query.GetBonds()
-        )
-        return np.array([bond.GetIntProp("bond_class") for bond in bonds], dtype=np.int32)
+        classes = [self._classes[match[bond.GetBeginAtomIdx()], match[bond.GetEndAtomIdx()]] for bond in _bonds(query)]
+        return np.array(classes, dtype=np.int32)
 
     def _query(self, smiles: str, order: tuple[int, ...]) -> Chem.Mol:
         pattern = Chem.RWMol(Chem.MolFromSmarts(smiles))
         if smiles != self._input:
-            first, second = (atom.GetIdx() for atom in pattern.GetAtoms() if atom.GetAtomicNum() == 0)
+            first, second = (atom.GetIdx() for atom in _atoms(pattern) if atom.GetAtomicNum() == 0)
             elements = [pattern.GetAtomWithIdx(end).GetNeighbors()[0].GetAtomicNum() for end in (first, second)]
             for end, element in zip((second, first), elements, strict=True):
                 pattern.ReplaceAtom(end, rdqueries.AtomNumEqualsQueryAtom(element))
@@ -195,10 +194,8 @@ def build_triplet_graph(smiles: str, classes: BondClasses) -> TripletGraph | Non
         return None
     mol = Chem.RenumberAtoms(mol, order)
     n_bonds = mol.GetNumBonds()
-    atoms = np.array(
-        [sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())) for bond in mol.GetBonds()], dtype=np.int32
-    )
-    edges, kinds, paths = _edges(mol, n_bonds)
+    atoms = np.array([sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())) for bond in _bonds(mol)], dtype=np.int32)
+    edges, kinds, paths = _edges(atoms, mol.GetNumAtoms())
     return TripletGraph(
         atom_features=_atom_features(mol),
         triplet_atoms=np.concatenate([atoms, np.full((2, 2), PAD, dtype=np.int32)]),
@@ -243,10 +240,19 @@ def _without_hydrogen(chain: Chem.Mol) -> Chem.Mol:
         return chain
 
 
+def _atoms(mol: Chem.Mol) -> list[Chem.Atom]:
+    """Return a molecule's atoms; several times faster than iterating over ``GetAtoms()``."""
+    return [mol.GetAtomWithIdx(index) for index in range(mol.GetNumAtoms())]
+
+
+def _bonds(mol: Chem.Mol) -> list[Chem.Bond]:
+    return [mol.GetBondWithIdx(index) for index in range(mol.GetNumBonds())]
+
+
 def _atom_features(mol: Chem.Mol) -> np.ndarray:
     """Return float32 [A, 138]: one-hot blocks, each with a last place for other values, and scalars."""
     features = np.zeros((mol.GetNumAtoms(), N_ATOM_FEATURES), dtype=np.float32)
-    for row, atom in zip(features, mol.GetAtoms(), strict=True):
+    for row, atom in zip(features, _atoms(mol), strict=True):
         row[_ATOMIC_NUMBER + min(atom.GetAtomicNum(), 101)] = 1
         row[_DEGREE + min(atom.GetDegree(), 11)] = 1
         row[_CHARGE] = atom.GetFormalCharge()
@@ -264,7 +270,7 @@ def _atom_features(mol: Chem.Mol) -> np.ndarray:
 def _bond_features(mol: Chem.Mol) -> np.ndarray:
     """Return float32 [T, 14] for the triplets of real bonds."""
     features = np.zeros((mol.GetNumBonds(), N_BOND_FEATURES), dtype=np.float32)
-    for row, bond in zip(features, mol.GetBonds(), strict=True):
+    for row, bond in zip(features, _bonds(mol), strict=True):
         row[_BOND_TYPE + _BOND_TYPES.get(bond.GetBondType(), 4)] = 1
         row[_CONJUGATED] = bond.GetIsConjugated()
         row[_IN_RING] = bond.IsInRing()
@@ -272,52 +278,30 @@ def _bond_features(mol: Chem.Mol) -> np.ndarray:
     return features
 
 
-def _edges(mol: Chem.Mol, n_bonds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return edges int32 [2, E], their kinds int8 [E] and paths int32 [E, 5]."""
-    neighbours = [
-        sorted(
-            (neighbour.GetIdx(), mol.GetBondBetweenAtoms(atom.GetIdx(), neighbour.GetIdx()).GetIdx())
-            for neighbour in atom.GetNeighbors()
-        )
-        for atom in mol.GetAtoms()
-    ]
-    chains: list[list[int]] = [
-        list(pair) for around in neighbours for pair in permutations(sorted(bond for _, bond in around), 2)
-    ]
-    for start in range(len(neighbours)):
-        chains += _shortest_chains(neighbours, start)
-    n_paths = len(chains)
-    for virtual in (n_bonds, n_bonds + 1):
-        chains += [[triplet, virtual] for triplet in range(n_bonds)]
-        chains += [[virtual, triplet] for triplet in range(n_bonds)]
-    n_virtual = len(chains) - n_paths
-    chains += [[node, node] for node in range(n_bonds + 2)]
-    paths = np.full((len(chains), PATH_LENGTH), PAD, dtype=np.int32)
-    for row, chain in zip(paths, chains, strict=True):
-        row[: len(chain) - 1] = chain[:-1]
-        row[-1] = chain[-1]
+def _edges(atoms: np.ndarray, n_atoms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return edges int32 [2, E], their kinds int8 [E] and paths int32 [E, 5].
+
+    Parameters
+    ----------
+    atoms : numpy.ndarray
+        int32 [number of bonds, 2], the atoms of each bond.
+    n_atoms : int
+        Number of atoms.
+    """
+    from periogt_ray.paths import triplet_paths
+
+    n_bonds = len(atoms)
+    bonds = np.arange(n_bonds, dtype=np.int32)
+    virtual = np.full((4, n_bonds, PATH_LENGTH), PAD, dtype=np.int32)
+    for to_virtual, from_virtual, node in ((virtual[0], virtual[1], n_bonds), (virtual[2], virtual[3], n_bonds + 1)):
+        to_virtual[:, 0] = from_virtual[:, -1] = bonds
+        to_virtual[:, -1] = from_virtual[:, 0] = node
+    loops = np.full((n_bonds + 2, PATH_LENGTH), PAD, dtype=np.int32)
+    loops[:, 0] = loops[:, -1] = np.arange(n_bonds + 2)
+    chains = triplet_paths(atoms, n_atoms)
+    paths = np.concatenate([chains, virtual.reshape(-1, PATH_LENGTH), loops])
     kinds = np.repeat(
         np.array([EdgeKind.PATH, EdgeKind.VIRTUAL, EdgeKind.SELF_LOOP], dtype=np.int8),
-        [n_paths, n_virtual, n_bonds + 2],
+        [len(chains), 4 * n_bonds, len(loops)],
     )
     return np.ascontiguousarray(paths[:, [0, -1]].T), kinds, paths
-
-
-def _shortest_chains(neighbours: list[list[tuple[int, int]]], start: int) -> Iterator[list[int]]:
-    """Yield the triplets along the shortest path from one atom to each atom 3 to 5 bonds away.
-
-    Breadth first with neighbours in ascending order, so that among equally short paths always the
-    same one is taken; from the other end it may be another.
-    """
-    chains: dict[int, list[int]] = {start: []}
-    frontier = [start]
-    for depth in range(1, PATH_LENGTH + 1):
-        reached = []
-        for atom in frontier:
-            for neighbour, bond in neighbours[atom]:
-                if neighbour not in chains:
-                    chains[neighbour] = [*chains[atom], bond]
-                    reached.append(neighbour)
-        frontier = reached
-        if depth >= 3:
-            yield from (chains[atom] for atom in frontier)

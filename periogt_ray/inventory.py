@@ -8,7 +8,7 @@ plays no part.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -64,23 +64,26 @@ class Inventory:
         One file a property, served or not.
     unused : tuple of str
         Weight files that another one of the same property or kind takes precedence over.
+    families : frozenset of str
+        The kinds of network that were found.
     """
 
     encoder: WeightFile | None
     properties: Mapping[str, WeightFile]
     unused: tuple[str, ...] = ()
+    families: frozenset[str] = frozenset()
 
     def infos(
-        self, statistics: frozenset[str] | set[str], *, scheme: PromptSchemeName = DEFAULT_PROMPT_SCHEME
+        self, statistics: Container[str], *, schemes: Mapping[str, PromptSchemeName] | None = None
     ) -> dict[str, PropertyInfo]:
         """Describe every property, with the reason for those that are not served.
 
         Parameters
         ----------
-        statistics : set of str
+        statistics : container of str
             Ids in label_stats.json.
-        scheme : str
-            Prompt scheme of these checkpoints.
+        schemes : Mapping, optional
+            Prompt scheme by property id, where it is not that of the release.
         """
         width = self.encoder.architecture.dims["width"] if self.encoder else None
         infos = {}
@@ -89,6 +92,7 @@ class Inventory:
             reason = _reason(file.architecture, width)
             if reason is None and property_id not in statistics:
                 reason = missing_statistics(property_id)
+            scheme = (schemes or {}).get(property_id, DEFAULT_PROMPT_SCHEME)
             infos[property_id] = PropertyInfo(
                 property_id, label, units, file.path, file.architecture.family, scheme, reason is None, reason
             )
@@ -190,4 +194,5 @@ def take_inventory(root: Path) -> Inventory:
         by_property.setdefault(str(property_id), []).append(file)
     chosen = {key: min(candidates, key=_preference) for key, candidates in by_property.items()}
     used = {file.path for file in chosen.values()} | ({encoder.path} if encoder else set())
-    return Inventory(encoder, chosen, tuple(file.path for file in files if file.path not in used))
+    unused = tuple(file.path for file in files if file.path not in used)
+    return Inventory(encoder, chosen, unused, frozenset(file.architecture.family for file in files))

@@ -5,7 +5,6 @@ from golden_data import ARTIFACTS, golden_polymers
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.predictor import Predictor
 
-
 # Bit-for-bit comparisons of the bare network need what the predictor sees to itself.
 torch.set_num_threads(1)
 
@@ -18,5 +17,3 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def golden_predictor() -> Predictor:
     return Predictor(ArtifactDirectory.open(ARTIFACTS), torch.device("cpu"))
-
-

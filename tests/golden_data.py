@@ -55,6 +55,6 @@ def _load() -> Iterator[GoldenPolymer]:
                 fingerprints=features["fingerprints"][index],
                 descriptors=np.minimum(np.nan_to_num(features["descriptors_raw"][index], nan=0.0), 1e12),
                 embedding=outputs["embeddings"][index],
-                prompt=outputs[f"prompt_{index}"] if f"prompt_{index}" in outputs else None,
+                prompt=outputs.get(f"prompt_{index}"),
                 graphs=np.load(graphs) if name == "polymers" and graphs.is_file() else None,
             )

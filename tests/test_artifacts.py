@@ -20,8 +20,8 @@ from periogt_ray.artifacts import (
     read_label_stats,
     read_scaler,
     write_index,
-    write_json_atomically,
 )
+from periogt_ray.atomic_files import write_json_atomically
 from periogt_ray.checkpoint_files import identify, read_shapes, read_state_dict
 from periogt_ray.errors import (
     CheckpointMissingError,
@@ -320,6 +320,14 @@ def test_a_size_other_than_recorded(directory: Path) -> None:
     with pytest.raises(ChecksumMismatchError, match="1268672 bytes"):
         opened.property_state_dict("eps")
     assert opened.property_state_dict("tg")
+
+
+def test_another_hash_than_recorded_is_found_on_request(directory: Path) -> None:
+    size = (directory / HEAD).stat().st_size
+    write_json_atomically(directory / "manifest.json", {"files": {HEAD: {"size": size, "sha256": "0"}}})
+    assert ArtifactDirectory.open(directory).property_state_dict("eps")
+    with pytest.raises(ChecksumMismatchError, match="SHA-256"):
+        ArtifactDirectory.open(directory, verify_hashes=True).property_state_dict("eps")
 
 
 class Payload:

@@ -39,7 +39,13 @@ def test_predict_prints_the_contract_s_json() -> None:
 def test_predict_with_golden_artifacts_equals_the_reference() -> None:
     golden = golden_polymers()[2]
     result = run(
-        "predict", "--smiles", golden.smiles, "--property", "tg", "--return-embedding", PERIOGT_CHECKPOINT_DIR=str(ARTIFACTS)
+        "predict",
+        "--smiles",
+        golden.smiles,
+        "--property",
+        "tg",
+        "--return-embedding",
+        PERIOGT_CHECKPOINT_DIR=str(ARTIFACTS),
     )
     assert result.returncode == 0, result.stderr
     answer = json.loads(result.stdout)

@@ -103,7 +103,9 @@ def test_features_equal_dgllife(golden: GoldenPolymer) -> None:
     np.testing.assert_array_equal(graph.bond_features[:-2], bonds(mol)["e"].numpy()[::2])
 
 
-@pytest.mark.parametrize("smiles", ["*C1CC(*)C1", "*C12CC(*)(C1)C2", "*C1C2CC1C2*", "*C1CCC(*)CC1", "*c1cc2ccc3cccc4ccc(c1*)c2c34"])
+@pytest.mark.parametrize(
+    "smiles", ["*C1CC(*)C1", "*C12CC(*)(C1)C2", "*C1C2CC1C2*", "*C1CCC(*)CC1", "*c1cc2ccc3cccc4ccc(c1*)c2c34"]
+)
 def test_no_ordered_pair_of_nodes_occurs_twice(smiles: str) -> None:
     for graph in graphs_of(smiles):
         pairs = set(map(tuple, graph.edges.T.tolist()))
@@ -114,7 +116,9 @@ def test_virtual_nodes_close_the_graph() -> None:
     [graph] = graphs_of("*CC(*)c1ccccc1", PromptScheme.MONOMER)
     assert graph.node_kind[-2:].tolist() == [NodeKind.FINGERPRINT, NodeKind.DESCRIPTORS]
     assert graph.bond_class[-2:].tolist() == [-1, -2]
-    assert not ((graph.edges == graph.n_triplets - 1).any(axis=0) & (graph.edges == graph.n_triplets - 2).any(axis=0)).any()
+    assert not (
+        (graph.edges == graph.n_triplets - 1).any(axis=0) & (graph.edges == graph.n_triplets - 2).any(axis=0)
+    ).any()
 
 
 def test_a_stereocentre_that_crashes_the_reference_gets_its_classes() -> None:

@@ -119,12 +119,12 @@ class TestLoading:
     def test_weights_that_are_not_numbers_are_refused(self) -> None:
         state = self.state()
         state["predictor.0.bias"] = state["predictor.0.bias"].clone().fill_(math.nan)
-        with pytest.raises(ModelLoadError, match="not finite: predictor.0.bias"):
+        with pytest.raises(ModelLoadError, match=r"not finite: predictor\.0\.bias"):
             load_regressor(state, "eps.pth")
 
     @pytest.mark.parametrize("state", [{}, {"node_emb.in_proj.weight": torch.zeros(3)}])
     def test_another_network_is_refused(self, state: dict[str, torch.Tensor]) -> None:
-        with pytest.raises(ModelLoadError, match="expected a matrix 'node_emb.in_proj.weight'"):
+        with pytest.raises(ModelLoadError, match=r"expected a matrix 'node_emb\.in_proj\.weight'"):
             load_encoder(state, "other.pth")
 
     def test_an_encoder_is_not_a_regressor(self) -> None:

@@ -145,7 +145,9 @@ def test_a_property_that_cannot_be_served_fails_alone(polymers: list[FeaturizedP
     assert unknown.error.details["supported"] == ["eps"]
 
 
-def test_a_value_that_is_not_finite_is_never_returned(polymers: list[FeaturizedPolymer], golden_predictor: Predictor) -> None:
+def test_a_value_that_is_not_finite_is_never_returned(
+    polymers: list[FeaturizedPolymer], golden_predictor: Predictor
+) -> None:
     broken = polymers[0].oligomers[1]._replace(descriptors=np.full(1613, math.inf, dtype=np.float32))
     bad = replace(polymers[0], smiles="*bad*", oligomers={**polymers[0].oligomers, 1: broken})
     value, embedding, good = golden_predictor.predict_many([Job(bad, "eps"), Job(bad), Job(polymers[1], "eps")])
@@ -195,5 +197,3 @@ def test_schemes_come_from_the_index(tmp_path: Path) -> None:
 def test_a_salt_that_crashes_the_reference_is_a_validation_error() -> None:
     with pytest.raises(ValidationError, match="2 fragments"):
         RepeatUnit.parse("*CC(*)C(=O)[O-].[Na+]")
-
-

@@ -1,0 +1,56 @@
+"""Mean and standard deviation of a property's training labels, from its published csv and split."""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from periogt_ray.errors import ModelLoadError
+from periogt_ray.properties import LabelStats
+from periogt_ray.safe_pickle import load_split
+
+__all__ = ["label_statistics", "read_labels"]
+
+
+def read_labels(path: Path) -> list[float]:
+    """Read the column ``value`` of a csv file with the columns smiles and value; it may start with a BOM.
+
+    Raises
+    ------
+    ModelLoadError
+        The column is absent, or a value is not a finite number.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+            labels = [float(row["value"]) for row in rows]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ModelLoadError(
+            f"{path}: expected a csv file with the columns smiles and value ({type(error).__name__}: {error})."
+        ) from error
+    if not all(map(math.isfinite, labels)):
+        raise ModelLoadError(f"{path}: a label is not a finite number.")
+    return labels
+
+
+def label_statistics(labels_csv: Path, split_pickle: Path) -> LabelStats:
+    """Return mean and population standard deviation (ddof 0) over the training rows.
+
+    Raises
+    ------
+    ModelLoadError
+        The files are malformed, do not fit each other, or the labels do not vary.
+    """
+    labels = read_labels(labels_csv)
+    rows: Sequence[int] = load_split(split_pickle)[0]
+    if not rows or max(rows) >= len(labels):
+        raise ModelLoadError(
+            f"{split_pickle}: training rows that {labels_csv.name} ({len(labels)} rows) does not have."
+        )
+    values = np.asarray(labels, dtype=np.float64)[list(rows)]
+    stats = LabelStats(float(values.mean()), float(values.std()))
+    if stats.std <= 0:
+        raise ModelLoadError(f"{labels_csv}: the training labels are all equal, so they cannot be standardised.")
+    return stats

@@ -1,0 +1,142 @@
+"""Seconds per polymer by stage with full-size random weights, and how near the passes come to the matmul rate.
+
+The rate is that of this machine in this run: products of the sizes of a layer's feed-forward
+network. Both passes are linear layers for the most part, so their share of it tells what is lost.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch.utils.flop_counter import FlopCounterMode
+
+from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.descriptors import N_DESCRIPTORS, descriptors, fingerprint
+from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize, prompt_graphs
+from periogt_ray.graph import BondClasses, build_triplet_graph
+from periogt_ray.model import ModelSizes, PerioGTEncoder, PerioGTRegressor
+from periogt_ray.polymer import RepeatUnit
+from periogt_ray.predictor import Job, Packing, Predictor
+
+GOLDEN = Path(__file__).parent.parent / "tests" / "golden" / "polymers.json"
+
+
+def main() -> None:
+    """Run the benchmark and print two tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--polymers", type=int, default=41, help="how many of the golden polymers")
+    parser.add_argument("--scheme", choices=[scheme.value for scheme in PromptScheme], default="release")
+    parser.add_argument("--engine", choices=["native", "mordred"], default="native")
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    scheme = PromptScheme(options.scheme)
+    smiles = [entry["smiles"] for entry in json.loads(GOLDEN.read_text())["polymers"]][: options.polymers]
+    units = [RepeatUnit.parse(text) for text in smiles]
+    featurize(units[0], scheme, engine=options.engine)  # compiles or loads the kernels
+    print_stages(units, scheme, options.engine)
+    polymers = [featurize(unit, scheme, engine=options.engine) for unit in units]
+    with TemporaryDirectory() as root:
+        artifacts = write_random_artifacts(Path(root), options.width, options.layers)
+        bench_passes(polymers, artifacts, torch.device(options.device))
+
+
+def print_stages(units: Sequence[RepeatUnit], scheme: PromptScheme, engine: str) -> None:
+    """Time the stages before the network, polymer by polymer."""
+    seconds: dict[str, list[float]] = {"oligomers": [], "fingerprints": [], "descriptors": [], "graphs": []}
+    for unit in units:
+        sizes = [3 * n for n in scheme.multimer_sizes]
+        with stopwatch(seconds["oligomers"]):
+            oligomers = [unit.oligomer(size) for size in sizes]
+        with stopwatch(seconds["fingerprints"]):
+            _ = [fingerprint(oligomer) for oligomer in oligomers]
+        with stopwatch(seconds["descriptors"]):
+            _ = [descriptors(oligomer, engine=engine) for oligomer in oligomers]
+        with stopwatch(seconds["graphs"]):
+            classes = BondClasses(unit)
+            _ = [build_triplet_graph(text, classes) for text, _ in prompt_graphs(unit, scheme)]
+    print(f"{len(units)} polymers, {scheme.value} scheme, one thread\n")
+    print(f"{'stage':14} {'mean s':>9} {'median s':>9} {'max s':>9}")
+    for stage, values in seconds.items():
+        print(f"{stage:14} {np.mean(values):9.4f} {np.median(values):9.4f} {np.max(values):9.4f}")
+
+
+def bench_passes(polymers: Sequence[FeaturizedPolymer], artifacts: ArtifactDirectory, device: torch.device) -> None:
+    """Time both passes, polymer by polymer and packed, against the matmul rate."""
+    rate = matmul_rate(artifacts.encoder_dims["width"], device)
+    for name, packing in (("alone", Packing(1, 0.0)), ("packed", Packing.for_device(device))):
+        predictor = Predictor(artifacts, device, packing=packing)
+        seconds: dict[str, list[float]] = {"prompt pass": [], "head pass": []}
+        predictor._prompt_pass = timed(predictor._prompt_pass, seconds["prompt pass"], device)  # type: ignore[method-assign]
+        predictor._head_pass = timed(predictor._head_pass, seconds["head pass"], device)  # type: ignore[method-assign]
+        jobs = [Job(polymer, "eps") for polymer in polymers]
+        predictor.predict_many(jobs[:1])
+        for values in seconds.values():
+            values.clear()
+        predictor.predict_many(jobs)
+        measured = {stage: sum(values) for stage, values in seconds.items()}
+        total = sum(measured.values())
+        with FlopCounterMode(display=False) as counter:
+            predictor.predict_many(jobs)
+        share = counter.get_total_flops() / total / rate
+        for stage, stage_s in measured.items():
+            print(f"{stage:14} {stage_s / len(polymers):9.4f}  {name}")
+        print(f"{'both passes':14} {total / len(polymers):9.4f}  {name}: {share:.0%} of {rate / 1e9:.0f} GFLOP/s")
+
+
+def matmul_rate(width: int, device: torch.device) -> float:
+    """Return the best of several measurements, FLOP/s."""
+    left, right = torch.randn(1024, width, device=device), torch.randn(4 * width, width, device=device)
+    best = 0.0
+    for _ in range(10):
+        seconds: list[float] = []
+        with stopwatch(seconds, device):
+            torch.nn.functional.linear(left, right)
+        best = max(best, 2 * left.numel() * len(right) / seconds[0])
+    return best
+
+
+def write_random_artifacts(root: Path, width: int, n_layers: int) -> ArtifactDirectory:
+    """Write an artifact directory with random weights of the given size."""
+    torch.manual_seed(0)
+    sizes = ModelSizes(width=width, n_layers=n_layers, n_heads=12, path_width=width // 12, ffn_width=4 * width)
+    for kind, path in ((PerioGTEncoder, "pretrained_ckpt/base"), (PerioGTRegressor, "finetuned_ckpt/eps/best_model")):
+        file = root / f"{path}.safetensors"
+        file.parent.mkdir(parents=True)
+        save_file(kind(sizes).state_dict(), file)
+    np.savez(root / "descriptor_scaler.npz", mean=np.zeros(N_DESCRIPTORS), scale=np.full(N_DESCRIPTORS, 1e3))
+    (root / "label_stats.json").write_text('{"eps": {"mean": 0.0, "std": 1.0}}')
+    return ArtifactDirectory.open(root)
+
+
+@contextmanager
+def stopwatch(seconds: list[float], device: torch.device | None = None) -> Iterator[None]:
+    """Append the seconds that the block takes."""
+    start = time.perf_counter()
+    yield
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize()
+    seconds.append(time.perf_counter() - start)
+
+
+def timed(function: Callable[..., object], seconds: list[float], device: torch.device) -> Callable[..., object]:
+    """Return the function with its seconds recorded."""
+
+    def wrapper(*args: object) -> object:
+        with stopwatch(seconds, device):
+            return function(*args)
+
+    return wrapper
+
+
+if __name__ == "__main__":
+    main()
