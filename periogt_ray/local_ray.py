@@ -1,0 +1,391 @@
+"""A Ray of our own on this node, or a connection to one that runs already.
+
+Our own Ray has a short node-local directory, a token that only its owner can read, and stated
+resources. It is ended by ending the processes that it started: ``ray stop`` knows no scope and
+would end every Ray of the user on the node.
+"""
+
+import fcntl
+import importlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from periogt_ray.errors import InternalError, SettingsError
+
+__all__ = ["LocalRay", "local_ray"]
+
+logger = logging.getLogger(__name__)
+
+# Unix socket paths hold 107 characters, of which a session takes about 62.
+_MAX_TEMP_DIR_LENGTH = 40
+_PREFIX = "pgt-"
+_OWNER_NAME = "owner"
+_EXIT_TIMEOUT_S = 10.0
+# Sockets and shared memory do not work, or are slow, on these.
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3"}
+)
+
+
+@dataclass(frozen=True)
+class LocalRay:
+    """A Ray that this process is connected to.
+
+    Attributes
+    ----------
+    address : str
+        Of its control service, ``host:port``; for RAY_ADDRESS of further drivers.
+    is_own : bool
+        Whether it was started here and ends with the context.
+    temp_dir : pathlib.Path or None
+        Its sessions and logs, if it is our own.
+    environment : Mapping
+        What further drivers and ``ray`` commands need in their environment to be let in.
+    """
+
+    address: str
+    is_own: bool
+    temp_dir: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def local_ray(
+    *,
+    address: str | None = None,
+    n_cpus: int | None = None,
+    n_gpus: int | None = None,
+    object_store_bytes: int | None = None,
+    include_dashboard: bool = False,
+    namespace: str | None = None,
+    log_to_driver: bool = False,
+) -> Iterator[LocalRay]:
+    """Connect to the Ray at an address, or start one that ends with the context.
+
+    While the context lasts the variables of :attr:`LocalRay.environment` are set in this process,
+    so that what it starts inherits them. A termination signal unwinds the context, unless the
+    caller has a handler of its own; signals that come while Ray is being ended wait for that.
+
+    Parameters
+    ----------
+    address : str, optional
+        Of a running Ray, as in RAY_ADDRESS. The resources below are then what that Ray has.
+    n_cpus, n_gpus : int, optional
+        Resources of our own Ray. None: the CPUs that this process may use; the GPUs it can see.
+    object_store_bytes : int, optional
+        Size of the shared-memory store; None: a tenth of the free memory, from 256 MiB to 4 GiB.
+    include_dashboard : bool
+        Whether the dashboard (and with it ``ray job submit``) runs; it listens on 127.0.0.1.
+    namespace : str, optional
+        Of named actors.
+    log_to_driver : bool
+        Whether what workers print appears on standard error.
+
+    Raises
+    ------
+    SettingsError
+        If nothing answers at the address or refuses the token, or no directory is short enough.
+    InternalError
+        If our own Ray does not start.
+    """
+    common = {"namespace": namespace, "log_to_driver": log_to_driver, "logging_level": logging.WARNING}
+    if address is not None:
+        with _termination_unwinds(), _environment(_environment_to_connect()) as environment:
+            try:
+                yield _connect(address, environment, common)
+            finally:
+                _disconnect()
+        return
+    with (
+        _termination_unwinds(),
+        _private_dir() as temp_dir,
+        _environment(_environment_to_start(temp_dir)) as environment,
+        _ending_processes(temp_dir),
+    ):
+        yield _start(
+            environment,
+            temp_dir,
+            num_cpus=n_cpus if n_cpus is not None else len(os.sched_getaffinity(0)),
+            num_gpus=n_gpus,
+            object_store_memory=object_store_bytes or _default_object_store_bytes(),
+            include_dashboard=include_dashboard,
+            **common,
+        )
+
+
+def _start(environment: Mapping[str, str], temp_dir: Path, **options: Any) -> LocalRay:
+    import ray
+
+    _forget_token()
+    try:
+        with _handlers_kept():
+            # "local": a bare init() would join whatever Ray the node's files speak of.
+            ray.init(address="local", _temp_dir=str(temp_dir), configure_logging=True, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InternalError(
+            f"Ray did not start: {reason}. Check the free space of {temp_dir.parent} and /dev/shm, and `ulimit -n`."
+        ) from error
+    return LocalRay(ray.get_runtime_context().gcs_address, is_own=True, temp_dir=temp_dir, environment=environment)
+
+
+def _connect(address: str, environment: Mapping[str, str], common: Mapping[str, Any]) -> LocalRay:
+    import ray
+
+    _forget_token()
+    try:
+        with _handlers_kept():
+            ray.init(address=address, **common)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        mode = environment.get("RAY_AUTH_MODE", "not set")
+        raise SettingsError(
+            f"No connection to the Ray at {address!r} (RAY_AUTH_MODE is {mode}): {reason}. Check that it runs there, "
+            "and that RAY_AUTH_TOKEN_PATH names the token it was started with."
+        ) from error
+    return LocalRay(ray.get_runtime_context().gcs_address, is_own=False, environment=environment)
+
+
+def _environment_to_start(temp_dir: Path) -> dict[str, str | None]:
+    token = temp_dir / "token"
+    descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_AUTH_TOKEN": None,  # would take precedence over the file
+        "RAY_ADDRESS": None,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Actors without a GPU keep seeing what Slurm gave the job; says so, and silences a warning.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+
+
+def _environment_to_connect() -> dict[str, str | None]:
+    """With an address Ray never turns authentication on by itself, whatever tokens there are."""
+    mode = os.environ.get("RAY_AUTH_MODE")
+    if mode is None and ({"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or _default_token().is_file()):
+        mode = "token"
+    return {
+        "RAY_AUTH_MODE": mode,
+        "RAY_AUTH_TOKEN_PATH": os.environ.get("RAY_AUTH_TOKEN_PATH"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+
+
+def _default_token() -> Path:
+    return Path.home() / ".ray" / "auth_token"
+
+
+def _forget_token() -> None:
+    """Make Ray read mode and token again; it keeps those of an earlier cluster in this process."""
+    core: Any = importlib.import_module("ray._raylet")  # as Ray's own commands do; it has no stubs
+    core.Config.initialize("")
+    core.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _disconnect() -> None:
+    ray = sys.modules.get("ray")
+    if ray is not None:
+        with _signals_held():
+            ray.shutdown()
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str | None]) -> Iterator[dict[str, str]]:
+    """Set and remove variables, and put back what was there."""
+    before = {name: os.environ.get(name) for name in changes}
+    _set_environment(changes)
+    try:
+        yield {name: value for name, value in changes.items() if value is not None}
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextmanager
+def _private_dir() -> Iterator[Path]:
+    """Make the directory of a Ray, and remove it with what is in it."""
+    root = _temp_root()
+    _sweep(root)
+    with _signals_held():
+        temp_dir = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+        owner = os.open(temp_dir / _OWNER_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        os.write(owner, f"{os.getpid()}\n".encode())
+    try:
+        yield temp_dir
+    finally:
+        with _signals_held():
+            shutil.rmtree(temp_dir, ignore_errors=True)
+            os.close(owner)
+
+
+def _temp_root() -> Path:
+    given = [os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp"]
+    candidates = [Path(path) for path in given if path]
+    for path in candidates:
+        length = len(str(path)) + 1 + len(_PREFIX) + 8  # mkdtemp appends eight characters
+        if length <= _MAX_TEMP_DIR_LENGTH and path.is_dir() and os.access(path, os.W_OK | os.X_OK) and _is_local(path):
+            return path
+    tried = ", ".join(map(str, dict.fromkeys(candidates)))
+    raise SettingsError(
+        f"No directory for Ray's sockets: tried {tried}. Set RAY_TMPDIR to a writable directory on this node's own "
+        f"disk (not a network file system) of at most {_MAX_TEMP_DIR_LENGTH - 9 - len(_PREFIX)} characters."
+    )
+
+
+def _is_local(path: Path) -> bool:
+    """Whether a directory is on a file system of this node, by the longest mount point above it."""
+    resolved = path.resolve()
+    kinds: dict[Path, str] = {}
+    for line in Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines():
+        _, mount_point, kind, *_ = line.split(" ")
+        kinds[Path(mount_point)] = kind
+    above = next(
+        parent for parent in (resolved, *resolved.parents, Path("/")) if parent in kinds or parent == Path("/")
+    )
+    return kinds.get(above, "") not in _NETWORK_FILE_SYSTEMS
+
+
+def _sweep(root: Path) -> None:
+    """Remove what runs left behind that were killed: directories of ours whose owner holds no lock."""
+    for temp_dir in root.glob(f"{_PREFIX}*"):
+        owner_file = temp_dir / _OWNER_NAME
+        with suppress(OSError):
+            if temp_dir.stat().st_uid != os.getuid() or not owner_file.stat().st_size:
+                continue
+            with owner_file.open("rb") as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(temp_dir, ignore_errors=True)
+
+
+@contextmanager
+def _ending_processes(temp_dir: Path) -> Iterator[None]:
+    """End Ray at exit, and kill what has not ended by itself."""
+    try:
+        yield
+    finally:
+        with _signals_held():
+            started = _processes_of(temp_dir)
+            _disconnect()
+            deadline = time.monotonic() + _EXIT_TIMEOUT_S
+            while (alive := _alive(started)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            for pid in alive:
+                logger.warning("ending process %d of Ray, which has not ended by itself", pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def _processes_of(temp_dir: Path) -> dict[int, str]:
+    """Return pid and start time of children that name the directory, and of all below them."""
+    children: dict[int, list[int]] = {}
+    born: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (found := _parent_and_start(int(entry.name))) is not None:
+            parent, born[int(entry.name)] = found
+            children.setdefault(parent, []).append(int(entry.name))
+    queue = [pid for pid in children.get(os.getpid(), []) if str(temp_dir) in _command_line(pid)]
+    reached: dict[int, str] = {}
+    while queue:
+        pid = queue.pop()
+        reached[pid] = born[pid]
+        queue += children.get(pid, [])
+    return reached
+
+
+def _alive(started: Mapping[int, str]) -> list[int]:
+    """Return those that still run; a pid that was given to another process has another start time."""
+    found = ((pid, _parent_and_start(pid)) for pid in started)
+    return [pid for pid, now in found if now is not None and now[1] == started[pid]]
+
+
+def _parent_and_start(pid: int) -> tuple[int, str] | None:
+    """Return parent and start time (ticks since boot) of a process; None if it has ended."""
+    try:
+        # Fields after the name, which is in parentheses and may hold anything; see proc(5).
+        state, parent, *rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None
+    return None if state in "ZX" else (int(parent), rest[17])
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def _termination_unwinds() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit where it would end the process without cleaning up."""
+    if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def unwind(signum: int, _frame: object) -> None:
+        raise SystemExit(128 + signum)
+
+    signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Put back the handler that ``ray.init`` replaces."""
+    if not _in_main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let signals that would interrupt wait until the block has ended."""
+    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _default_object_store_bytes() -> int:
+    """Return a tenth of what is free in memory, and at most half of what shared memory has."""
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    shared = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else available
+    return max(256 << 20, min(4 << 30, available // 10, shared // 2))
