@@ -16,10 +16,8 @@ from ray import serve
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from periogt_ray.access_log import ProxyRequestIds
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.errors import InternalError, NotReadyError, OverloadedError, PerioGTError
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
@@ -30,7 +28,7 @@ from periogt_ray.replicas import FeaturizerReplica, ModelFacts, PredictorReplica
 from periogt_ray.service import PredictCall, PredictReply, Service
 from periogt_ray.settings import Settings
 
-__all__ = ["APP_NAME", "Ingress", "application", "build", "proxy_middlewares"]
+__all__ = ["APP_NAME", "Ingress", "application", "build"]
 
 APP_NAME = "periogt"
 
@@ -222,8 +220,3 @@ def build(args: Mapping[str, str]) -> serve.Application:
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     has_gpu = settings.device != "cpu" and resources.get("GPU", 0) > 0
     return application(settings, n_cpus=int(resources.get("CPU", 1)), has_gpu=has_gpu)
-
-
-def proxy_middlewares() -> list[Middleware]:
-    """Return what Serve's proxy runs around every request (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH)."""
-    return [Middleware(ProxyRequestIds)]

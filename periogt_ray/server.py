@@ -11,11 +11,11 @@ from typing import Any
 import ray
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve.config import HTTPOptions
+from ray.serve.config import ControllerOptions, HTTPOptions
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
-from periogt_ray.app import APP_NAME, application, proxy_middlewares
+from periogt_ray.app import APP_NAME, application
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.auth import API_KEY_HEADER, exposure_warning
 from periogt_ray.errors import InternalError, PerioGTError, SettingsError
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _POLL_S = 0.25
 _DRAIN_S = 60.0  # at most; the deadline of a request, if that is shorter
+# The proxy inherits them from the controller.
+_PROXY_VARIABLES = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "periogt_ray.request_ids:proxy_middlewares"}
 
 
 class _StopError(Exception):
@@ -82,8 +84,9 @@ def start_application(settings: Settings) -> None:
     log = LoggingConfig(enable_access_log=False, log_level="WARNING")
     serve.start(
         proxy_location="HeadOnly",
-        http_options=HTTPOptions(host=settings.host, port=settings.port, middlewares=proxy_middlewares()),
+        http_options=HTTPOptions(host=settings.host, port=settings.port),
         logging_config=log,
+        controller_options=ControllerOptions(runtime_env={"env_vars": _PROXY_VARIABLES}),
     )
     app = application(settings, n_cpus=int(resources.get("CPU", 1)), has_gpu=has_gpu)
     target = serve.RunTarget(app, name=APP_NAME, route_prefix="/", logging_config=log)

@@ -23,7 +23,7 @@ LAYERS = [
     {"published", "reachability", "downloads", "archives", "convert", "label_statistics", "load_check"},
     {"setup_command", "setup_lock", "staging", "verification", "setup"},
     {"schemas", "doctor"},
-    {"auth", "feature_cache"},
+    {"auth", "feature_cache", "request_ids"},
     {"service"},
     {"access_log"},
     {"gate", "http_api"},
@@ -41,6 +41,7 @@ FORBIDDEN = {
     "predictor": {"ray", "fastapi", "click"},
     "service": {"ray", "fastapi", "click"},
     "http_api": {"ray", "click"},
+    "request_ids": {"ray", "torch", "rdkit", "fastapi", "click"},
     "model": {"ray", "fastapi", "click", "rdkit", "dgl"},
     "collate": {"ray", "fastapi", "click", "rdkit", "dgl"},
 }
