@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -94,9 +94,10 @@ class BatchingPredictor:
         self._predictor = predictor
         self._is_free = asyncio.Event()
         self._is_free.set()
-        forward: Any = self._forward  # with the setters that serve.batch gave it
-        forward.set_max_batch_size(settings.service.max_batch)
-        forward.set_batch_wait_timeout_s(settings.service.batch_wait_s)
+        bounds = settings.service
+        # Decorated here: on a method, the queue would belong to the class and its limits be fixed.
+        batched: Any = serve.batch(max_batch_size=bounds.max_batch, batch_wait_timeout_s=bounds.batch_wait_s)
+        self._forward: Callable[[_Waiting], Awaitable[PredictReply]] = batched(self._run)
 
     async def predict(self, call: PredictCall) -> PredictReply:
         """Answer a call together with others."""
@@ -104,8 +105,7 @@ class BatchingPredictor:
         await self._is_free.wait()
         return await self._forward(waiting)
 
-    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.01)
-    async def _forward(self, batch: list[_Waiting]) -> list[PredictReply]:
+    async def _run(self, batch: list[_Waiting]) -> list[PredictReply]:
         self._is_free.clear()
         try:
             return await self._answer(batch)
