@@ -7,12 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from serve_fakes import RecordingPredictor, settings_with
 
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
 from periogt_ray.predictor import Job
 from periogt_ray.replicas import BatchingPredictor
 from periogt_ray.service import PredictCall, PredictReply
-from serve_fakes import RecordingPredictor, settings_with
 
 
 @pytest.fixture(autouse=True)
