@@ -127,6 +127,8 @@ def serve() -> None:
     Runs on a Ray of its own, or on that of RAY_ADDRESS. Address, port, key and bounds come from
     PERIOGT_* variables. On SIGTERM open requests are answered first.
     """
+    # The access log comes from a replica through Ray: every line of it, and without colours.
+    os.environ.update(RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")
     from periogt_ray.server import run_service
 
     run_service(_settings(), ray_address=os.environ.get("RAY_ADDRESS"), announce=click.echo)

@@ -65,6 +65,8 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
             start_application(settings)
             _wait_until_running(settings, stop)
             logger.info("The service is ready on port %d.", settings.port)
+            for address in metrics_addresses():
+                logger.info("Figures for Prometheus: %s", address)
             announce(example_request(settings))
             while not stop.wait(_POLL_S):
                 pass
@@ -102,6 +104,14 @@ def example_request(settings: Settings) -> str:
     )
     body = f'{{"smiles": "*CC(*)c1ccccc1", "property": "{next(supported, "eps")}"}}'
     return f"curl http://{host}:{settings.port}/v1/predict -H 'Content-Type: application/json'{key} -d '{body}'"
+
+
+def metrics_addresses() -> list[str]:
+    """Return where each node's figures are, the service's beside Ray's own."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [
+        f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes if node["Alive"]
+    ]
 
 
 def _wait_until_running(settings: Settings, stop: threading.Event) -> None:

@@ -55,7 +55,7 @@ number='-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?'
 with_key GET /v1/health
 expect 'health' 200 '"status": ?"(ok|initializing)"' '"model_loaded": ?(true|false)' '"checkpoints_present"' '"gpu_available"'
 for ((i = 0; i < 120; i++)); do
-  if [[ $status == 200 && $body =~ \"model_loaded\":\ ?true ]]; then break; fi
+  if [[ $status != 200 || $body =~ \"model_loaded\":\ ?true ]]; then break; fi
   sleep 1
   with_key GET /v1/health
 done

@@ -15,9 +15,9 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from serve_fakes import KEY, InProcessBackend
 
 from periogt_ray.predictor import Predictor
-from serve_fakes import KEY, InProcessBackend
 
 N_CASES = 2000
 # What generated strings rarely are.
