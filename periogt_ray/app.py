@@ -43,11 +43,18 @@ _SHARE_OF_CORE = 0.5  # so that a featurizer a core and a predictor fit together
 
 
 class ServeBackend:
-    """Featurizers and predictors behind Serve's handles; a :class:`~periogt_ray.service.Backend`."""
+    """Featurizers and predictors behind Serve's handles; a :class:`~periogt_ray.service.Backend`.
+
+    Attributes
+    ----------
+    predictor_lost : asyncio.Event
+        Set when a predictor died at work.
+    """
 
     def __init__(self, featurizer: DeploymentHandle[Any], predictor: DeploymentHandle[Any]) -> None:
         self._featurizer = featurizer
         self._predictor = predictor
+        self.predictor_lost = asyncio.Event()
 
     async def parse(self, smiles: str) -> RepeatUnit:
         """Validate a long SMILES."""
@@ -59,7 +66,11 @@ class ServeBackend:
 
     async def predict(self, call: PredictCall) -> PredictReply:
         """Answer jobs."""
-        reply: PredictReply = await _result(self._predictor.predict.remote(call))
+        try:
+            reply: PredictReply = await _result(self._predictor.predict.remote(call))
+        except NotReadyError:
+            self.predictor_lost.set()
+            raise
         return reply
 
     async def describe(self) -> ModelFacts:
@@ -132,14 +143,15 @@ class Ingress:
         return True
 
     async def _watch_model(self) -> None:
-        """Learn what is served, and when a predictor is loaded."""
+        """Learn what is served, and whether a predictor is loaded."""
         try:
             self._service.artifacts = await asyncio.to_thread(ArtifactDirectory.open, self._settings.checkpoint_dir)
         except PerioGTError as error:
             # The predictor fails for the same reason, and with it the deployment.
             logger.error("%s: %s", error.code, error.message)
             return
-        while not self._service.is_model_loaded:
+        while True:
+            self._backend.predictor_lost.clear()
             try:
                 facts = await self._backend.describe()
             except PerioGTError:
@@ -147,6 +159,9 @@ class Ingress:
                 continue
             self._service.has_gpu = facts.device == "cuda"
             self._service.is_model_loaded = True
+            # Until another one answers, requests are refused at once rather than held until their deadline.
+            await self._backend.predictor_lost.wait()
+            self._service.is_model_loaded = False
 
 
 def _log_to_stderr() -> None:
