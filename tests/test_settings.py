@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from periogt_ray.errors import SettingsError
-from periogt_ray.settings import EMBEDDED_DIR, VARIABLES, Settings, unknown_variables
+from periogt_ray.settings import EMBEDDED_DIR, VARIABLES, ServiceSettings, Settings, unknown_variables
 
 
 def test_defaults_need_nothing_to_exist(tmp_path: Path) -> None:
@@ -94,3 +94,44 @@ def test_unknown_names_get_the_nearest_valid_one() -> None:
     assert "did you mean PERIOGT_CHECKPOINT_DIR?" in warnings[0]
     assert "PERIOGT_SRC_DIR is set and not used" in warnings[1]
     assert unknown_variables(dict.fromkeys(VARIABLES, "1")) == []
+
+
+def test_bounds_of_the_service(tmp_path: Path) -> None:
+    settings = Settings.from_env({"HOME": str(tmp_path)})
+    assert settings.service == ServiceSettings()
+    given = {
+        "PERIOGT_MAX_BATCH": "32",
+        "PERIOGT_BATCH_WAIT_MS": "2.5",
+        "PERIOGT_MAX_QUEUE": "500",
+        "PERIOGT_TIMEOUT_S": "30",
+        "PERIOGT_REPLICAS": "2",
+        "PERIOGT_GPU_SHARE": "0.5",
+        "PERIOGT_FEATURIZERS": "7",
+        "PERIOGT_CACHE_MB": "0",
+        "PERIOGT_MAX_BODY_KB": "64",
+    }
+    assert Settings.from_env({"HOME": str(tmp_path), **given}).service == ServiceSettings(
+        max_batch=32,
+        batch_wait_s=0.0025,
+        max_queue=500,
+        timeout_s=30.0,
+        n_replicas=2,
+        gpu_share=0.5,
+        n_featurizers=7,
+        cache_bytes=0,
+        max_body_bytes=64 << 10,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PERIOGT_MAX_BATCH", "0"),
+        ("PERIOGT_MAX_QUEUE", "99"),
+        ("PERIOGT_TIMEOUT_S", "soon"),
+        ("PERIOGT_GPU_SHARE", "2"),
+    ],
+)
+def test_bounds_of_the_service_are_checked(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is '{value}'"):
+        Settings.from_env({"HOME": str(tmp_path), name: value})
