@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import ray
+import uvicorn
 from ray import serve
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
@@ -118,18 +119,35 @@ class Ingress:
         With the API key.
     featurizer, predictor : DeploymentHandle
         What does the work.
+    listens : bool
+        Whether the replica listens itself, instead of Serve's proxy. The proxy costs a request more
+        than all else but the network (scripts/bench_serve.py), and health waits behind it.
     """
 
-    def __init__(self, settings: Settings, featurizer: DeploymentHandle[Any], predictor: DeploymentHandle[Any]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        featurizer: DeploymentHandle[Any],
+        predictor: DeploymentHandle[Any],
+        *,
+        listens: bool,
+    ) -> None:
         _log_to_stderr()
         self._settings = settings
         self._backend = ServeBackend(featurizer, predictor)
         self._service = Service(settings, self._backend, RayRecorder())
-        self._watch = asyncio.get_running_loop().create_task(self._watch_model())
+        self._api = create_api(self._service, settings)
+        loop = asyncio.get_running_loop()
+        self._watch = loop.create_task(self._watch_model())
+        self._server: uvicorn.Server | None = None
+        if listens:
+            self._server = uvicorn.Server(_server_options(self._api, settings))
+            # Bound here, so that the deployment fails where it cannot be.
+            self._serving = loop.create_task(self._server.serve([self._server.config.bind_socket()]))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the application, which Serve asks for after the constructor."""
-        return create_api(self._service, self._settings)
+        return self._api
 
     async def drain(self, timeout_s: float) -> bool:
         """Refuse what is new and wait for what is open; tells whether all was answered in time."""
@@ -138,6 +156,9 @@ class Ingress:
             async with asyncio.timeout(timeout_s):
                 while self._service.n_open:
                     await asyncio.sleep(0.05)
+                if self._server is not None:
+                    self._server.should_exit = True
+                    await self._serving
         except TimeoutError:
             return False
         return True
@@ -164,6 +185,21 @@ class Ingress:
             self._service.is_model_loaded = False
 
 
+def _server_options(api: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        api,
+        host=settings.host,
+        port=settings.port,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        backlog=4096,
+    )
+
+
 def _log_to_stderr() -> None:
     """Let the package's log, the access log with it, out of a replica; Ray carries it to the driver."""
     root = logging.getLogger("periogt_ray")
@@ -175,7 +211,7 @@ def _log_to_stderr() -> None:
     root.propagate = False
 
 
-def application(settings: Settings, *, n_cpus: int, has_gpu: bool) -> serve.Application:
+def application(settings: Settings, *, n_cpus: int, has_gpu: bool, listens_at: str | None = None) -> serve.Application:
     """Put the deployments together.
 
     Parameters
@@ -186,6 +222,8 @@ def application(settings: Settings, *, n_cpus: int, has_gpu: bool) -> serve.Appl
         Cores of the cluster, a featurizer on each unless the settings say otherwise.
     has_gpu : bool
         Whether predictors ask Ray for a GPU.
+    listens_at : str, optional
+        Address of the node on which the ingress itself listens; None leaves that to Serve's proxies.
     """
     bounds = settings.service
     keyless = replace(settings, api_key=None)  # only the ingress compares keys
@@ -212,10 +250,10 @@ def application(settings: Settings, *, n_cpus: int, has_gpu: bool) -> serve.Appl
         name="Ingress",
         num_replicas=1,
         max_ongoing_requests=_INGRESS_REQUESTS,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, "resources": {f"node:{listens_at}": 0.001} if listens_at else {}},
         graceful_shutdown_wait_loop_s=0.2,
     )
-    return ingress.bind(settings, featurizer.bind(keyless), predictor.bind(keyless))
+    return ingress.bind(settings, featurizer.bind(keyless), predictor.bind(keyless), listens=listens_at is not None)
 
 
 def _deployment(cls: type) -> serve.Deployment:

@@ -11,7 +11,6 @@ from typing import Any
 import ray
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve.config import ControllerOptions, HTTPOptions
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
@@ -29,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 _POLL_S = 0.25
 _DRAIN_S = 60.0  # at most; the deadline of a request, if that is shorter
-# The proxy inherits them from the controller.
-_PROXY_VARIABLES = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "periogt_ray.request_ids:proxy_middlewares"}
 
 
 class _StopError(Exception):
@@ -79,18 +76,15 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
 
 
 def start_application(settings: Settings) -> None:
-    """Start Serve's proxy and the application on the Ray that this process is connected to; does not wait."""
+    """Start Serve, without proxies, and the application on the Ray that this process is connected to; does not wait."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     has_gpu = settings.device != "cpu" and resources.get("GPU", 0) > 0
     # The gate logs requests; Serve's own access log has the same without what matters here.
     log = LoggingConfig(enable_access_log=False, log_level="WARNING")
-    serve.start(
-        proxy_location="HeadOnly",
-        http_options=HTTPOptions(host=settings.host, port=settings.port),
-        logging_config=log,
-        controller_options=ControllerOptions(runtime_env={"env_vars": _PROXY_VARIABLES}),
-    )
-    app = application(settings, n_cpus=int(resources.get("CPU", 1)), has_gpu=has_gpu)
+    serve.start(proxy_location="Disabled", logging_config=log)
+    # The ingress listens on this node, which is the one that the address is of.
+    node: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    app = application(settings, n_cpus=int(resources.get("CPU", 1)), has_gpu=has_gpu, listens_at=node)
     target = serve.RunTarget(app, name=APP_NAME, route_prefix="/", logging_config=log)
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
 
