@@ -7,9 +7,9 @@ import pytest
 import yaml
 from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
+from serve_fakes import KEY, settings_with
 
 from periogt_ray.app import APP_NAME, application
-from serve_fakes import KEY, settings_with
 
 ROOT = Path(__file__).parents[2]
 
