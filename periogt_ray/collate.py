@@ -15,7 +15,7 @@ from torch import Tensor
 
 from periogt_ray.graph import N_BOND_FEATURES, PAD, PATH_LENGTH, EdgeKind, NodeKind, TripletGraph
 
-__all__ = ["Group", "GraphBatch", "PromptBatch", "collate", "collate_prompts", "match_prompts"]
+__all__ = ["GraphBatch", "Group", "PromptBatch", "collate", "collate_prompts", "match_prompts"]
 
 # Index of an edge's entry in the table of distance embeddings: 0 to 5 valid path slots, then these.
 VIRTUAL_DISTANCE = PATH_LENGTH + 1

@@ -72,8 +72,9 @@ def convert_file(conversion: Conversion) -> int:
 
     source, destination = conversion
     _check_container(source)
-    # Clones: tensors may share storage in a .pth file, which safetensors does not allow.
-    state = {key: value.clone().contiguous() for key, value in read_state_dict(source).items()}
+    loaded = read_state_dict(source)
+    # Clones: tensors may share storage in a .pth file, which safetensors does not allow. Each original goes at once.
+    state = {key: loaded.pop(key).clone().contiguous() for key in sorted(loaded)}
     for key, value in state.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise ModelLoadError(f"{source}: {key} holds values that are not finite. Put an intact copy in its place.")
@@ -114,7 +115,7 @@ def convert_in_child(conversions: Iterable[Conversion], *, done: Callable[[Conve
                 if answer is None:
                     raise ModelLoadError(
                         f"{conversion.source}: the process that reads it ended (status {child.wait()}). "
-                        "The file is damaged, or the memory did not suffice (about three times its size).",
+                        "The file is damaged, or the memory did not suffice (about four times its size).",
                         {"file": str(conversion.source)},
                     )
                 _raise_if_refused(answer)

@@ -1,13 +1,11 @@
 """Checks of an installation: what is wrong, and what to do about it."""
 
 import importlib.metadata
-import json
 import math
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import Any
 
 from periogt_ray.artifacts import ArtifactDirectory
@@ -224,12 +222,11 @@ def _check_embedded() -> Iterator[Check]:
     from periogt_ray.polymer import RepeatUnit
     from periogt_ray.predictor import Job, Predictor
 
-    stored = _stored_predictions(EMBEDDED_DIR)
     try:
         settings = Settings(EMBEDDED_DIR, EMBEDDED_DIR, EMBEDDED_DIR, device="cpu")
         predictor = Predictor.load(settings)
         worst = 0.0
-        for smiles, values in stored.items():
+        for smiles, values in _stored_predictions().items():
             polymer = featurize(RepeatUnit.parse(smiles), PromptScheme.MONOMER)
             jobs = [Job(polymer, property_id) for property_id in values]
             for outcome, expected in zip(predictor.predict_many(jobs), values.values(), strict=True):
@@ -248,7 +245,8 @@ def _check_embedded() -> Iterator[Check]:
     )
 
 
-def _stored_predictions(root: Path) -> dict[str, dict[str, float]]:
-    """Return value by property by SMILES, as stored beside the embedded model."""
-    stored: dict[str, dict[str, float]] = json.loads((root / "reference_predictions.json").read_text())
-    return stored
+def _stored_predictions() -> dict[str, dict[str, float]]:
+    """Return value by property by SMILES, from the embedded model's card."""
+    card = ArtifactDirectory.open(EMBEDDED_DIR).model_card or {}
+    entries = card["well_known"].values()
+    return {entry["smiles"]: {key: entry[key] for key in entry if key != "smiles"} for entry in entries}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from periogt_ray.descriptors import DescriptorEngine, descriptors, fingerprint
+from periogt_ray.descriptors import MAX_ATOMS, DescriptorEngine, descriptors, fingerprint
 from periogt_ray.errors import ValidationError
 from periogt_ray.graph import BondClasses, TripletGraph, build_triplet_graph
 from periogt_ray.polymer import RepeatUnit
@@ -113,8 +113,9 @@ def featurize(
     Raises
     ------
     ValidationError
-        If the repeat unit is not found in its own chain, or an oligomer is not a valid molecule.
+        If the repeat unit is too large or not found in its own chain, or an oligomer is not a valid molecule.
     """
+    _check_size(unit, scheme)
     classes = BondClasses(unit)
     built = [
         (graph, n_units)
@@ -135,6 +136,17 @@ def featurize(
         n_units=sizes,
         oligomers={n_units: _oligomer_features(unit, n_units, engine) for n_units in sorted(set(sizes))},
     )
+
+
+def _check_size(unit: RepeatUnit, scheme: PromptScheme) -> None:
+    """Refuse before any work what would be refused after most of it: cost is bounded by size, never by time."""
+    n_atoms = unit.mol.GetNumAtoms() - 2
+    n_units = _UNITS_OF_OLIGOMER * max(scheme.multimer_sizes)
+    if n_atoms * n_units > MAX_ATOMS:
+        raise ValidationError(
+            f"The repeat unit has {n_atoms} atoms, hydrogens left out, and {n_units} of them more than the {MAX_ATOMS} "
+            f"that are accepted; expected at most {MAX_ATOMS // n_units} atoms between the connection points."
+        )
 
 
 def _oligomer_features(unit: RepeatUnit, n_units: int, engine: DescriptorEngine) -> OligomerFeatures:

@@ -64,10 +64,12 @@ class _Dtype:
 
     def resolve(self) -> np.dtype[Any]:
         """Return the dtype if it is a plain number or bool."""
-        order = {"<": "<", ">": ">"}.get(self.order, "=")
         if not isinstance(self.code, str) or not _PLAIN_DTYPE.fullmatch(self.code):
             raise ValueError(f"an array of dtype {self.code!r}; only numbers are expected")
-        return np.dtype(self.code).newbyteorder(order)  # type: ignore[arg-type]
+        dtype = np.dtype(self.code)
+        if self.order in ("<", ">"):
+            return dtype.newbyteorder("<" if self.order == "<" else ">")
+        return dtype
 
 
 class _Array:

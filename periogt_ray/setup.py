@@ -239,10 +239,11 @@ class _Setup:
     def _needed(self) -> list[PublishedFile]:
         """Return the published files that are not there yet in the form that they end up in."""
         begun = {stage.file.role for stage in self.stages if stage.is_begun}
+        stale = {stage.file.role for stage in self.stages if stage.is_stale}
         inventory = take_inventory(self.root)
         has = {
-            "encoder": inventory.encoder is not None or "encoder" in begun,
-            "heads": bool(inventory.properties) or "heads" in begun,
+            "encoder": (inventory.encoder is not None and "encoder" not in stale) or "encoder" in begun,
+            "heads": (bool(inventory.properties) and "heads" not in stale) or "heads" in begun,
             "scaler": any((self.root / name).is_file() for name in SCALER_NAMES),
             "labels": (self.root / LABEL_STATS_NAME).is_file(),
         }

@@ -4,7 +4,8 @@ All of it happens in a staging directory inside the artifact directory, hence on
 system. For an archive ``x.zip``::
 
     x.extracting/   being unpacked; thrown away if found
-    x.extracted/    unpacked, with plan.json: which file becomes which artifact
+    x.plan.json     hashes of the archive, and which of its files becomes which artifact
+    x.extracted/    unpacked
     x.prepared/     converted files; each appears when it is whole, and its source goes
     x.complete/     all converted; its files move to their places in the artifact directory
 
@@ -30,7 +31,6 @@ __all__ = ["ArchiveStage", "Converter", "remove_tree", "require_space", "trash_o
 
 logger = logging.getLogger("periogt_ray.setup")
 
-_PLAN = "plan.json"
 _ENCODER_TARGET = "pretrained_ckpt/base.safetensors"
 # For index, statistics and whatever else the file system needs.
 _SPARE_BYTES = 2**20
@@ -101,11 +101,36 @@ class ArchiveStage:
         self._extracted = staging / f"{stem}.extracted"
         self._prepared = staging / f"{stem}.prepared"
         self._complete = staging / f"{stem}.complete"
+        self._plan_path = staging / f"{stem}.plan.json"
 
     @property
     def is_begun(self) -> bool:
         """Whether the rest of the way needs no archive."""
+        return self._is_unpacked and self._read_plan() is not None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether an earlier run was on the way with another archive, some of which may be in place."""
+        return self._is_unpacked and self._read_plan() is None
+
+    @property
+    def _is_unpacked(self) -> bool:
+        """Whether an archive was unpacked."""
         return self._complete.is_dir() or self._extracted.is_dir()
+
+    def _identity(self) -> dict[str, object]:
+        """Return what tells this archive from others of its name."""
+        return {"md5": self.file.md5, "sha256": self.file.sha256, "size": self.file.size}
+
+    def _read_plan(self) -> list[_Step] | None:
+        """Return what the unpacked files become; None if they are of another archive."""
+        try:
+            document = json.loads(self._plan_path.read_text(encoding="utf-8"))
+            if document["archive"] != self._identity():
+                return None
+            return [_Step(source, target) for source, target in document["steps"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def extract(self, archive: Path, *, keep_pth: bool) -> None:
         """Unpack the archive and decide, by content, what each file becomes.
@@ -121,7 +146,7 @@ class ArchiveStage:
         # Each unpacked file goes once it is converted, so the two exist side by side for one file only.
         needed = 2 * n_bytes if keep_pth else n_bytes + n_bytes // 2
         require_space(self._extracting.parent, needed, purpose=f"unpacking {self.file.name}")
-        for leftover in (self._extracting, self._prepared):
+        for leftover in (self._extracting, self._extracted, self._prepared, self._complete):
             remove_tree(leftover)
         logger.info("%s: unpacking %s", self.file.name, human_bytes(n_bytes))
         try:
@@ -133,7 +158,8 @@ class ArchiveStage:
             raise ModelLoadError(f"{archive}: {message}", {**error.details, "archive": str(archive)}) from error
         for name in sorted(set(names) - {step.source for step in steps}):
             logger.warning("%s: %s is not used", self.file.name, name)
-        write_json_atomically(self._extracting / _PLAN, [list(step) for step in steps])
+        plan = {"archive": self._identity(), "steps": [list(step) for step in steps]}
+        write_json_atomically(self._plan_path, plan)
         self._extracting.rename(self._extracted)
 
     def _plan(self) -> list[_Step]:
@@ -172,10 +198,8 @@ class ArchiveStage:
         if self._complete.is_dir():
             remove_tree(self._extracted)
             return
-        plan = json.loads((self._extracted / _PLAN).read_text(encoding="utf-8"))
-        steps = [_Step(source, target) for source, target in plan]
         conversions = []
-        for step in steps:
+        for step in self._read_plan() or []:
             source, target = self._extracted / step.source, self._prepared / step.target
             target.parent.mkdir(parents=True, exist_ok=True)
             conversion = Conversion(source, target)

@@ -5,8 +5,10 @@ import logging
 import os
 import sys
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from periogt_ray.errors import PerioGTError
 from periogt_ray.featurize import featurize
@@ -30,18 +32,16 @@ def main() -> None:
     jobs = [Job(features[unit, predictor.scheme(info.id)], info.id) for unit in units for info in infos]
     outcomes = predictor.predict_many(jobs)
 
-    table = Table(title=f"Predicted by {predictor.artifacts.name}")
-    table.add_column("polymer")
-    table.add_column("SMILES", no_wrap=True)
+    table = Table(title=f"Predicted by {predictor.artifacts.name}", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("polymer\nSMILES of the repeat unit", overflow="fold")
     for info in infos:
-        table.add_column(f"{info.id}\n{info.units}", justify="right", no_wrap=True)
+        table.add_column(f"{info.id}\n{info.units}", justify="right", no_wrap=True, min_width=5)
     for index, row in enumerate(rows):
         answers = outcomes[index * len(infos) : (index + 1) * len(infos)]
-        values = [answer.error.code if answer.error else f"{answer.value:.3g}" for answer in answers]
-        table.add_row(row["id"], row["smiles"], *values)
+        values = [answer.error.code if answer.error else f"{answer.value:.2f}" for answer in answers]
+        table.add_row(Text(f"{row['id']}\n").append(row["smiles"], style="cyan"), *values)
     console = Console()
-    # A terminal cuts the table to its width; a file or a pipe gets it whole.
-    console.print(table, width=None if console.is_terminal else 160)
+    console.print(table)
     for info in infos:
         console.print(f"  {info.id}: {info.label}{f', {info.units}' if info.units else ''}")
     console.print("Predict your own: scripts/run predict --smiles '*CC(*)c1ccccc1' --property egc")

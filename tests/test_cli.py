@@ -71,9 +71,9 @@ def test_embeddings() -> None:
 
 def test_properties_say_which_model_answers() -> None:
     answer = json.loads(run("properties").stdout)
-    assert {"id": "egc", "label": "Band gap (chain)", "units": "eV"} in answer["properties"]
+    assert {"id": "egc", "label": "Band gap, chain", "units": "eV"} in answer["properties"]
     assert "compact" in answer["artifacts"].lower()
-    assert "not the published" in answer["description"]
+    assert "not the published PerioGT weights" in answer["description"]
 
 
 @pytest.mark.parametrize(

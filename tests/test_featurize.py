@@ -63,3 +63,14 @@ def test_only_the_oligomers_that_the_scheme_needs_are_computed() -> None:
     unit = RepeatUnit.parse("*CCO*")
     assert set(featurize(unit, PromptScheme.MONOMER).oligomers) == {1}
     assert set(featurize(unit, PromptScheme.RELEASE).oligomers) == {1, 2, 3}
+
+
+@pytest.mark.parametrize(("scheme", "most"), [(PromptScheme.RELEASE, 133), (PromptScheme.MONOMER, 400)])
+def test_cost_is_bounded_by_size(scheme: PromptScheme, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("periogt_ray.featurize.BondClasses", lambda _unit: pytest.fail("work was begun"))
+    with pytest.raises(ValidationError, match=f"has {most + 1} atoms.*at most {most} atoms"):
+        featurize(RepeatUnit.parse(f"*{'C' * (most + 1)}*"), scheme)
+
+
+def test_the_largest_that_fits_is_answered() -> None:
+    assert featurize(RepeatUnit.parse(f"*{'C' * 133}*"), PromptScheme.RELEASE).graphs

@@ -4,16 +4,27 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from rdkit import Chem
-from rdkit.Chem import MACCSkeys, rdFingerprintGenerator
+from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 
 from periogt_ray.errors import SettingsError
 
-__all__ = ["N_DESCRIPTORS", "N_FINGERPRINT_BITS", "DescriptorEngine", "Scaler", "descriptors", "fingerprint"]
+__all__ = [
+    "MAX_ATOMS",
+    "N_DESCRIPTORS",
+    "N_FINGERPRINT_BITS",
+    "DescriptorEngine",
+    "Scaler",
+    "descriptors",
+    "fingerprint",
+]
 
 DescriptorEngine = Literal["native", "mordred"]
 
 N_FINGERPRINT_BITS = 1191
 N_DESCRIPTORS = 1613
+# Time grows with the third power (eigenvalues of ten dense matrices): the three oligomers of the largest repeat
+# unit that fits, of 133 atoms, take 3 to 4 seconds and 0.2 GiB; see scripts/bench_descriptors.py.
+MAX_ATOMS = 1200
 
 _MORGAN_RADIUS = 4
 _MORGAN_BITS = 1024
@@ -41,7 +52,7 @@ def fingerprint(mol: Chem.Mol) -> np.ndarray:
     """
     morgan = rdFingerprintGenerator.GetMorganGenerator(radius=_MORGAN_RADIUS, fpSize=_MORGAN_BITS)
     bits = np.zeros(N_FINGERPRINT_BITS, dtype=np.uint8)
-    keys = MACCSkeys.GenMACCSKeys(mol)
+    keys = rdMolDescriptors.GetMACCSKeysFingerprint(mol)
     bits[list(keys.GetOnBits())] = 1
     bits[keys.GetNumBits() :] = morgan.GetFingerprintAsNumPy(mol)
     return bits

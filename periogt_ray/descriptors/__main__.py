@@ -1,17 +1,16 @@
-"""Compile the descriptors' kernels and keep the machine code, so that no later process has to."""
+"""Compile all numerical kernels and keep the machine code, so that no later process has to."""
 
 import time
 
-from rdkit import Chem
-
-from periogt_ray.descriptors import descriptors
+from periogt_ray.featurize import featurize
+from periogt_ray.polymer import RepeatUnit
 
 
 def main() -> None:
-    """Compute the descriptors of one molecule, which loads or compiles all kernels."""
+    """Featurize one polymer, which loads or compiles all kernels."""
     started = time.perf_counter()
-    descriptors(Chem.MolFromSmiles("CCO"))
-    print(f"Descriptor kernels are ready after {time.perf_counter() - started:.1f} s.")
+    featurize(RepeatUnit.parse("*CCO*"))
+    print(f"Numerical kernels are ready after {time.perf_counter() - started:.1f} s.")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,9 @@ def constitutional(weights: np.ndarray) -> dict[str, np.ndarray]:
     "Tuple((float64[::1], float64[:,::1], float64[:,::1], float64[:,::1]))"
     "(int32[::1], int32[::1], float64[:,::1], float64[:,::1])"
 )
-def _pair_sums(start, neighbor, weights, centered):  # type: ignore[no-untyped-def]
+def _pair_sums(
+    start: np.ndarray, neighbor: np.ndarray, weights: np.ndarray, centered: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     # Breadth-first from every atom as far as lag 8; each pair once.
     n, k = weights.shape
     pairs = np.zeros(9)

@@ -20,14 +20,23 @@ _MATRIX = (
     "SpAbs", "SpMax", "SpDiam", "SpAD", "SpMAD", "LogEE", "SM1", "VE1", "VE2", "VE3", "VR1", "VR2", "VR3",
 )  # fmt: skip
 
-ESTATE_TYPES = tuple(
-    """
-    sLi ssBe ssssBe ssBH sssB ssssB sCH3 dCH2 ssCH2 tCH dsCH aaCH sssCH ddC tsC dssC aasC aaaC ssssC sNH3 sNH2 ssNH2
-    dNH ssNH aaNH tN sssNH dsN aaN sssN ddsN aasN ssssN sOH dO ssO aaO sF sSiH3 ssSiH2 sssSiH ssssSi sPH2 ssPH sssP
-    dsssP sssssP sSH dS ssS aaS dssS ddssS sCl sGeH3 ssGeH2 sssGeH ssssGe sAsH2 ssAsH sssAs sssdAs sssssAs sSeH dSe
-    ssSe aaSe dssSe ddssSe sBr sSnH3 ssSnH2 sssSnH ssssSn sI sPbH3 ssPbH2 sssPbH ssssPb
-    """.split()
-)
+_ATOM_COUNTS = (
+    "nAtom", "nHeavyAtom", "nSpiro", "nBridgehead", "nHetero", "nH", "nB", "nC", "nN", "nO", "nS", "nP", "nF",
+    "nCl", "nBr", "nI", "nX",
+)  # fmt: skip
+
+_CARBON_TYPES = (
+    "C1SP1", "C2SP1", "C1SP2", "C2SP2", "C3SP2", "C1SP3", "C2SP3", "C3SP3", "C4SP3", "HybRatio", "FCSP3",
+)  # fmt: skip
+
+ESTATE_TYPES = (
+    "sLi", "ssBe", "ssssBe", "ssBH", "sssB", "ssssB", "sCH3", "dCH2", "ssCH2", "tCH", "dsCH", "aaCH", "sssCH",
+    "ddC", "tsC", "dssC", "aasC", "aaaC", "ssssC", "sNH3", "sNH2", "ssNH2", "dNH", "ssNH", "aaNH", "tN", "sssNH",
+    "dsN", "aaN", "sssN", "ddsN", "aasN", "ssssN", "sOH", "dO", "ssO", "aaO", "sF", "sSiH3", "ssSiH2", "sssSiH",
+    "ssssSi", "sPH2", "ssPH", "sssP", "dsssP", "sssssP", "sSH", "dS", "ssS", "aaS", "dssS", "ddssS", "sCl", "sGeH3",
+    "ssGeH2", "sssGeH", "ssssGe", "sAsH2", "ssAsH", "sssAs", "sssdAs", "sssssAs", "sSeH", "dSe", "ssSe", "aaSe",
+    "dssSe", "ddssSe", "sBr", "sSnH3", "ssSnH2", "sssSnH", "ssssSn", "sI", "sPbH3", "ssPbH2", "sssPbH", "ssssPb",
+)  # fmt: skip
 
 
 def _autocorrelation(name: str, properties: Sequence[str], first: int) -> tuple[str, ...]:
@@ -60,7 +69,8 @@ def _rings() -> Iterator[str]:
 def _eta() -> Iterator[str]:
     yield from ("ETA_alpha", "AETA_alpha", "ETA_shape_p", "ETA_shape_y", "ETA_shape_x")
     for name in (
-        "beta", "beta_s", "beta_ns", "beta_ns_d", "eta", "eta_L", "eta_R", "eta_RL", "eta_F", "eta_FL", "eta_B", "eta_BR",
+        "beta", "beta_s", "beta_ns", "beta_ns_d", "eta", "eta_L", "eta_R", "eta_RL", "eta_F", "eta_FL", "eta_B",
+        "eta_BR",
     ):  # fmt: skip
         yield from (f"ETA_{name}", f"AETA_{name}")
     yield from ("ETA_dAlpha_A", "ETA_dAlpha_B")
@@ -87,10 +97,7 @@ def blocks() -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("acid_base", ("nAcid", "nBase")),
         ("adjacency", _matrix("A", with_trace=False)),
         ("aromatic", ("nAromAtom", "nAromBond")),
-        (
-            "atom_count",
-            tuple("nAtom nHeavyAtom nSpiro nBridgehead nHetero nH nB nC nN nO nS nP nF nCl nBr nI nX".split()),
-        ),
+        ("atom_count", _ATOM_COUNTS),
         ("ats", _autocorrelation("ATS", valence, 0)),
         ("aats", _autocorrelation("AATS", valence, 0)),
         ("atsc", _autocorrelation("ATSC", charged, 0)),
@@ -103,7 +110,7 @@ def blocks() -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("bertz", ("BertzCT",)),
         ("bond_count", tuple(f"nBonds{kind}" for kind in ("", "O", "S", "D", "T", "A", "M", "KS", "KD"))),
         ("relative_charge", ("RNCG", "RPCG")),
-        ("carbon_type", tuple("C1SP1 C2SP1 C1SP2 C2SP2 C3SP2 C1SP3 C2SP3 C3SP3 C4SP3 HybRatio FCSP3".split())),
+        ("carbon_type", _CARBON_TYPES),
         ("chi", tuple(_chi())),
         ("constitutional_sum", tuple(f"S{weight}" for weight in _ELEMENT)),
         ("constitutional_mean", tuple(f"M{weight}" for weight in _ELEMENT)),

@@ -12,6 +12,7 @@ container image, is also read from its ``__pycache__``, if that was filled while
 The code is specific to a processor model: a process on another model compiles its own.
 """
 
+import importlib
 import os
 import stat
 import tempfile
@@ -19,13 +20,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba  # type: ignore[import-untyped]
-from numba.core import caching  # type: ignore[import-untyped]
+import numba
 
 __all__ = ["kernel"]
 
+# Partly typed, which strict type checking cannot use.
+caching: Any = importlib.import_module("numba.core.caching")
 
-class _ReadOnlyLocator(caching.InTreeCacheLocator):  # type: ignore[misc]
+
+class _ReadOnlyLocator(caching.InTreeCacheLocator):
     """The package's own ``__pycache__``, without numba's demand that it can be written."""
 
     def ensure_cache_path(self) -> None:
@@ -33,7 +36,7 @@ class _ReadOnlyLocator(caching.InTreeCacheLocator):  # type: ignore[misc]
             raise FileNotFoundError(self.get_cache_path())
 
 
-class _TemporaryLocator(caching.UserWideCacheLocator):  # type: ignore[misc]
+class _TemporaryLocator(caching.UserWideCacheLocator):
     """A directory of this user alone below the system's temporary directory."""
 
     def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
@@ -61,16 +64,16 @@ class _TemporaryLocator(caching.UserWideCacheLocator):  # type: ignore[misc]
         return locator
 
 
-class _ShippedImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = (_ReadOnlyLocator,)
+class _ShippedImpl(caching.CompileResultCacheImpl):
+    _locator_classes: tuple[Any, ...] = (_ReadOnlyLocator,)
 
 
-class _ShippedCache(caching.FunctionCache):  # type: ignore[misc]
+class _ShippedCache(caching.FunctionCache):
     _impl_class = _ShippedImpl
 
 
-class _KernelImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = (
+class _KernelImpl(caching.CompileResultCacheImpl):
+    _locator_classes: tuple[Any, ...] = (
         caching.UserProvidedCacheLocator,
         caching.InTreeCacheLocator,
         caching.UserWideCacheLocator,
@@ -78,7 +81,7 @@ class _KernelImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
     )
 
 
-class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
+class _KernelCache(caching.FunctionCache):
     """Machine code that can be written, backed by what the package was shipped with."""
 
     _impl_class = _KernelImpl

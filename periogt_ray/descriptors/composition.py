@@ -32,7 +32,8 @@ _SULFUR = {
     (False, 0, (2, 1, 0)): 19.21, (False, 0, (2, 2, 0)): 8.38, (True, 0, (0, 0, 2)): 28.24, (True, 0, (0, 1, 2)): 21.70,
 }  # fmt: skip
 _PHOSPHORUS = {
-    (False, 1, (3, 1, 0)): 23.47, (False, 0, (3, 0, 0)): 13.59, (False, 0, (1, 1, 0)): 34.14, (False, 0, (3, 1, 0)): 9.81,
+    (False, 1, (3, 1, 0)): 23.47, (False, 0, (3, 0, 0)): 13.59, (False, 0, (1, 1, 0)): 34.14,
+    (False, 0, (3, 1, 0)): 9.81,
 }  # fmt: skip
 
 
@@ -64,7 +65,9 @@ def composition_descriptors(arrays: MoleculeArrays, charges: np.ndarray) -> dict
         "hydrogen_bond": [acceptors, donors],
         "drug_rules": _drug_rules(arrays.n_all_atoms, weight, log_p, refractivity, acceptors, donors),
         "solubility": [_log_solubility(arrays)],
-        "mcgowan": [float(element_table().mcgowan_volume[arrays.full_number].sum()) - len(arrays.full_begin) * _MCGOWAN_BOND],
+        "mcgowan": [
+            float(element_table().mcgowan_volume[arrays.full_number].sum()) - len(arrays.full_begin) * _MCGOWAN_BOND
+        ],
         "polarizability": _polarizability(arrays),
         "rotatable": [n_rotatable, n_rotatable / n_bonds if n_bonds else math.nan],
         "crippen": [log_p, refractivity],
@@ -133,10 +136,8 @@ def _relative_charges(charges: np.ndarray) -> list[float]:
     """Largest of the negative charges over their sum, and the same of the positive ones."""
     if np.isnan(charges).any():
         return [math.nan, math.nan]
-    values = []
-    for chosen in (charges[charges < 0.0], charges[charges > 0.0]):
-        values.append(float(chosen[np.argmax(np.abs(chosen))] / chosen.sum()) if len(chosen) else 0.0)
-    return values
+    signs = (charges[charges < 0.0], charges[charges > 0.0])
+    return [float(chosen[np.abs(chosen).argmax()] / chosen.sum()) if len(chosen) else 0.0 for chosen in signs]
 
 
 def _carbon_types(arrays: MoleculeArrays) -> list[float]:
@@ -226,4 +227,6 @@ def _vdw_volume(arrays: MoleculeArrays) -> float:
     volumes = [BONDI_VOLUMES.get(number, math.nan) for number in arrays.full_number.tolist()]
     n_aromatic = aromatic_rings(arrays)
     n_other = len(arrays.rings) - n_aromatic
-    return sum(volumes) - _VOLUME_BOND * len(arrays.full_begin) - _VOLUME_AROMATIC * n_aromatic - _VOLUME_OTHER * n_other
+    return (
+        sum(volumes) - _VOLUME_BOND * len(arrays.full_begin) - _VOLUME_AROMATIC * n_aromatic - _VOLUME_OTHER * n_other
+    )

@@ -13,6 +13,7 @@ from periogt_ray.descriptors.molecule import Graph
 
 __all__ = ["Components", "components", "topological_distances", "weighted_distances"]
 
+
 class Components:
     """Biconnected components, each after the one that it hangs on.
 
@@ -63,7 +64,7 @@ def weighted_distances(graph: Graph, parts: Components, weights: np.ndarray) -> 
 
 
 @kernel("int32[:,::1](int32[::1], int32[::1])")
-def _breadth_first(start, neighbor):  # type: ignore[no-untyped-def]
+def _breadth_first(start: np.ndarray, neighbor: np.ndarray) -> np.ndarray:
     n = len(start) - 1
     distance = np.full((n, n), -1, np.int32)
     queue = np.empty(n, np.int32)
@@ -85,7 +86,7 @@ def _breadth_first(start, neighbor):  # type: ignore[no-untyped-def]
 
 
 @kernel("Tuple((int32[::1], int32[::1]))(int32[::1], int32[::1])")
-def _biconnected(start, neighbor):  # type: ignore[no-untyped-def]
+def _biconnected(start: np.ndarray, neighbor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # Tarjan's algorithm with an explicit stack. A component is complete when its top atom is left;
     # the order of completion reversed puts each component behind the one that it hangs on.
     n = len(start) - 1
@@ -141,7 +142,14 @@ def _biconnected(start, neighbor):  # type: ignore[no-untyped-def]
 
 
 @kernel("float64[:,:,::1](int32[::1], int32[::1], int32[::1], int32[::1], int32[::1], float64[:,::1])")
-def _shortest(start, neighbor, bond, part_start, part_atoms, weights):  # type: ignore[no-untyped-def]
+def _shortest(
+    start: np.ndarray,
+    neighbor: np.ndarray,
+    bond: np.ndarray,
+    part_start: np.ndarray,
+    part_atoms: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
     n = len(start) - 1
     n_sets = len(weights)
     result = np.zeros((n_sets, n, n))

@@ -1,10 +1,11 @@
 """Properties of the elements that descriptors weight atoms with.
 
-Columns of the table: atomic number, symbol; atomic mass and van der Waals radius (Angstrom), first
-ionisation potential (eV) and polarizability (Angstrom^3) from the CRC Handbook of Chemistry and
-Physics, 94th edition; electronegativities after Sanderson (J. Am. Chem. Soc. 105, 2259, 1983; Talete's list beyond it), Pauling, and Allred and Rochow;
-McGowan's volume (cm^3/mol / 100; Abraham and McGowan, Chromatographia 23, 243, 1987). ``-`` where
-none is known. The values are those of mordred 1.2.0, which the checkpoints were trained on.
+Columns of the table: atomic number, symbol; atomic mass; electronegativities after Sanderson (J. Am.
+Chem. Soc. 105, 2259, 1983; Talete's list beyond it), Pauling, and Allred and Rochow; polarizability
+(Angstrom^3), first ionisation potential (eV) and van der Waals radius (Angstrom), with the mass from the
+CRC Handbook of Chemistry and Physics, 94th edition; McGowan's volume (cm^3/mol; Abraham and McGowan,
+Chromatographia 23, 243, 1987). ``-`` where none is known. The values are those of mordred 1.2.0,
+which the checkpoints were trained on.
 """
 
 import functools
@@ -170,4 +171,4 @@ def element_table() -> ElementTable:
     radius = values[6]
     values[6] = 4.0 / 3.0 * math.pi * radius**3
     period = np.repeat(np.arange(1.0, 8.0), _PERIOD_LENGTHS)
-    return ElementTable(*values, period=np.concatenate([[math.nan], period]))
+    return ElementTable._make([*values, np.concatenate([[math.nan], period])])

@@ -77,7 +77,7 @@ def _indices(arrays: MoleculeArrays, distances: np.ndarray) -> np.ndarray:
 
 
 @kernel("float64[::1](float64[::1], int32[:,::1])")
-def _perturbed(states, distances):  # type: ignore[no-untyped-def]
+def _perturbed(states: np.ndarray, distances: np.ndarray) -> np.ndarray:
     n = len(states)
     result = np.zeros(n)
     inverse = np.empty(n + 1)

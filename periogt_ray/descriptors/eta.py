@@ -21,6 +21,11 @@ _CARBON_EPSILON = 0.3 * 4 - _CARBON_CORE
 # An alkane carbon has no more neighbours; mordred has no reference alkane for a molecule with one that has.
 _MOST_NEIGHBORS = 4
 
+# Atomic number and charge to the valence that RDKit fills up with hydrogens.
+_USUAL_VALENCES = {
+    (5, 0): 3, (5, -1): 4, (6, 0): 4, (7, 0): 3, (7, 1): 4, (8, 0): 2, (8, -1): 1, (14, 0): 4, (15, 0): 3, (16, 0): 2,
+}  # fmt: skip
+
 _OF_ALKANE = (6, 7)  # eta_R and eta_RL among the totals
 
 
@@ -74,7 +79,8 @@ def eta_indices(arrays: MoleculeArrays, distances: np.ndarray) -> np.ndarray:
             alpha, alpha / n_atoms, *shape, *(value for pair in zip(totals, means, strict=True) for value in pair),
             np.maximum(excess, 0.0), np.maximum(-excess, 0.0), *epsilon,
             epsilon[0] - epsilon[2], epsilon[0] - epsilon[3], epsilon[2] - epsilon[3], epsilon[1] - epsilon[4],
-            nonsigma - sigma, (nonsigma - sigma) / n_atoms, psi, np.maximum(0.714 - psi, 0.0), np.maximum(psi - 0.714, 0.0),
+            nonsigma - sigma, (nonsigma - sigma) / n_atoms,
+            psi, np.maximum(0.714 - psi, 0.0), np.maximum(psi - 0.714, 0.0),
         ]
     )  # fmt: skip
 
@@ -141,7 +147,10 @@ def _epsilons(arrays: MoleculeArrays, epsilon: np.ndarray) -> list[float]:
     is_carbon_like = number != 1
     n_carbon = int(is_carbon_like.sum())
     alkane = math.nan
-    if (degree[np.concatenate([arrays.begin, np.flatnonzero(n_implicit).astype(np.int32), arrays.end])] <= _MOST_NEIGHBORS).all():
+    if (
+        degree[np.concatenate([arrays.begin, np.flatnonzero(n_implicit).astype(np.int32), arrays.end])]
+        <= _MOST_NEIGHBORS
+    ).all():
         n_alkane = int((4 - arrays.n_heavy_neighbors[is_carbon_like]).sum())
         alkane = (_CARBON_EPSILON * n_carbon + _HYDROGEN_EPSILON * n_alkane) / (n_carbon + n_alkane)
     n_saturated = _saturated_hydrogens(arrays)
@@ -159,7 +168,22 @@ def _epsilons(arrays: MoleculeArrays, epsilon: np.ndarray) -> list[float]:
 
 
 def _saturated_hydrogens(arrays: MoleculeArrays) -> int | None:
-    """Count the hydrogens once all bonds between carbons are single; None if RDKit finds no valid valences."""
+    """Count the hydrogens once all bonds between carbons are single; None if there are no valid valences."""
+    given = zip(
+        arrays.number[arrays.is_bracketed].tolist(),
+        arrays.charge[arrays.is_bracketed].tolist(),
+        arrays.valence[arrays.is_bracketed].tolist(),
+        strict=True,
+    )
+    if not all(_USUAL_VALENCES.get((number, charge)) == valence for number, charge, valence in given):
+        return _rebuilt_hydrogens(arrays)
+    # Each atom has the hydrogens that its valence asks for: two more for each pair of electrons set free.
+    between_carbons = (arrays.number[arrays.begin] == 6) & (arrays.number[arrays.end] == 6)
+    return int(arrays.n_implicit.sum() + 2.0 * (arrays.kekule_order[between_carbons] - 1.0).sum())
+
+
+def _rebuilt_hydrogens(arrays: MoleculeArrays) -> int | None:
+    """Count as RDKit does for a molecule that is built anew and knows nothing of the old hydrogens."""
     saturated = Chem.RWMol()
     index = np.cumsum(arrays.number != 1) - 1
     for number, charge in zip(arrays.number.tolist(), arrays.charge.tolist(), strict=True):

@@ -43,7 +43,9 @@ def extreme_eigenvalues(graph: Graph, bonds: np.ndarray, diagonals: np.ndarray, 
 
 
 @kernel("Tuple((int32[::1], int32[::1], int32[::1], int32[::1], int32[::1]))(int32[::1], int32[::1], int32[::1])")
-def _plan(start, neighbor, bond):  # type: ignore[no-untyped-def]
+def _plan(
+    start: np.ndarray, neighbor: np.ndarray, bond: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     # Eliminate the atom of lowest degree, join its neighbours, and so on. For each step: the atom, the
     # elements of its row (row_start), and for each pair of them where the update goes. An element is
     # named by its slot; the first m slots are the bonds.
@@ -102,9 +104,21 @@ def _plan(start, neighbor, bond):  # type: ignore[no-untyped-def]
     "boolean(int32[::1], int32[::1], int32[::1], int32[::1], int32[::1], float64[::1], float64[::1], float64,"
     " float64, float64, float64[::1], float64[::1], float64[::1])"
 )
-def _is_definite(  # type: ignore[no-untyped-def]
-    order, row_start, row_atom, row_slot, target, bonds, diagonal, constant, shift, sign, pivot, border, element
-):
+def _is_definite(
+    order: np.ndarray,
+    row_start: np.ndarray,
+    row_atom: np.ndarray,
+    row_slot: np.ndarray,
+    target: np.ndarray,
+    bonds: np.ndarray,
+    diagonal: np.ndarray,
+    constant: float,
+    shift: float,
+    sign: float,
+    pivot: np.ndarray,
+    border: np.ndarray,
+    element: np.ndarray,
+) -> bool:
     # Of sign * (S + c 1 1^T - shift), as the bordered matrix [[sign * (S - shift), 1], [1^T, -sign / c]]: its last
     # pivot has to turn out negative for sign > 0, positive for sign < 0.
     n = len(order)
@@ -148,9 +162,17 @@ def _is_definite(  # type: ignore[no-untyped-def]
     "float64[:,::1](int32[::1], int32[::1], int32[::1], int32[::1], int32[::1], float64[::1], float64[:,::1], float64,"
     " int64)"
 )
-def _bisect(  # type: ignore[no-untyped-def]
-    order, row_start, row_atom, row_slot, target, bonds, diagonals, constant, n_bisections
-):
+def _bisect(
+    order: np.ndarray,
+    row_start: np.ndarray,
+    row_atom: np.ndarray,
+    row_slot: np.ndarray,
+    target: np.ndarray,
+    bonds: np.ndarray,
+    diagonals: np.ndarray,
+    constant: float,
+    n_bisections: int,
+) -> np.ndarray:
     n = len(order)
     result = np.empty((len(diagonals), 2))
     pivot, border = np.empty(n), np.empty(n)
@@ -171,7 +193,19 @@ def _bisect(  # type: ignore[no-untyped-def]
         for _ in range(n_bisections):
             middle = 0.5 * (low + high)
             if _is_definite(
-                order, row_start, row_atom, row_slot, target, bonds, diagonal, constant, middle, -1.0, pivot, border, element
+                order,
+                row_start,
+                row_atom,
+                row_slot,
+                target,
+                bonds,
+                diagonal,
+                constant,
+                middle,
+                -1.0,
+                pivot,
+                border,
+                element,
             ):
                 high = middle
             else:
@@ -181,7 +215,19 @@ def _bisect(  # type: ignore[no-untyped-def]
         for _ in range(n_bisections):
             middle = 0.5 * (low + high)
             if _is_definite(
-                order, row_start, row_atom, row_slot, target, bonds, diagonal, constant, middle, 1.0, pivot, border, element
+                order,
+                row_start,
+                row_atom,
+                row_slot,
+                target,
+                bonds,
+                diagonal,
+                constant,
+                middle,
+                1.0,
+                pivot,
+                border,
+                element,
             ):
                 low = middle
             else:

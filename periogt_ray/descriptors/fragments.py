@@ -54,7 +54,7 @@ def fragment_descriptors(arrays: MoleculeArrays, deltas: np.ndarray) -> dict[str
     _check(n_steps, "paths of up to 10 bonds")
     paths = _Paths(*sums)
     return {
-        "chi": _chi(arrays, graph, np.stack([begin, end]), deltas, paths),
+        "chi": _chi(graph, np.stack([begin, end]), deltas, paths),
         "kappa": _kappa(arrays.n_atoms, paths.counts),
         "path_count": _path_count(arrays.n_atoms, paths),
     }
@@ -68,9 +68,9 @@ def _check(n_steps: int, what: str) -> None:
         )
 
 
-def _chi(arrays: MoleculeArrays, graph: Graph, bonds: np.ndarray, deltas: np.ndarray, paths: _Paths) -> np.ndarray:
+def _chi(graph: Graph, bonds: np.ndarray, deltas: np.ndarray, paths: _Paths) -> np.ndarray:
     sums, undefined, n_steps = _walk_subgraphs(
-        graph.start, graph.neighbor, graph.bond, np.ascontiguousarray(bonds), deltas, MAX_FRAGMENT_STEPS
+        graph.start, graph.bond, np.ascontiguousarray(bonds), deltas, MAX_FRAGMENT_STEPS
     )
     _check(n_steps, "connected subgraphs of up to 7 bonds")
     sums[undefined] = np.nan
@@ -112,7 +112,9 @@ def _path_count(n_atoms: int, paths: _Paths) -> np.ndarray:
     "Tuple((float64[::1], float64[::1], float64[:,::1], boolean[:,::1], int64))"
     "(int32[::1], int32[::1], int32[::1], float64[::1], float64[:,::1], int64)"
 )
-def _walk_paths(start, neighbor, bond, order, deltas, max_steps):  # type: ignore[no-untyped-def]
+def _walk_paths(
+    start: np.ndarray, neighbor: np.ndarray, bond: np.ndarray, order: np.ndarray, deltas: np.ndarray, max_steps: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
     # Depth-first from every atom; a path is met from both ends and counted from the lower one.
     n = len(start) - 1
     counts = np.zeros(11)
@@ -174,10 +176,11 @@ def _walk_paths(start, neighbor, bond, order, deltas, max_steps):  # type: ignor
 
 
 @kernel(
-    "Tuple((float64[:,:,::1], boolean[:,:,::1], int64))"
-    "(int32[::1], int32[::1], int32[::1], int32[:,::1], float64[:,::1], int64)"
+    "Tuple((float64[:,:,::1], boolean[:,:,::1], int64))(int32[::1], int32[::1], int32[:,::1], float64[:,::1], int64)"
 )
-def _walk_subgraphs(start, neighbor, bond, bonds, deltas, max_steps):  # type: ignore[no-untyped-def]
+def _walk_subgraphs(
+    start: np.ndarray, bond: np.ndarray, bonds: np.ndarray, deltas: np.ndarray, max_steps: int
+) -> tuple[np.ndarray, np.ndarray, int]:
     # Every connected set of 1..7 bonds once: grown from its lowest bond by candidates, adjacent bonds
     # in order of discovery; a candidate passed over stays out of all that is grown later.
     # Sorted into with a cycle (0), clusters without (1) and with (2) an atom of two bonds; paths are left out,

@@ -1,7 +1,5 @@
 """Information contents of the atoms' neighbourhoods, and Bertz's complexity."""
 
-from collections import defaultdict
-
 import numpy as np
 
 from periogt_ray.descriptors.compiled import kernel
@@ -74,21 +72,10 @@ def bertz_complexity(arrays: MoleculeArrays) -> float:
     nearest = _nearest_lengths(graph.start, graph.neighbor, graph.bond, lengths, min(_NEAREST, arrays.n_atoms))
     classes: dict[bytes, int] = {}
     symmetry = [classes.setdefault(row.tobytes(), len(classes)) for row in nearest]
-    connections: defaultdict[tuple[int, ...], float] = defaultdict(float)
-    for begin, end, bond_order in zip(arrays.begin.tolist(), arrays.end.tolist(), order.tolist(), strict=True):
-        if bond_order > 1:
-            pair = sorted((symmetry[begin], symmetry[end]))
-            connections[pair[0], pair[1]] += bond_order * (bond_order - 1) / 2
-    start, neighbor, bond = graph.start.tolist(), graph.neighbor.tolist(), graph.bond.tolist()
-    orders = order.tolist()
-    for atom in range(arrays.n_atoms):
-        for i in range(start[atom], start[atom + 1]):
-            first = symmetry[neighbor[i]]
-            for j in range(i + 1, start[atom + 1]):
-                second = symmetry[neighbor[j]]
-                key = (min(first, second), symmetry[atom], max(first, second))
-                connections[key] += orders[bond[i]] * orders[bond[j]]
-    amounts = np.array(list(connections.values()) or [1.0], dtype=np.float64)
+    keys, shares = _connections(
+        graph.start, graph.neighbor, graph.bond, arrays.begin, arrays.end, order, np.array(symmetry, dtype=np.int64)
+    )
+    amounts = np.bincount(np.unique(keys, return_inverse=True)[1], shares) if len(keys) else np.ones(1)
     total = amounts.sum()
     elements = np.unique(arrays.number, return_counts=True)[1].astype(np.float64)
     return float(total * (_entropy(amounts) + np.log2(total)) + arrays.n_atoms * _entropy(elements))
@@ -99,8 +86,46 @@ def _entropy(amounts: np.ndarray) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
+@kernel(
+    "Tuple((int64[::1], float64[::1]))"
+    "(int32[::1], int32[::1], int32[::1], int32[::1], int32[::1], float64[::1], int64[::1])"
+)
+def _connections(
+    start: np.ndarray,
+    neighbor: np.ndarray,
+    bond: np.ndarray,
+    begin: np.ndarray,
+    end: np.ndarray,
+    order: np.ndarray,
+    symmetry: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    # Pairs of bonds on an atom, of three classes of atoms, and pairs within a multiple bond, of two.
+    n, m = len(start) - 1, len(begin)
+    n_pairs = m
+    for atom in range(n):
+        degree = start[atom + 1] - start[atom]
+        n_pairs += degree * (degree - 1) // 2
+    keys = np.empty(n_pairs, np.int64)
+    amounts = np.empty(n_pairs)
+    base, count = n + 1, 0
+    for k in range(m):
+        if order[k] > 1.0:
+            a, b = symmetry[begin[k]], symmetry[end[k]]
+            keys[count] = (min(a, b) * base + n) * base + max(a, b)
+            amounts[count] = order[k] * (order[k] - 1.0) / 2.0
+            count += 1
+    for atom in range(n):
+        for i in range(start[atom], start[atom + 1]):
+            for j in range(i + 1, start[atom + 1]):
+                a, b = symmetry[neighbor[i]], symmetry[neighbor[j]]
+                keys[count] = (min(a, b) * base + symmetry[atom]) * base + max(a, b)
+                amounts[count] = order[bond[i]] * order[bond[j]]
+                count += 1
+    return keys[:count].copy(), amounts[:count].copy()
+
+
 @kernel("uint64(uint64)")
-def _mix(value):  # type: ignore[no-untyped-def]
+def _mix(value: np.uint64) -> np.uint64:
     # SplitMix64's finaliser: every bit of the input moves half of the output's.
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -108,7 +133,9 @@ def _mix(value):  # type: ignore[no-untyped-def]
 
 
 @kernel("uint64[:,::1](int32[::1], int32[::1], int32[::1], int64[::1], int64[::1])")
-def _neighborhood_codes(start, neighbor, bond, labels, types):  # type: ignore[no-untyped-def]
+def _neighborhood_codes(
+    start: np.ndarray, neighbor: np.ndarray, bond: np.ndarray, labels: np.ndarray, types: np.ndarray
+) -> np.ndarray:
     # A code of 64 bits for the multiset of paths that lead from an atom to the leaves of a tree. The tree
     # grows level by level; an atom becomes a leaf once for each atom of the level before that has not
     # seen it, and atoms count as seen when they are expanded. So rings of even size end in two leaves.
@@ -157,7 +184,9 @@ def _neighborhood_codes(start, neighbor, bond, labels, types):  # type: ignore[n
 
 
 @kernel("int64[:,::1](int32[::1], int32[::1], int32[::1], int64[::1], int64)")
-def _nearest_lengths(start, neighbor, bond, lengths, n_nearest):  # type: ignore[no-untyped-def]
+def _nearest_lengths(
+    start: np.ndarray, neighbor: np.ndarray, bond: np.ndarray, lengths: np.ndarray, n_nearest: int
+) -> np.ndarray:
     # Dijkstra's algorithm from every atom until the n nearest are final; lengths ascend as they become so.
     n = len(start) - 1
     result = np.empty((n, n_nearest), np.int64)

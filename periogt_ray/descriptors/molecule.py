@@ -11,13 +11,10 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdPartialCharges
 
+from periogt_ray.descriptors import MAX_ATOMS
 from periogt_ray.errors import ValidationError
 
-__all__ = ["MAX_HEAVY_ATOMS", "BondType", "Graph", "MoleculeArrays", "extract", "partial_charges"]
-
-# Time grows with the third power (eigenvalues of ten dense matrices): the three oligomers of the largest repeat
-# unit that fits, of 133 atoms, take 3 to 4 seconds and 0.2 GiB; see scripts/bench_descriptors.py.
-MAX_HEAVY_ATOMS = 1200
+__all__ = ["BondType", "Graph", "MoleculeArrays", "extract", "partial_charges"]
 
 
 class BondType:
@@ -63,6 +60,7 @@ class MoleculeArrays:
     number: np.ndarray  # int64 [n], atomic number
     charge: np.ndarray  # int64 [n], formal
     n_implicit: np.ndarray  # int64 [n], hydrogens that are not atoms of ``mol``
+    is_bracketed: np.ndarray  # bool [n], the hydrogens were given and not inferred
     is_aromatic: np.ndarray  # bool [n]
     in_ring: np.ndarray  # bool [n]
     hybridization: np.ndarray  # int64 [n], RDKit's numbers
@@ -107,7 +105,7 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
     Raises
     ------
     ValidationError
-        If it has several fragments, no atom, or more than 1200 atoms besides hydrogen.
+        If it has several fragments, no atom, or more than 1200 atoms, hydrogens left out.
     """
     _check_size(mol)
     plain = Chem.RemoveHs(mol, updateExplicitCount=True)
@@ -131,6 +129,7 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
         number=number,
         charge=_read(atoms, Chem.Atom.GetFormalCharge),
         n_implicit=n_implicit,
+        is_bracketed=_read(atoms, Chem.Atom.GetNoImplicit).astype(bool),
         is_aromatic=_read(atoms, Chem.Atom.GetIsAromatic).astype(bool),
         in_ring=_read(atoms, Chem.Atom.IsInRing).astype(bool),
         hybridization=_read(atoms, Chem.Atom.GetHybridization),
@@ -165,12 +164,13 @@ def partial_charges(mol: Chem.Mol) -> np.ndarray:
 
 
 def _check_size(mol: Chem.Mol) -> None:
-    n_atoms, n_fragments = mol.GetNumHeavyAtoms(), len(Chem.GetMolFrags(mol))
+    # Isotopes of hydrogen are atoms like any other here.
+    n_atoms, n_fragments = mol.GetNumAtoms(), len(Chem.GetMolFrags(mol))
     if n_fragments != 1:
         raise ValidationError(f"The molecule has {n_fragments} fragments; descriptors need exactly one.")
-    if n_atoms > MAX_HEAVY_ATOMS:
+    if n_atoms > MAX_ATOMS:
         raise ValidationError(
-            f"The oligomer has {n_atoms} atoms besides hydrogen; at most {MAX_HEAVY_ATOMS} are accepted. "
+            f"The oligomer has {n_atoms} atoms, hydrogens left out; at most {MAX_ATOMS} are accepted. "
             "Give a smaller repeat unit."
         )
 

@@ -1,10 +1,13 @@
 """All 1613 descriptors of a molecule from its arrays."""
 
 import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from rdkit import Chem, rdBase
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 from periogt_ray.descriptors.autocorrelation import autocorrelations, constitutional
 from periogt_ray.descriptors.columns import assemble
@@ -17,7 +20,7 @@ from periogt_ray.descriptors.information import bertz_complexity, information_co
 from periogt_ray.descriptors.molecule import MoleculeArrays, extract
 from periogt_ray.descriptors.rings import ring_descriptors
 from periogt_ray.descriptors.simple_paths import SimplePaths, molecular_ids
-from periogt_ray.descriptors.spectra import adjacency_spectrum, barysz_spectra, burden_extremes, dense_spectrum
+from periogt_ray.descriptors.spectra import adjacency_spectrum, barysz_spectra, burden_extremes, dense_spectra
 from periogt_ray.descriptors.topology import topology_descriptors
 from periogt_ray.descriptors.weights import (
     FIRST_ELEMENT,
@@ -51,14 +54,42 @@ def native_descriptors(mol: Chem.Mol) -> np.ndarray:
     ValidationError
         If the molecule is over one of the bounds on size, or has several fragments.
     """
-    # One BLAS thread: the last digits of its results depend on their number.
-    with rdBase.BlockLogs(), _blas().limit(limits=1):
+    with rdBase.BlockLogs(), _one_blas_thread():
         return assemble(_all_blocks(extract(mol)))
 
 
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Limit BLAS to one thread: the last digits of its results depend on their number.
+
+    That is a setting of the process, so only one thread at a time may be within. threadpoolctl's own
+    limits do nothing in a thread while another one has set some; ours have to hold in any.
+    """
+    with _alone():
+        libraries = _blas_libraries()
+        before = [library.get_num_threads() for library in libraries]
+        try:
+            for library in libraries:
+                _set_threads(library, 1)
+            yield
+        finally:
+            for library, n_threads in zip(libraries, before, strict=True):
+                _set_threads(library, n_threads)
+
+
 @functools.cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="blas")
+def _alone() -> threading.Lock:
+    return threading.Lock()
+
+
+@functools.cache
+def _blas_libraries() -> tuple[LibController, ...]:
+    return tuple(library for library in ThreadpoolController().lib_controllers if library.user_api == "blas")
+
+
+def _set_threads(library: LibController, n_threads: int) -> None:
+    # In newer releases of threadpoolctl the public method heeds which thread came first.
+    getattr(library, "_real_set_num_threads", library.set_num_threads)(n_threads)
 
 
 def _all_blocks(arrays: MoleculeArrays) -> dict[str, np.ndarray | list[float]]:
@@ -87,11 +118,12 @@ def _component_blocks(arrays: MoleculeArrays, distances: np.ndarray, weights: np
     paths = SimplePaths(arrays.graph, parts)
     detour = paths.detours()
     barysz = barysz_spectra(arrays, parts, weights[FIRST_ELEMENT:], carbon_weights())
+    topological, longest = dense_spectra(arrays, np.stack([distances.astype(np.float64), detour]))
     return {
         "adjacency": np.delete(adjacency_spectrum(arrays), _TRACE),
-        "distance": np.delete(dense_spectrum(arrays, distances.astype(np.float64)), _TRACE),
+        "distance": np.delete(topological, _TRACE),
         "barysz": barysz.ravel(),
         "bcut": burden_extremes(arrays, weights).ravel(),
         "molecular_id": molecular_ids(arrays, paths),
-        "detour": np.append(dense_spectrum(arrays, detour), float(int(0.5 * detour.sum()))),
+        "detour": np.append(longest, float(int(0.5 * detour.sum()))),
     }

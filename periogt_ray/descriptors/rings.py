@@ -25,10 +25,10 @@ def _counts(arrays: MoleculeArrays, rings: list[frozenset[int]], smallest: int) 
     """Count any, aromatic and other rings; of each all and those with a hetero atom; by size."""
     width = _LARGEST - smallest + 3
     table = np.zeros((3, 2, width))
+    hetero_atoms = frozenset(np.flatnonzero(arrays.number != 6).tolist())
+    aromatic_atoms = frozenset(np.flatnonzero(arrays.is_aromatic).tolist())
     for ring in rings:
-        atoms = list(ring)
-        has_hetero = bool((arrays.number[atoms] != 6).any())
-        is_aromatic = bool(arrays.is_aromatic[atoms].all())
+        has_hetero, is_aromatic = not ring.isdisjoint(hetero_atoms), ring <= aromatic_atoms
         columns = [0]
         if smallest <= len(ring) <= _LARGEST:
             columns.append(1 + len(ring) - smallest)
@@ -36,8 +36,10 @@ def _counts(arrays: MoleculeArrays, rings: list[frozenset[int]], smallest: int) 
             columns.append(width - 1)
         for kind in (0, 1 if is_aromatic else 2):
             for hetero in range(1 + has_hetero):
-                table[kind, hetero, columns] += 1.0
-    return [float(value) for value in table.ravel()]
+                for column in columns:
+                    table[kind, hetero, column] += 1.0
+    counts: list[float] = table.ravel().tolist()
+    return counts
 
 
 def _fused(rings: list[frozenset[int]]) -> list[frozenset[int]]:

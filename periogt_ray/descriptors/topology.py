@@ -50,15 +50,15 @@ def _connectivity(arrays: MoleculeArrays, degree: np.ndarray, distances: np.ndar
     """Atom-bond connectivity, by degrees and by the numbers of atoms nearer to either end."""
     left, right = degree[arrays.begin], degree[arrays.end]
     nearer_left, nearer_right = _nearer(arrays.begin, arrays.end, distances)
-    return [
-        float(np.sqrt((a + b - 2.0) / (a * b)).sum()) for a, b in ((left, right), (nearer_left, nearer_right))
-    ]
+    return [float(np.sqrt((a + b - 2.0) / (a * b)).sum()) for a, b in ((left, right), (nearer_left, nearer_right))]
 
 
 def _balaban(arrays: MoleculeArrays, total: np.ndarray) -> float:
     n_bonds = len(arrays.begin)
     sums = total.astype(np.float64)
-    return float(n_bonds / (n_bonds - arrays.n_atoms + 2) * (1.0 / np.sqrt(sums[arrays.begin] * sums[arrays.end])).sum())
+    return float(
+        n_bonds / (n_bonds - arrays.n_atoms + 2) * (1.0 / np.sqrt(sums[arrays.begin] * sums[arrays.end])).sum()
+    )
 
 
 def _shape(diameter: int, radius: int) -> list[float]:
@@ -94,7 +94,7 @@ def _distance_edges(arrays: MoleculeArrays, degree: np.ndarray, distances: np.nd
 
 
 def _walk_counts(arrays: MoleculeArrays) -> np.ndarray:
-    """Walks of 1..10 steps and their total, then those that return, all but the first in logarithms."""
+    """Count walks of 1..10 steps and in all, then those that return; all but the first in logarithms."""
     walks, returning = _walks(arrays.graph.start, arrays.graph.neighbor)
     counts = np.log(walks + 1.0)
     counts[0] = 0.5 * walks[0]
@@ -104,7 +104,7 @@ def _walk_counts(arrays: MoleculeArrays) -> np.ndarray:
 
 
 @kernel("Tuple((int64[::1], int64[::1]))(int32[::1], int32[::1], int32[:,::1])")
-def _nearer(begin, end, distances):  # type: ignore[no-untyped-def]
+def _nearer(begin: np.ndarray, end: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n, m = len(distances), len(begin)
     left = np.zeros(m, np.int64)
     right = np.zeros(m, np.int64)
@@ -119,7 +119,9 @@ def _nearer(begin, end, distances):  # type: ignore[no-untyped-def]
 
 
 @kernel("Tuple((int64, float64[::1], float64[::1]))(int32[::1], int32[::1], int32[:,::1])")
-def _distance_sums(start, neighbor, distances):  # type: ignore[no-untyped-def]
+def _distance_sums(
+    start: np.ndarray, neighbor: np.ndarray, distances: np.ndarray
+) -> tuple[np.int64, np.ndarray, np.ndarray]:
     # The charge term of a pair is what the neighbours of each would feel of the other: the difference of
     # the sums of 1 / distance^2 (Galvez et al., J. Chem. Inf. Comput. Sci. 34, 520, 1994).
     n = len(distances)
@@ -149,7 +151,7 @@ def _distance_sums(start, neighbor, distances):  # type: ignore[no-untyped-def]
 
 
 @kernel("Tuple((int64[:,::1], float64[:,::1]))(int32[::1], int64[::1], int32[:,::1])")
-def _log_distances(atoms, degree, distances):  # type: ignore[no-untyped-def]
+def _log_distances(atoms: np.ndarray, degree: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     count = np.zeros((5, 5), np.int64)
     total = np.zeros((5, 5))
     logs = np.zeros(len(distances) + 1)
@@ -165,7 +167,7 @@ def _log_distances(atoms, degree, distances):  # type: ignore[no-untyped-def]
 
 
 @kernel("Tuple((float64[::1], float64[::1]))(int32[::1], int32[::1])")
-def _walks(start, neighbor):  # type: ignore[no-untyped-def]
+def _walks(start: np.ndarray, neighbor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # Walks of up to 5 steps from one atom at a time; a returning walk of p + q steps is one of p steps
     # and one of q steps to the same atom.
     n = len(start) - 1

@@ -188,6 +188,14 @@ def test_a_hostile_archive_is_refused(
     assert snapshot(options.directory) == finished
 
 
+@pytest.mark.parametrize("make", [path_escape, with_link, bomb, two_of_a_name])
+def test_an_archive_is_judged_before_its_first_file_is_written(make: Callable[[Path], bytes], tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(make(tmp_path))
+    with pytest.raises(ModelLoadError, match=r"a\.zip"):
+        extract_weights(tmp_path / "a.zip", tmp_path / "out")
+    assert list((tmp_path / "out").rglob("*")) == []
+
+
 def truncated(content: bytes) -> bytes:
     """Two thirds of a file."""
     return content[: len(content) * 2 // 3]

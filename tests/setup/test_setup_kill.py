@@ -8,25 +8,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from published_site import GOLDEN, Behaviour, Site, golden_files, snapshot, write_manifest_file
+from published_site import GOLDEN, HEADS, Behaviour, Site, golden_files, snapshot, write_manifest_file, zip_bytes
 
-from periogt_ray.errors import PerioGTError
+from periogt_ray.errors import ModelLoadError, PerioGTError
+from periogt_ray.published import PublishedFile
 from periogt_ray.setup import SetupOptions, run_setup
 
-N_POINTS = 36
+N_POINTS = 32
 N_KILLS_OF_THE_COMMAND = 4
 # Everything by which setup changes a directory, as the interpreter announces it just before it happens.
 _CHANGES = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.utime"})
 
 
-def changes_of(options: SetupOptions, *, kill_at: int | None) -> int:
+def changes_of(
+    options: SetupOptions, *, kill_at: int | None, events: frozenset[str] = _CHANGES, is_refused: bool = False
+) -> int:
     """Run setup in a forked process that kills itself before its n-th change to the file system.
 
-    Returns the number of changes if it was not killed, -1 if it was.
+    Returns the number of changes if it was not killed, -1 if it was. With ``is_refused`` setup is to fail by itself.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -36,7 +39,7 @@ def changes_of(options: SetupOptions, *, kill_at: int | None) -> int:
         def count(event: str, arguments: tuple[object, ...]) -> None:
             nonlocal n_changes
             is_inside = event in ("os.remove", "os.rmdir") or str(options.directory) in str(arguments)
-            if event in _CHANGES and is_inside:
+            if event in events and is_inside:
                 n_changes += 1
                 if n_changes == kill_at:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -44,7 +47,11 @@ def changes_of(options: SetupOptions, *, kill_at: int | None) -> int:
         status = 1
         try:
             sys.addaudithook(count)
-            run_setup(options)
+            if is_refused:
+                with pytest.raises(ModelLoadError):
+                    run_setup(options)
+            else:
+                run_setup(options)
             os.write(writing, str(n_changes).encode())
             status = 0
         finally:
@@ -82,8 +89,8 @@ def test_killed_anywhere_and_run_again(chopped: SetupOptions, finished: dict[str
     assert snapshot(chopped.directory) == finished
     assert total > 2 * N_POINTS
     generator = random.Random(7)
-    # The second round kills the repairing run as well; a third of the points keep it short.
-    points = list(kill_points(total, seed=3))[:: 3 if is_twice else 1]
+    # The second round kills the repairing run as well; a quarter of the points keep it short.
+    points = list(kill_points(total, seed=3))[:: 4 if is_twice else 1]
     n_killed = 0
     for point in points:
         shutil.rmtree(chopped.directory)
@@ -93,6 +100,40 @@ def test_killed_anywhere_and_run_again(chopped: SetupOptions, finished: dict[str
         run_setup(chopped)
         assert snapshot(chopped.directory) == finished, f"after a kill at change {point} of {total}"
     assert n_killed >= len(points)
+
+
+def test_killed_before_every_rename(options: SetupOptions, finished: dict[str, str]) -> None:
+    """A rename is where something takes effect: each one of them is a moment at which half of a pair is done."""
+    renames = frozenset({"os.rename"})
+    total = changes_of(options, kill_at=None, events=renames)
+    for point in range(1, total + 1):
+        shutil.rmtree(options.directory)
+        assert changes_of(options, kill_at=point, events=renames) == -1
+        run_setup(options)
+        assert snapshot(options.directory) == finished, f"after a kill before rename {point} of {total}"
+
+
+def test_killed_while_refusing_an_archive(
+    options: SetupOptions,
+    publish: Callable[[Mapping[str, bytes]], tuple[PublishedFile, ...]],
+    finished: dict[str, str],
+) -> None:
+    """A checkpoint is found damaged when it is converted; what was unpacked goes, and a good archive completes."""
+    content = bytearray(HEADS["tg"].read_bytes())
+    content[len(content) // 2] ^= 4
+    members = {"finetuned_ckpt/eps.pth": HEADS["eps"].read_bytes(), "finetuned_ckpt/tg.pth": bytes(content)}
+    damaged = publish(golden_files() | {"finetuned_ckpt.zip": zip_bytes(members)})
+    bad = dataclasses.replace(options, files=damaged)
+    removals = frozenset({"os.remove", "os.rmdir"})
+    total = changes_of(bad, kill_at=None, events=removals, is_refused=True)
+    good = dataclasses.replace(options, files=publish(golden_files()))
+    for point in range(max(total - 12, 1), total + 1):
+        shutil.rmtree(options.directory)
+        publish(golden_files() | {"finetuned_ckpt.zip": zip_bytes(members)})
+        assert changes_of(bad, kill_at=point, events=removals, is_refused=True) == -1
+        publish(golden_files())
+        run_setup(good)
+        assert snapshot(options.directory) == finished, f"after a kill at removal {point} of {total}"
 
 
 @pytest.mark.parametrize("keep_pth", [False, True])

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden_data import golden_polymers
 from published_site import GOLDEN, as_modal_leaves_it
 
+from golden_data import golden_polymers
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.featurize import featurize
 from periogt_ray.load_check import load_everything

@@ -331,6 +331,7 @@ def test_the_ready_marker_needs_the_check(options: SetupOptions, finished: dict[
 
     with pytest.raises(ModelLoadError, match="does not load"):
         run_setup(dataclasses.replace(options, check=refuse))
+    assert not (options.directory / ".ready").exists()
     assert not is_ready(options.directory)
     run_setup(dataclasses.replace(options, check=load_everything))
     assert snapshot(options.directory) == finished

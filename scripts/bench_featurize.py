@@ -1,0 +1,68 @@
+"""Polymers per second and core from SMILES to model input, for both prompt schemes.
+
+One thread. The golden polymers by default; --data takes a directory of CSV files with a column
+``smiles``, of which a sample is drawn.
+"""
+
+import argparse
+import csv
+import json
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from periogt_ray.errors import ValidationError
+from periogt_ray.featurize import PromptScheme, featurize
+from periogt_ray.polymer import RepeatUnit
+
+GOLDEN = Path(__file__).parent.parent / "tests" / "golden" / "polymers.json"
+
+
+def main() -> None:
+    """Run the benchmark and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="directory of CSV files")
+    parser.add_argument("--sample", type=int, default=300, help="how many polymers of --data")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    smiles = read_directory(options.data, options.sample) if options.data else read_golden()
+    featurize(RepeatUnit.parse("*CC*"))  # loads the kernels
+    print(f"{len(smiles)} polymers, one thread\n")
+    print(f"{'scheme':10} {'polymers/s':>10} {'mean ms':>9} {'median ms':>9} {'max ms':>9}  slowest")
+    for scheme in PromptScheme:
+        seconds = {text: time_of(text, scheme) for text in smiles}
+        values = np.array(list(seconds.values()))
+        slowest = max(seconds, key=lambda text: seconds[text])
+        statistics = " ".join(f"{1000 * value:9.1f}" for value in (values.mean(), np.median(values), values.max()))
+        print(f"{scheme.value:10} {1 / values.mean():10.1f} {statistics}  {slowest}")
+
+
+def time_of(smiles: str, scheme: PromptScheme) -> float:
+    """Return the seconds that one polymer takes; one that is refused counts as well."""
+    start = time.perf_counter()
+    try:
+        featurize(RepeatUnit.parse(smiles), scheme)
+    except ValidationError as error:
+        print(f"refused: {error.message}")
+    return time.perf_counter() - start
+
+
+def read_golden() -> list[str]:
+    """Return the SMILES of the golden polymers."""
+    return [entry["smiles"] for entry in json.loads(GOLDEN.read_text())["polymers"]]
+
+
+def read_directory(folder: Path, n_polymers: int) -> list[str]:
+    """Return a sample of the distinct SMILES in a directory's CSV files."""
+    smiles = set()
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            smiles |= {row["smiles"] for row in csv.DictReader(file)}
+    return random.Random(0).sample(sorted(smiles), min(n_polymers, len(smiles)))
+
+
+if __name__ == "__main__":
+    main()

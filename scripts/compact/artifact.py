@@ -1,0 +1,77 @@
+"""Writing the artifact directory."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from compact.card import CARD_NAME, TEXT_NAME
+from periogt_ray.artifacts import LABEL_STATS_NAME, LabelStats, write_index, write_json_atomically
+from periogt_ray.descriptors import Scaler
+from periogt_ray.model import PerioGTEncoder, PerioGTRegressor
+
+__all__ = ["MODEL_NAME", "checksums", "to_stored_precision", "write_artifacts"]
+
+MODEL_NAME = "PerioGT compact"
+# Half the size of float32. A network is measured with the rounded weights, as it is shipped.
+_STORED = torch.float16
+
+
+def to_stored_precision(network: PerioGTEncoder) -> None:
+    """Round a network's weights to the precision in which they are stored."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.to(_STORED).float())
+
+
+def write_artifacts(
+    root: Path,
+    encoder: PerioGTEncoder,
+    regressors: Mapping[str, PerioGTRegressor],
+    *,
+    scaler: Scaler,
+    label_stats: Mapping[str, tuple[float, float]],
+) -> None:
+    """Write weights, scaler, label statistics and index.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Directory; made if absent.
+    encoder : PerioGTEncoder
+        The pretrained network.
+    regressors : Mapping of str to PerioGTRegressor
+        The finetuned networks by property id.
+    scaler : Scaler
+        Of the descriptors.
+    label_stats : Mapping of str to (float, float)
+        Mean and population standard deviation of each property's train rows.
+    """
+    _write_weights(root / "pretrained_ckpt" / "base.safetensors", encoder)
+    for property_id, network in regressors.items():
+        _write_weights(root / "finetuned_ckpt" / property_id / "best_model.safetensors", network)
+    np.savez(root / "descriptor_scaler.npz", mean=scaler.mean, scale=scaler.scale)
+    statistics = {name: LabelStats(*pair)._asdict() for name, pair in label_stats.items()}
+    write_json_atomically(root / LABEL_STATS_NAME, statistics)
+    write_index(root, scheme="monomer", name=MODEL_NAME)
+
+
+def _write_weights(path: Path, network: PerioGTEncoder) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({key: value.to(_STORED).contiguous() for key, value in network.state_dict().items()}, path)
+
+
+def checksums(root: Path) -> dict[str, dict[str, Any]]:
+    """Return size and SHA-256 of every file of an artifact directory but the card's, by relative path."""
+    paths = sorted(path for path in root.rglob("*") if path.is_file() and path.name not in (CARD_NAME, TEXT_NAME))
+    return {
+        path.relative_to(root).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in paths
+    }

@@ -1,0 +1,75 @@
+"""Where the kernels' machine code is kept, and that a place that cannot be written does no harm."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MODULE = """
+from periogt_ray.descriptors.compiled import kernel
+
+@kernel("float64(float64)")
+def twice(value):
+    return 2.0 * value
+"""
+
+PROBE = "import some_kernels as s; assert s.twice(1.5) == 3.0; print(sum(s.twice.stats.cache_hits.values()))"
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / "package"
+    folder.mkdir()
+    (folder / "some_kernels.py").write_text(MODULE)
+    return folder
+
+
+def n_loaded(package: Path, **environment: str) -> int:
+    """Import the kernels in a fresh process; return how many came from disk."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA", "XDG"))}
+    paths = os.pathsep.join([str(package), str(Path(__file__).parents[2])])
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", PROBE],
+        env={**kept, "PYTHONPATH": paths, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+def test_second_process_loads_what_the_first_compiled(package: Path) -> None:
+    assert n_loaded(package) == 0
+    assert list((package / "__pycache__").glob("*.nbi"))
+    assert n_loaded(package) == 1
+
+
+def test_shipped_code_is_used_when_another_place_is_to_be_written(package: Path, tmp_path: Path) -> None:
+    n_loaded(package)
+    elsewhere = tmp_path / "cache"
+    assert n_loaded(package, NUMBA_CACHE_DIR=str(elsewhere)) == 1
+    assert not list(elsewhere.rglob("*.nbc"))
+
+
+def test_temporary_directory_serves_where_nothing_else_can_be_written(package: Path, tmp_path: Path) -> None:
+    # A file in the directory's place makes it unwritable even for root.
+    (package / "__pycache__").write_text("")
+    (tmp_path / "home").write_text("")
+    environment = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path)}
+    assert n_loaded(package, **environment) == 0
+    directory = tmp_path / f"periogt-kernels-{os.getuid()}"
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert n_loaded(package, **environment) == 1
+
+
+def test_temporary_directory_that_others_can_write_is_not_trusted(package: Path, tmp_path: Path) -> None:
+    (package / "__pycache__").write_text("")
+    (tmp_path / "home").write_text("")
+    directory = tmp_path / f"periogt-kernels-{os.getuid()}"
+    directory.mkdir()
+    directory.chmod(0o777)
+    for _ in range(2):
+        assert n_loaded(package, HOME=str(tmp_path / "home"), TMPDIR=str(tmp_path)) == 0
+    assert not list(directory.iterdir())
