@@ -354,7 +354,12 @@ class ArtifactDirectory:
             return info
         if info is not None and info.family == "common":
             self.label_stats(property_id)
-        reason = f": {info.reason}" if info is not None else ""
+        if info is not None:
+            reason = f": {info.reason}"
+        elif property_id in PROPERTIES:
+            reason = ", only by the published checkpoints (`periogt setup`)" if self.model_card else ""
+        else:
+            reason = ""
         raise UnsupportedPropertyError(
             f"property {property_id!r} is not served by the artifacts in {self.root.name}{reason}; "
             f"supported: {', '.join(self.supported) or 'none'}.",

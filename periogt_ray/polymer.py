@@ -36,7 +36,8 @@ def parse_smiles(smiles: str) -> Chem.Mol:
     if mol is None:
         raise ValidationError(
             f"RDKit cannot parse the SMILES {_shown(smiles)}: {_reason(log.messages)}. "
-            "Check brackets, ring closures and valences."
+            "Check brackets, ring closures and valences; a name or BigSMILES cannot be read. "
+            "Expected a SMILES such as *CC(*)c1ccccc1."
         )
     return mol
 

@@ -1,6 +1,6 @@
 """The JSON that goes over the wire, and that the command line prints."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from periogt_ray.artifacts import ArtifactDirectory, PropertyInfo
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.polymer import MAX_SMILES_LENGTH
-from periogt_ray.predictor import Outcome
+
+if TYPE_CHECKING:  # the predictor brings torch, which an answer that is an error need not wait for
+    from periogt_ray.predictor import Outcome
 
 __all__ = [
     "MAX_ITEMS",
@@ -96,7 +98,7 @@ class PredictResponse(_Wire):
 
     @classmethod
     def of(
-        cls, outcome: Outcome, artifacts: ArtifactDirectory, *, smiles: str, property_id: str, request_id: str
+        cls, outcome: "Outcome", artifacts: ArtifactDirectory, *, smiles: str, property_id: str, request_id: str
     ) -> "PredictResponse":
         """Make the answer from an outcome.
 
@@ -128,7 +130,7 @@ class EmbeddingResponse(_Wire):
     request_id: str
 
     @classmethod
-    def of(cls, outcome: Outcome, *, smiles: str, request_id: str) -> "EmbeddingResponse":
+    def of(cls, outcome: "Outcome", *, smiles: str, request_id: str) -> "EmbeddingResponse":
         """Make the answer from an outcome; its error, if it is one, is raised."""
         if outcome.error is not None:
             raise outcome.error

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -179,7 +180,7 @@ class Settings:
             port=int(_number(given, "PERIOGT_PORT", 8000, (1, 65535))),
             api_key=given.get("PERIOGT_API_KEY"),
             descriptor_engine=_choice(given, "PERIOGT_DESCRIPTORS", ("native", "mordred")) or "native",  # type: ignore[arg-type]
-            min_driver=given.get("PERIOGT_MIN_DRIVER", _DEFAULT_MIN_DRIVER),
+            min_driver=_version(given, "PERIOGT_MIN_DRIVER", _DEFAULT_MIN_DRIVER),
             weights_bytes=int(_number(given, "PERIOGT_WEIGHTS_GB", 8, (0, 4096)) * (1 << 30)),
             mirror=given.get("PERIOGT_MIRROR"),
             service=ServiceSettings.from_given(given),
@@ -251,6 +252,13 @@ def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> st
     if value is not None and value.lower() not in choices:
         raise SettingsError(f"{name} is {value!r}; expected {' or '.join(choices)}.")
     return value.lower() if value is not None else None
+
+
+def _version(given: Mapping[str, str], name: str, default: str) -> str:
+    value = given.get(name, default)
+    if not re.fullmatch(r"\d+(\.\d+)*", value):
+        raise SettingsError(f"{name} is {value!r}; expected a version such as {default}.")
+    return value
 
 
 def _number(given: Mapping[str, str], name: str, default: float, bounds: tuple[float, float]) -> float:

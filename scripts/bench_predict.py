@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--polymers", type=int, default=41, help="how many of the golden polymers")
     parser.add_argument("--scheme", choices=[scheme.value for scheme in PromptScheme], default="release")
     parser.add_argument("--engine", choices=["native", "mordred"], default="native")
-    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--width", type=int, default=768, help="a multiple of 24")
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()

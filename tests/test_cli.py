@@ -82,6 +82,7 @@ def test_properties_say_which_model_answers() -> None:
         (["predict", "--smiles", "CC", "--property", "egc"], {}, "validation_error", ["0 connection points"]),
         (["predict", "--smiles", "*CC(*)C(=O)[O-].[Na+]", "--property", "egc"], {}, "validation_error", ["fragments"]),
         (["predict", "--smiles", "*CC*", "--property", "nope"], {}, "unsupported_property", ["egc", "nope"]),
+        (["predict", "--smiles", "*CC*", "--property", "tg"], {}, "unsupported_property", ["tg", "periogt setup"]),
         (["properties"], {"PERIOGT_CHECKPOINT_DIR": "/nonexistent"}, "validation_error", ["/nonexistent"]),
         (["properties"], {"PERIOGT_CHECKPOINT_DIR": "/usr/bin"}, "checkpoint_missing", ["/usr/bin/label_stats.json"]),
     ],
@@ -105,6 +106,16 @@ def test_cuda_that_is_not_there_ends_with_2() -> None:
     assert result.returncode == 2
     assert "error [cuda_unavailable]" in result.stderr
     assert "PERIOGT_DEVICE=cpu" in result.stderr
+
+
+def test_an_error_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from periogt_ray.cli import cli\n"
+        "try: cli(['predict', '--smiles', 'CC', '--property', 'egc'], standalone_mode=False)\n"
+        "except Exception as error: print(error.code, 'torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["validation_error", "False"]
 
 
 def test_a_misspelt_option_is_refused() -> None:

@@ -54,6 +54,7 @@ def test_setup_may_name_a_directory_that_it_will_make(tmp_path: Path) -> None:
         ("PERIOGT_PORT", "nan"),
         ("PERIOGT_DESCRIPTORS", "rdkit"),
         ("PERIOGT_WEIGHTS_GB", "-1"),
+        ("PERIOGT_MIN_DRIVER", "abc"),
     ],
 )
 def test_a_bad_value_is_named(tmp_path: Path, name: str, value: str) -> None:

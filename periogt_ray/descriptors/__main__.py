@@ -2,14 +2,18 @@
 
 import time
 
-from periogt_ray.featurize import featurize
-from periogt_ray.polymer import RepeatUnit
+import numpy as np
+from rdkit import Chem
+
+from periogt_ray.descriptors import descriptors
+from periogt_ray.paths import triplet_paths
 
 
 def main() -> None:
-    """Featurize one polymer, which loads or compiles all kernels."""
+    """Compute for one molecule, which loads or compiles all kernels."""
     started = time.perf_counter()
-    featurize(RepeatUnit.parse("*CCO*"))
+    descriptors(Chem.MolFromSmiles("CCO"))
+    triplet_paths(np.array([[0, 1], [1, 2]], dtype=np.int32), 3)
     print(f"Numerical kernels are ready after {time.perf_counter() - started:.1f} s.")
 
 
