@@ -1,10 +1,8 @@
 """Dynamic batching: what shares a forward pass."""
 
 import asyncio
-import gc
 import time
-import warnings
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,18 +16,10 @@ from periogt_ray.service import PredictCall, PredictReply
 
 
 @pytest.fixture(autouse=True)
-def replica_context(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def replica_context(monkeypatch: pytest.MonkeyPatch) -> None:
     """serve.batch asks its replica for one number, to warn if batches could not fill."""
     context = SimpleNamespace(_deployment_config=SimpleNamespace(max_ongoing_requests=1024))
     monkeypatch.setattr("ray.serve.get_replica_context", lambda: context)
-    yield
-    # Serve's queue asks for an event loop once more when it is deleted, and so leaves one open.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
-        asyncio.get_event_loop_policy().get_event_loop().close()
-        asyncio.set_event_loop(None)
-        gc.collect()
 
 
 def call_of(*smiles: str, property_id: str = "eps", deadline_s: float = 60.0) -> PredictCall:
