@@ -161,6 +161,20 @@ cli.add_command(
 )
 
 
+@cli.command()
+def serve() -> None:
+    """Serve HTTP until interrupted; prints how to ask once the model is loaded.
+
+    Runs on a Ray of its own, or on that of RAY_ADDRESS. Address, port, key and bounds come from
+    PERIOGT_* variables. On SIGTERM open requests are answered first.
+    """
+    # The access log comes from a replica through Ray: every line of it, and without colours.
+    os.environ.update(RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")
+    from periogt_ray.server import run_service
+
+    run_service(_settings(), ray_address=os.environ.get("RAY_ADDRESS"), announce=click.echo)
+
+
 def main() -> None:
     """Run the command line; every error ends in one message and its exit status."""
     # DGL picks its backend from the environment, and asks for one on the terminal where it finds none.

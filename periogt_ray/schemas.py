@@ -1,32 +1,74 @@
 """The JSON that goes over the wire, and that the command line prints."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from periogt_ray.artifacts import ArtifactDirectory, PropertyInfo
 from periogt_ray.errors import InternalError, PerioGTError
+from periogt_ray.polymer import MAX_SMILES_LENGTH
 
 if TYPE_CHECKING:  # the predictor brings torch, which an answer that is an error need not wait for
     from periogt_ray.predictor import Outcome
 
 __all__ = [
+    "MAX_ITEMS",
+    "BatchRequest",
+    "BatchResponse",
+    "EmbeddingRequest",
     "EmbeddingResponse",
+    "ErrorBody",
+    "ErrorResponse",
+    "HealthResponse",
     "ModelReference",
+    "PredictRequest",
     "PredictResponse",
     "Prediction",
     "PropertiesResponse",
     "PropertyEntry",
     "UnsupportedProperty",
+    "error_body",
     "new_request_id",
 ]
 
+MAX_ITEMS = 100
 MODEL_NAME = "PerioGT"
 
 
 class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class _Request(BaseModel):
+    # Strict, and closed: "yes" for true or a misspelt option must not pass.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class EmbeddingRequest(_Request):
+    """A polymer."""
+
+    smiles: str = Field(
+        min_length=1,
+        max_length=MAX_SMILES_LENGTH,
+        description="Repeat unit with two connection points, written *.",
+        examples=["*CC(*)c1ccccc1"],
+    )
+
+
+class PredictRequest(EmbeddingRequest):
+    """A polymer and the property that is asked for."""
+
+    property: str = Field(
+        min_length=1, max_length=128, description="Property id, as /v1/properties lists them.", examples=["eps"]
+    )
+    return_embedding: bool = Field(default=False, description="Whether the answer holds the embedding.")
+
+
+class BatchRequest(_Request):
+    """Up to 100 predictions that are computed together."""
+
+    items: list[PredictRequest] = Field(min_length=1, max_length=MAX_ITEMS)
 
 
 class Prediction(_Wire):
@@ -139,6 +181,42 @@ class PropertiesResponse(_Wire):
             artifacts=artifacts.name,
             description=str((artifacts.model_card or {}).get("summary", "Published PerioGT checkpoints.")),
         )
+
+
+class ErrorBody(_Wire):
+    """What went wrong."""
+
+    code: str = Field(examples=["validation_error"])
+    message: str
+    details: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: PerioGTError) -> "ErrorBody":
+        """Make the body of an error."""
+        return cls(code=error.code, message=error.message, details=error.details)
+
+
+class ErrorResponse(_Wire):
+    """Answer to a request that failed."""
+
+    error: ErrorBody
+    request_id: str
+
+
+class BatchResponse(_Wire):
+    """Answers in the order of the items; one that failed is an error body."""
+
+    results: list[PredictResponse | ErrorBody]
+    request_id: str
+
+
+class HealthResponse(_Wire):
+    """Whether the model can answer."""
+
+    status: Literal["ok", "initializing"]
+    model_loaded: bool
+    checkpoints_present: bool
+    gpu_available: bool
 
 
 def new_request_id() -> str:

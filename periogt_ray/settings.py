@@ -11,7 +11,15 @@ from urllib.parse import urlsplit
 
 from periogt_ray.errors import SettingsError
 
-__all__ = ["EMBEDDED_DIR", "EXAMPLES", "VARIABLES", "Settings", "check_mirror", "unknown_variables"]
+__all__ = [
+    "EMBEDDED_DIR",
+    "EXAMPLES",
+    "VARIABLES",
+    "ServiceSettings",
+    "Settings",
+    "check_mirror",
+    "unknown_variables",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +35,15 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_HOST": "address that HTTP is bound to (default: 0.0.0.0)",
     "PERIOGT_PORT": "port that HTTP is bound to (default: 8000)",
     "PERIOGT_API_KEY": "when set, every request needs it as X-Api-Key",
+    "PERIOGT_MAX_BATCH": "most requests that share a forward pass (default: 16)",
+    "PERIOGT_BATCH_WAIT_MS": "how long a forward pass waits for company, milliseconds (default: 10)",
+    "PERIOGT_MAX_QUEUE": "most polymers in work or waiting; more are refused as overloaded (default: 256)",
+    "PERIOGT_TIMEOUT_S": "deadline of a request, seconds (default: 120)",
+    "PERIOGT_REPLICAS": "predictor replicas (default: 1)",
+    "PERIOGT_GPU_SHARE": "part of a GPU that a predictor replica takes (default: 1)",
+    "PERIOGT_FEATURIZERS": "featurizer replicas (default: one a core)",
+    "PERIOGT_CACHE_MB": "memory for features of polymers already seen (default: 256)",
+    "PERIOGT_MAX_BODY_KB": "largest request body (default: 2048)",
     "PERIOGT_DESCRIPTORS": "descriptor engine, native or mordred (default: native)",
     "PERIOGT_MIN_DRIVER": "oldest NVIDIA driver that is accepted (default: 560.28)",
     "PERIOGT_WEIGHTS_GB": "memory for finetuned weights; the least recently used go (default: 8)",
@@ -36,6 +53,65 @@ VARIABLES: Mapping[str, str] = {
 }
 _OBSOLETE = {"PERIOGT_SRC_DIR": "no research code is vendored, so there is no source directory to configure"}
 _DEFAULT_MIN_DRIVER = "560.28"  # NVIDIA's release notes for CUDA 12.6
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """What bounds the HTTP service.
+
+    Attributes
+    ----------
+    max_batch : int
+        Most requests that share a forward pass.
+    batch_wait_s : float
+        How long a forward pass waits for company.
+    max_queue : int
+        Most polymers in work or waiting, of all requests together.
+    timeout_s : float
+        Deadline of a request, after which its work is dropped.
+    n_replicas : int
+        Predictor replicas.
+    gpu_share : float
+        Part of a GPU that a predictor replica takes.
+    n_featurizers : int or None
+        Featurizer replicas; None is one a core.
+    cache_bytes : int
+        Memory for features.
+    max_body_bytes : int
+        Largest request body.
+    """
+
+    max_batch: int = 16
+    batch_wait_s: float = 0.01
+    max_queue: int = 256
+    timeout_s: float = 120.0
+    n_replicas: int = 1
+    gpu_share: float = 1.0
+    n_featurizers: int | None = None
+    cache_bytes: int = 256 << 20
+    max_body_bytes: int = 2048 << 10
+
+    @classmethod
+    def from_given(cls, given: Mapping[str, str]) -> "ServiceSettings":
+        """Resolve the settings of the service from variables that are set.
+
+        Raises
+        ------
+        SettingsError
+            If a value is not a number within its bounds.
+        """
+        # A queue takes at least one full /v1/predict/batch request.
+        return cls(
+            max_batch=int(_number(given, "PERIOGT_MAX_BATCH", 16, (1, 1024))),
+            batch_wait_s=_number(given, "PERIOGT_BATCH_WAIT_MS", 10, (0, 10_000)) / 1000,
+            max_queue=int(_number(given, "PERIOGT_MAX_QUEUE", 256, (100, 100_000))),
+            timeout_s=_number(given, "PERIOGT_TIMEOUT_S", 120, (0.1, 86_400)),
+            n_replicas=int(_number(given, "PERIOGT_REPLICAS", 1, (1, 1024))),
+            gpu_share=_number(given, "PERIOGT_GPU_SHARE", 1, (0.01, 1)),
+            n_featurizers=int(_number(given, "PERIOGT_FEATURIZERS", 0, (0, 4096))) or None,
+            cache_bytes=int(_number(given, "PERIOGT_CACHE_MB", 256, (0, 1 << 20)) * (1 << 20)),
+            max_body_bytes=int(_number(given, "PERIOGT_MAX_BODY_KB", 2048, (1, 1 << 20)) * (1 << 10)),
+        )
 
 
 @dataclass(frozen=True)
@@ -62,6 +138,8 @@ class Settings:
         Memory for finetuned weights, bytes.
     mirror : str or None
         Address that replaces the hosts of published files.
+    service : ServiceSettings
+        What bounds the HTTP service.
     """
 
     base_dir: Path
@@ -75,6 +153,7 @@ class Settings:
     min_driver: str = _DEFAULT_MIN_DRIVER
     weights_bytes: int = 8 << 30
     mirror: str | None = None
+    service: ServiceSettings = ServiceSettings()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], *, makes_checkpoints: bool = False) -> "Settings":
@@ -113,6 +192,7 @@ class Settings:
             min_driver=_version(given, "PERIOGT_MIN_DRIVER", _DEFAULT_MIN_DRIVER),
             weights_bytes=int(_number(given, "PERIOGT_WEIGHTS_GB", 8, (0, 4096)) * (1 << 30)),
             mirror=check_mirror(given.get("PERIOGT_MIRROR")),
+            service=ServiceSettings.from_given(given),
         )
 
     @property

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from periogt_ray.errors import SettingsError
-from periogt_ray.settings import EMBEDDED_DIR, VARIABLES, Settings, unknown_variables
+from periogt_ray.settings import EMBEDDED_DIR, VARIABLES, ServiceSettings, Settings, unknown_variables
 
 
 def test_defaults_need_nothing_to_exist(tmp_path: Path) -> None:
@@ -111,3 +111,44 @@ def test_a_mirror_s_password_is_refused_and_not_shown(tmp_path: Path) -> None:
 def test_the_home_of_a_user_who_does_not_exist_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="PERIOGT_BASE_DIR"):
         Settings.from_env({"HOME": str(tmp_path), "PERIOGT_BASE_DIR": "~nosuchuser/x"})
+
+
+def test_bounds_of_the_service(tmp_path: Path) -> None:
+    settings = Settings.from_env({"HOME": str(tmp_path)})
+    assert settings.service == ServiceSettings()
+    given = {
+        "PERIOGT_MAX_BATCH": "32",
+        "PERIOGT_BATCH_WAIT_MS": "2.5",
+        "PERIOGT_MAX_QUEUE": "500",
+        "PERIOGT_TIMEOUT_S": "30",
+        "PERIOGT_REPLICAS": "2",
+        "PERIOGT_GPU_SHARE": "0.5",
+        "PERIOGT_FEATURIZERS": "7",
+        "PERIOGT_CACHE_MB": "0",
+        "PERIOGT_MAX_BODY_KB": "64",
+    }
+    assert Settings.from_env({"HOME": str(tmp_path), **given}).service == ServiceSettings(
+        max_batch=32,
+        batch_wait_s=0.0025,
+        max_queue=500,
+        timeout_s=30.0,
+        n_replicas=2,
+        gpu_share=0.5,
+        n_featurizers=7,
+        cache_bytes=0,
+        max_body_bytes=64 << 10,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PERIOGT_MAX_BATCH", "0"),
+        ("PERIOGT_MAX_QUEUE", "99"),
+        ("PERIOGT_TIMEOUT_S", "soon"),
+        ("PERIOGT_GPU_SHARE", "2"),
+    ],
+)
+def test_bounds_of_the_service_are_checked(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is '{value}'"):
+        Settings.from_env({"HOME": str(tmp_path), name: value})

@@ -1,0 +1,275 @@
+"""The Serve application: a FastAPI ingress, featurizers and predictors.
+
+``periogt serve`` runs it on a Ray of its own (:mod:`periogt_ray.server`); ``serve deploy
+deploy/serve.yaml`` runs it on a cluster that is there already.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+import ray
+import uvicorn
+from ray import serve
+from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
+from starlette.types import ASGIApp
+
+from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.errors import InternalError, NotReadyError, OverloadedError, PerioGTError
+from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
+from periogt_ray.http_api import create_api
+from periogt_ray.metrics import RayRecorder
+from periogt_ray.polymer import RepeatUnit
+from periogt_ray.replicas import FeaturizerReplica, ModelFacts, PredictorReplica
+from periogt_ray.service import PredictCall, PredictReply, Service
+from periogt_ray.settings import Settings
+
+__all__ = ["APP_NAME", "Ingress", "application", "build"]
+
+APP_NAME = "periogt"
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+# The ingress itself refuses what exceeds the queue; Serve must not hold health checks back.
+_INGRESS_REQUESTS = 10_000
+_CONSTRUCTOR_TRIES = 2  # a model that cannot be loaded stays so; a second try is for the file system
+_SHARE_OF_CORE = 0.5  # so that a featurizer a core and a predictor fit together
+
+
+class ServeBackend:
+    """Featurizers and predictors behind Serve's handles; a :class:`~periogt_ray.service.Backend`.
+
+    Attributes
+    ----------
+    predictor_lost : asyncio.Event
+        Set when a predictor died at work.
+    """
+
+    def __init__(self, featurizer: DeploymentHandle[Any], predictor: DeploymentHandle[Any]) -> None:
+        self._featurizer = featurizer
+        self._predictor = predictor
+        self.predictor_lost = asyncio.Event()
+
+    async def parse(self, smiles: str) -> RepeatUnit:
+        """Validate a long SMILES."""
+        return _value(await _result(self._featurizer.parse.remote(smiles)))
+
+    async def featurize(self, unit: RepeatUnit, scheme: PromptScheme, *, deadline: float) -> FeaturizedPolymer:
+        """Compute the features of a polymer."""
+        return _value(await _result(self._featurizer.featurize.remote(unit, scheme, deadline)))
+
+    async def predict(self, call: PredictCall) -> PredictReply:
+        """Answer jobs."""
+        try:
+            reply: PredictReply = await _result(self._predictor.predict.remote(call))
+        except NotReadyError:
+            self.predictor_lost.set()
+            raise
+        return reply
+
+    async def describe(self) -> ModelFacts:
+        """Wait for a predictor that is loaded."""
+        facts: ModelFacts = await _result(self._predictor.describe.remote())
+        return facts
+
+
+async def _result(response: DeploymentResponse[Any] | DeploymentResponseGenerator[Any]) -> Any:
+    """Wait for a call; where nobody waits for it any longer, drop it.
+
+    Raises
+    ------
+    OverloadedError, NotReadyError, InternalError
+        In place of Serve's and Ray's own, whose text may hold tracebacks.
+    """
+    call = cast("DeploymentResponse[Any]", response)  # none of these methods is a generator
+    try:
+        return await call
+    except asyncio.CancelledError:
+        call.cancel()  # type: ignore[no-untyped-call]
+        raise
+    except BackPressureError as error:
+        raise OverloadedError("The queue of the service is full; send the request again later.") from error
+    except (RayActorError, DeploymentUnavailableError, TaskCancelledError) as error:
+        logger.warning("a replica was lost: %s", type(error).__name__)
+        raise NotReadyError("The process that worked on the request was lost; send the request again.") from error
+    except (RayTaskError, RayError, RayServeException) as error:
+        logger.exception("a replica failed by a bug")
+        raise InternalError("The request failed by a bug; the service's log has it.") from error
+
+
+def _value(value: _T | PerioGTError) -> _T:
+    if isinstance(value, PerioGTError):
+        raise value
+    return value
+
+
+class Ingress:
+    """Answers HTTP; everything that takes time happens elsewhere.
+
+    Parameters
+    ----------
+    settings : Settings
+        With the API key.
+    featurizer, predictor : DeploymentHandle
+        What does the work.
+    listens : bool
+        Whether the replica listens itself, instead of Serve's proxy. The proxy costs a request more
+        than all else but the network (scripts/bench_serve.py), and health waits behind it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        featurizer: DeploymentHandle[Any],
+        predictor: DeploymentHandle[Any],
+        *,
+        listens: bool,
+    ) -> None:
+        _log_to_stderr()
+        self._settings = settings
+        self._backend = ServeBackend(featurizer, predictor)
+        self._service = Service(settings, self._backend, RayRecorder())
+        self._api = create_api(self._service, settings)
+        loop = asyncio.get_running_loop()
+        self._watch = loop.create_task(self._watch_model())
+        self._server: uvicorn.Server | None = None
+        if listens:
+            self._server = uvicorn.Server(_server_options(self._api, settings))
+            # Bound here, so that the deployment fails where it cannot be.
+            self._serving = loop.create_task(self._server.serve([self._server.config.bind_socket()]))
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Return the application, which Serve asks for after the constructor."""
+        return self._api
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Refuse what is new and wait for what is open; tells whether all was answered in time."""
+        self._service.is_draining = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._service.n_open:
+                    await asyncio.sleep(0.05)
+                if self._server is not None:
+                    self._server.should_exit = True
+                    await self._serving
+        except TimeoutError:
+            return False
+        return True
+
+    async def _watch_model(self) -> None:
+        """Learn what is served, and whether a predictor is loaded."""
+        try:
+            self._service.artifacts = await asyncio.to_thread(ArtifactDirectory.open, self._settings.checkpoint_dir)
+        except PerioGTError as error:
+            # The predictor fails for the same reason, and with it the deployment.
+            logger.error("%s: %s", error.code, error.message)
+            return
+        while True:
+            self._backend.predictor_lost.clear()
+            try:
+                facts = await self._backend.describe()
+            except PerioGTError:
+                await asyncio.sleep(1.0)
+                continue
+            self._service.has_gpu = facts.device == "cuda"
+            self._service.is_model_loaded = True
+            # Until another one answers, requests are refused at once rather than held until their deadline.
+            await self._backend.predictor_lost.wait()
+            self._service.is_model_loaded = False
+
+
+def _server_options(api: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        api,
+        host=settings.host,
+        port=settings.port,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        backlog=4096,
+    )
+
+
+def _log_to_stderr() -> None:
+    """Let the package's log, the access log with it, out of a replica; Ray carries it to the driver."""
+    root = logging.getLogger("periogt_ray")
+    if not root.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    root.propagate = False
+
+
+def application(settings: Settings, *, n_cpus: int, has_gpu: bool, listens_at: str | None = None) -> serve.Application:
+    """Put the deployments together.
+
+    Parameters
+    ----------
+    settings : Settings
+        Resolved once; replicas do not read the environment.
+    n_cpus : int
+        Cores of the cluster, a featurizer on each unless the settings say otherwise.
+    has_gpu : bool
+        Whether predictors ask Ray for a GPU.
+    listens_at : str, optional
+        Address of the node on which the ingress itself listens; None leaves that to Serve's proxies.
+    """
+    bounds = settings.service
+    keyless = replace(settings, api_key=None)  # only the ingress compares keys
+    featurizer = _deployment(FeaturizerReplica).options(
+        name="Featurizer",
+        num_replicas=bounds.n_featurizers or max(1, n_cpus),
+        # Two: one works while the next is on its way.
+        max_ongoing_requests=2,
+        max_queued_requests=2 * bounds.max_queue,
+        ray_actor_options={"num_cpus": _SHARE_OF_CORE},
+        max_constructor_retry_count=_CONSTRUCTOR_TRIES,
+    )
+    predictor = _deployment(PredictorReplica).options(
+        name="Predictor",
+        num_replicas=bounds.n_replicas,
+        # Below a full batch in work and one waiting, batches could not fill.
+        max_ongoing_requests=4 * bounds.max_batch,
+        max_queued_requests=2 * bounds.max_queue,
+        ray_actor_options={"num_cpus": _SHARE_OF_CORE, "num_gpus": bounds.gpu_share if has_gpu else 0},
+        max_constructor_retry_count=_CONSTRUCTOR_TRIES,
+        health_check_period_s=2,
+    )
+    ingress = _deployment(serve.ingress()(Ingress)).options(
+        name="Ingress",
+        num_replicas=1,
+        max_ongoing_requests=_INGRESS_REQUESTS,
+        ray_actor_options={"num_cpus": 0, "resources": {f"node:{listens_at}": 0.001} if listens_at else {}},
+        graceful_shutdown_wait_loop_s=0.2,
+    )
+    return ingress.bind(settings, featurizer.bind(keyless), predictor.bind(keyless), listens=listens_at is not None)
+
+
+def _deployment(cls: type) -> serve.Deployment:
+    return cast(serve.Deployment, serve.deployment(cls))
+
+
+def build(args: Mapping[str, str]) -> serve.Application:
+    """Put the application together for ``serve deploy``, on a cluster that is there already.
+
+    Parameters
+    ----------
+    args : Mapping
+        ``PERIOGT_*`` names and values, which go before the cluster's environment. The port and the
+        address are Serve's own there.
+    """
+    settings = Settings.from_env({**os.environ, **{name: str(value) for name, value in args.items()}})
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    has_gpu = settings.device != "cpu" and resources.get("GPU", 0) > 0
+    return application(settings, n_cpus=int(resources.get("CPU", 1)), has_gpu=has_gpu)

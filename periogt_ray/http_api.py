@@ -1,0 +1,253 @@
+"""The routes of /v1, their documentation, and how errors are answered."""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Body, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
+
+from periogt_ray import __version__
+from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.auth import API_KEY_HEADER
+from periogt_ray.errors import PerioGTError, ValidationError
+from periogt_ray.gate import Gate, deadline_of, error_response, trace_of
+from periogt_ray.predictor import Outcome
+from periogt_ray.schemas import (
+    BatchRequest,
+    BatchResponse,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    ErrorBody,
+    ErrorResponse,
+    HealthResponse,
+    PredictRequest,
+    PredictResponse,
+    PropertiesResponse,
+)
+from periogt_ray.service import Asked, Service
+from periogt_ray.settings import Settings
+
+__all__ = ["create_api"]
+
+_DESCRIPTION = """Polymer properties from the SMILES of a repeat unit, by PerioGT.
+
+A repeat unit has two connection points, written `*`: polystyrene is `*CC(*)c1ccccc1`.
+An answer that failed is `{"error": {"code", "message", "details"}, "request_id"}`; those with
+`Retry-After` may be sent again as they are.
+"""
+_STYRENE = "*CC(*)c1ccccc1"
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+_FAILURES: Mapping[int, str] = {
+    401: "`unauthorized`: the API key is missing or wrong.",
+    413: "`validation_error`: the body is larger than is accepted.",
+    422: "`validation_error` or `unsupported_property`: what was sent cannot be answered.",
+    500: "`internal_error`, `model_load_failed` or `checksum_mismatch`.",
+    503: "`overloaded`, `not_ready`, `gpu_out_of_memory`, `checkpoint_missing` or a GPU that cannot be used.",
+    504: "`timeout`: the deadline passed and the work was dropped.",
+}
+
+
+def create_api(service: Service, settings: Settings) -> FastAPI:
+    """Build the application.
+
+    Parameters
+    ----------
+    service : Service
+        What answers.
+    settings : Settings
+        The key, the bounds, and the artifact directory, whose path no answer holds.
+    """
+    api = FastAPI(
+        title="PerioGT",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    public = _path_remover(settings)
+    _add_error_handlers(api, public)
+    _add_reading_routes(api, service)
+    _add_predicting_routes(api, service, public)
+    _add_documentation(api, has_key=settings.api_key is not None)
+    api.add_middleware(Gate, settings=settings, recorder=service.recorder)
+    return api
+
+
+def _add_reading_routes(api: FastAPI, service: Service) -> None:
+    @api.get("/v1/health", response_model=HealthResponse, responses=_responses(401))
+    async def health() -> Response:
+        """Tell whether the model can answer; never waits for anything."""
+        is_ready = service.is_model_loaded and not service.is_draining
+        return _json(
+            HealthResponse(
+                status="ok" if is_ready else "initializing",
+                model_loaded=service.is_model_loaded,
+                checkpoints_present=service.artifacts is not None,
+                gpu_available=service.has_gpu,
+            )
+        )
+
+    @api.get("/v1/properties", response_model=PropertiesResponse, responses=_responses(401, 503))
+    async def properties() -> Response:
+        """List the properties that are served, and by which model."""
+        return _json(PropertiesResponse.of(service.known_artifacts()))
+
+
+def _add_predicting_routes(api: FastAPI, service: Service, public: Callable[[PerioGTError], PerioGTError]) -> None:
+    failures = _responses(*_FAILURES)
+
+    async def outcomes_of(request: Request, asked: list[Asked]) -> tuple[list[Outcome], ArtifactDirectory, str]:
+        trace = trace_of(request.scope)
+        artifacts = service.loaded_artifacts()
+        outcomes = await service.answer(asked, deadline=deadline_of(request.scope), trace=trace)
+        return outcomes, artifacts, trace.request_id
+
+    @api.post("/v1/predict", response_model=PredictResponse, responses=failures)
+    async def predict(request: Request, body: Annotated[PredictRequest, Body(openapi_examples=_PREDICT)]) -> Response:
+        """Predict one property of one polymer."""
+        [outcome], artifacts, request_id = await outcomes_of(request, [_asked(body)])
+        return _json(
+            PredictResponse.of(outcome, artifacts, smiles=body.smiles, property_id=body.property, request_id=request_id)
+        )
+
+    @api.post("/v1/embeddings", response_model=EmbeddingResponse, responses=failures)
+    async def embeddings(
+        request: Request, body: Annotated[EmbeddingRequest, Body(openapi_examples=_EMBED)]
+    ) -> Response:
+        """Return the embedding of one polymer."""
+        [outcome], _, request_id = await outcomes_of(request, [Asked(body.smiles)])
+        return _json(EmbeddingResponse.of(outcome, smiles=body.smiles, request_id=request_id))
+
+    @api.post("/v1/predict/batch", response_model=BatchResponse, responses=failures)
+    async def predict_batch(request: Request, body: Annotated[BatchRequest, Body(openapi_examples=_BATCH)]) -> Response:
+        """Answer up to 100 predictions together, in order; an item that failed is an error body."""
+        outcomes, artifacts, request_id = await outcomes_of(request, [_asked(item) for item in body.items])
+        results: list[PredictResponse | ErrorBody] = []
+        for item, outcome in zip(body.items, outcomes, strict=True):
+            try:
+                result = PredictResponse.of(
+                    outcome, artifacts, smiles=item.smiles, property_id=item.property, request_id=request_id
+                )
+            except PerioGTError as error:
+                results.append(ErrorBody.of(public(error)))
+            else:
+                results.append(result)
+        return _json(BatchResponse(results=results, request_id=request_id))
+
+
+def _add_error_handlers(api: FastAPI, public: Callable[[PerioGTError], PerioGTError]) -> None:
+    @api.exception_handler(PerioGTError)
+    async def answer_error(request: Request, error: PerioGTError) -> Response:
+        return error_response(public(error), trace_of(request.scope))
+
+    @api.exception_handler(RequestValidationError)
+    async def answer_malformed(request: Request, error: RequestValidationError) -> Response:
+        # Without the input, which may be large, or hold what JSON cannot.
+        problems = [
+            {"field": ".".join(str(part) for part in problem["loc"]), "problem": problem["msg"]}
+            for problem in error.errors()[:_MAX_PROBLEMS]
+        ]
+        named = "; ".join(f"{problem['field']}: {problem['problem']}" for problem in problems[:3])
+        malformed = ValidationError(f"The request is not as documented at /docs: {named}.", {"problems": problems})
+        return error_response(malformed, trace_of(request.scope))
+
+    @api.exception_handler(HTTPException)
+    async def answer_http(request: Request, error: HTTPException) -> Response:
+        status = error.status_code if error.status_code in (404, 405, 413) else 422
+        reason = {
+            404: "There is nothing at this path; the routes are listed at /docs.",
+            405: "This path does not take this method; the routes are listed at /docs.",
+            413: "The body is larger than this service accepts; send fewer items at once.",
+            422: "The body cannot be read as JSON.",
+        }[status]
+        response = error_response(
+            ValidationError(reason), trace_of(request.scope), status=status, code=_HTTP_CODES.get(status)
+        )
+        response.headers.update(error.headers or {})
+        return response
+
+
+def _add_documentation(api: FastAPI, *, has_key: bool) -> None:
+    def document() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            schema = get_openapi(title=api.title, version=api.version, description=api.description, routes=api.routes)
+            if has_key:
+                scheme = {"type": "apiKey", "in": "header", "name": API_KEY_HEADER}
+                schema["components"]["securitySchemes"] = {"ApiKey": scheme}
+                schema["security"] = [{"ApiKey": []}]
+            api.openapi_schema = schema
+        return api.openapi_schema
+
+    api.openapi = document  # type: ignore[method-assign]
+
+    @api.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> dict[str, Any]:
+        return document()
+
+    @api.get("/docs", include_in_schema=False)
+    @api.get("/v1/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(openapi_url="/openapi.json", title="PerioGT")
+
+
+def _path_remover(settings: Settings) -> Callable[[PerioGTError], PerioGTError]:
+    """Return what takes the artifact directory's place on this machine out of an error."""
+    root = str(settings.checkpoint_dir)
+
+    def cleaned(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace(f"{root}/", "").replace(root, "the artifact directory")
+        if isinstance(value, list | tuple):
+            return [cleaned(item) for item in value]
+        if isinstance(value, Mapping):
+            return {key: cleaned(item) for key, item in value.items()}
+        return value
+
+    def public(error: PerioGTError) -> PerioGTError:
+        return type(error)(cleaned(error.message), cleaned(error.details))
+
+    return public
+
+
+def _asked(body: PredictRequest) -> Asked:
+    return Asked(body.smiles, body.property, body.return_embedding)
+
+
+def _json(model: BaseModel) -> Response:
+    return Response(model.model_dump_json(), media_type="application/json")
+
+
+def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document failures."""
+    return {
+        status: {
+            "model": ErrorResponse,
+            "description": f"{HTTPStatus(status).phrase}. {_FAILURES[status]}",
+        }
+        for status in statuses
+    }
+
+
+_MAX_PROBLEMS = 20
+_PREDICT: dict[str, Any] = {
+    "polystyrene": {"summary": "Dielectric constant", "value": {"smiles": _STYRENE, "property": "eps"}},
+    "with embedding": {
+        "summary": "With the embedding",
+        "value": {"smiles": "*CC*", "property": "eps", "return_embedding": True},
+    },
+}
+_EMBED: dict[str, Any] = {"polystyrene": {"summary": "Polystyrene", "value": {"smiles": _STYRENE}}}
+_BATCH: dict[str, Any] = {
+    "two polymers": {
+        "summary": "Two polymers",
+        "value": {"items": [{"smiles": "*CC*", "property": "eps"}, {"smiles": _STYRENE, "property": "eps"}]},
+    }
+}

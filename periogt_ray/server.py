@@ -1,0 +1,187 @@
+"""What ``periogt serve`` runs: Ray, the application on it, and an orderly end."""
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.schema import ApplicationStatus, LoggingConfig
+
+from periogt_ray.app import APP_NAME, application
+from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.auth import API_KEY_HEADER, exposure_warning
+from periogt_ray.errors import InternalError, PerioGTError, SettingsError
+from periogt_ray.local_ray import local_ray
+from periogt_ray.predictor import Predictor
+from periogt_ray.settings import Settings
+
+__all__ = ["run_service", "start_application"]
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.25
+_DRAIN_S = 60.0  # at most; the deadline of a request, if that is shorter
+
+
+class _StopError(Exception):
+    """A signal asked the service to end."""
+
+
+def run_service(settings: Settings, *, ray_address: str | None, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what is open and end.
+
+    Parameters
+    ----------
+    settings : Settings
+        What is served, where, and within which bounds.
+    ray_address : str or None
+        Of a Ray that runs already; None starts one that ends with the service.
+    announce : callable
+        Takes the line that says how to ask, once the model can answer.
+
+    Raises
+    ------
+    PerioGTError
+        The reason why the model cannot be served.
+    """
+    # What can be known at once is said at once, before Ray is started.
+    ArtifactDirectory.open(settings.checkpoint_dir)
+    _check_port(settings.host, settings.port)
+    warning = exposure_warning(settings.host, settings.port, settings.api_key)
+    if warning is not None:
+        logger.warning("%s", warning)
+    with _stop_signals() as stop, local_ray(address=ray_address, log_to_driver=True) as cluster:
+        try:
+            start_application(settings)
+            _wait_until_running(settings, stop)
+            logger.info("The service is ready on port %d.", settings.port)
+            for address in metrics_addresses():
+                logger.info("Figures for Prometheus: %s", address)
+            announce(example_request(settings))
+            while not stop.wait(_POLL_S):
+                pass
+            logger.info("Ending: open requests are answered, new ones refused.")
+        except _StopError:
+            logger.info("Ending before the model was loaded.")
+        finally:
+            _end_application(settings, is_own=cluster.is_own)
+    logger.info("The service has ended.")
+
+
+def start_application(settings: Settings) -> None:
+    """Start Serve, without proxies, and the application on the Ray that this process is connected to; does not wait."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    has_gpu = settings.device != "cpu" and resources.get("GPU", 0) > 0
+    # The gate logs requests; Serve's own access log has the same without what matters here.
+    log = LoggingConfig(enable_access_log=False, log_level="WARNING")
+    serve.start(proxy_location="Disabled", logging_config=log)
+    # The ingress listens on this node, which is the one that the address is of.
+    node: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    app = application(settings, n_cpus=int(resources.get("CPU", 1)), has_gpu=has_gpu, listens_at=node)
+    target = serve.RunTarget(app, name=APP_NAME, route_prefix="/", logging_config=log)
+    serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+
+
+def example_request(settings: Settings) -> str:
+    """Return the line for a shell that asks the service."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    key = f" -H '{API_KEY_HEADER}: '\"$PERIOGT_API_KEY\"" if settings.api_key is not None else ""
+    supported = (
+        info.id for info in ArtifactDirectory.open(settings.checkpoint_dir).properties.values() if info.supported
+    )
+    body = f'{{"smiles": "*CC(*)c1ccccc1", "property": "{next(supported, "eps")}"}}'
+    return f"curl http://{host}:{settings.port}/v1/predict -H 'Content-Type: application/json'{key} -d '{body}'"
+
+
+def metrics_addresses() -> list[str]:
+    """Return where each node's figures are, the service's beside Ray's own."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [
+        f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes if node["Alive"]
+    ]
+
+
+def _wait_until_running(settings: Settings, stop: threading.Event) -> None:
+    """Wait for the model; where it cannot be loaded, find out why."""
+    while True:
+        status = serve.status().applications.get(APP_NAME)
+        if status is not None and status.status == ApplicationStatus.RUNNING:
+            return
+        if status is not None and status.status == ApplicationStatus.DEPLOY_FAILED:
+            logger.error("The deployment failed; looking for the reason.")
+            logger.debug("%s", status.message)
+            serve.delete(APP_NAME)
+            raise _load_failure(settings)
+        if stop.wait(_POLL_S):
+            raise _StopError
+
+
+def _load_failure(settings: Settings) -> PerioGTError:
+    """Load the model once more, where replicas did, for the error itself: Serve hands on a text alone."""
+    n_gpus = settings.service.gpu_share if ray.cluster_resources().get("GPU", 0) else 0  # type: ignore[no-untyped-call]
+    attempt: Any = ray.remote(num_gpus=n_gpus, max_retries=0)(_load_error)
+    with suppress(RayError):
+        error = ray.get(attempt.remote(settings))
+        if isinstance(error, PerioGTError):
+            return error
+    return InternalError(
+        "The service did not start, though the model can be loaded. Look for the reason in the log above; "
+        "a full node (memory, cores) is the most likely."
+    )
+
+
+def _load_error(settings: Settings) -> PerioGTError | None:
+    try:
+        Predictor.load(settings)
+    except PerioGTError as error:
+        return error
+    return None
+
+
+def _end_application(settings: Settings, *, is_own: bool) -> None:
+    """Answer what is open, then end the application, and Serve where nobody else uses it."""
+    timeout_s = min(_DRAIN_S, settings.service.timeout_s)
+    # A signal may come before there is an application, and a replica may be gone.
+    with suppress(RayServeException, RayError, TimeoutError):
+        drained = serve.get_app_handle(APP_NAME).drain.remote(timeout_s).result(timeout_s=timeout_s + 5)
+        if not drained:
+            logger.warning("Requests that were open after %g s are dropped.", timeout_s)
+    with suppress(RayServeException, RayError):
+        if is_own or not set(serve.status().applications) - {APP_NAME}:
+            serve.shutdown()  # type: ignore[no-untyped-call]
+        else:
+            serve.delete(APP_NAME)
+
+
+def _check_port(host: str, port: int) -> None:
+    """Say before anything is started that a port cannot be bound."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise SettingsError(
+            f"{host}:{port} cannot be bound ({error.strerror or error}). Set PERIOGT_HOST and PERIOGT_PORT to an "
+            "address of this machine and a free port."
+        ) from error
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turn SIGTERM and SIGINT into an event while the block runs."""
+    stop = threading.Event()
+    names = (signal.SIGTERM, signal.SIGINT)
+    before = {name: signal.signal(name, lambda *_: stop.set()) for name in names}
+    try:
+        yield stop
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

@@ -1,0 +1,282 @@
+"""One request, from what was asked to its outcome; knows neither HTTP nor Ray.
+
+The service validates, looks into the feature cache, has polymers featurized and predicted by a
+:class:`Backend`, and bounds what is in work.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError
+from periogt_ray.feature_cache import FeatureCache, FeatureKey
+from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
+from periogt_ray.polymer import MAX_SMILES_LENGTH, RepeatUnit
+from periogt_ray.predictor import Job, Outcome
+from periogt_ray.settings import Settings
+
+__all__ = ["Asked", "Backend", "PredictCall", "PredictReply", "Recorder", "Service", "Trace"]
+
+# Canonicalisation grows faster than linearly: 2000 characters take up to half a second, these a few
+# milliseconds, which is less than a call to another process.
+_PARSED_HERE = 300
+
+
+class Asked(NamedTuple):
+    """One thing that a client asks for; no property asks for the embedding alone."""
+
+    smiles: str
+    property_id: str | None = None
+    return_embedding: bool = False
+
+
+@dataclass(frozen=True)
+class PredictCall:
+    """Jobs that go to a predictor together.
+
+    Attributes
+    ----------
+    jobs : tuple of Job
+        What is asked.
+    deadline : float
+        Seconds since the epoch; jobs are dropped that nobody waits for any longer.
+    """
+
+    jobs: tuple[Job, ...]
+    deadline: float
+
+
+@dataclass(frozen=True)
+class PredictReply:
+    """One outcome a job, and where the time went.
+
+    Attributes
+    ----------
+    outcomes : tuple of Outcome
+        In the order of the jobs.
+    batch_size : int
+        Calls that shared the forward pass.
+    queue_s, forward_s : float
+        Seconds before and in the forward pass.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    batch_size: int
+    queue_s: float
+    forward_s: float
+
+
+class Backend(Protocol):
+    """What featurizes and predicts; only a PerioGTError leaves it."""
+
+    async def parse(self, smiles: str) -> RepeatUnit:
+        """Validate a long SMILES away from the event loop."""
+
+    async def featurize(self, unit: RepeatUnit, scheme: PromptScheme, *, deadline: float) -> FeaturizedPolymer:
+        """Compute the features of a polymer."""
+
+    async def predict(self, call: PredictCall) -> PredictReply:
+        """Answer jobs."""
+
+
+class Recorder(Protocol):
+    """Where figures go."""
+
+    def request(self, route: str, outcome: str, seconds: float) -> None:
+        """Count an answer by its outcome: ok or an error's code."""
+
+    def stage(self, stage: str, seconds: float) -> None:
+        """Add the latency of a stage: featurize, queue or forward."""
+
+    def batch(self, size: int) -> None:
+        """Add the number of calls that shared a forward pass."""
+
+    def cache(self, *, is_hit: bool) -> None:
+        """Count a look into the feature cache."""
+
+
+@dataclass
+class Trace:
+    """What the access log says of a request; filled in along its way."""
+
+    request_id: str
+    properties: list[str] = field(default_factory=list)
+    n_polymers: int = 0
+    n_triplets: int = 0
+    n_cache_hits: int = 0
+    queue_s: float = 0.0
+    featurize_s: float = 0.0
+    forward_s: float = 0.0
+    batch_size: int = 0
+    outcome: str = "ok"
+
+
+class Service:
+    """Answers what is asked.
+
+    Parameters
+    ----------
+    settings : Settings
+        Descriptor engine and bounds.
+    backend : Backend
+        What featurizes and predicts.
+    recorder : Recorder
+        Where figures go.
+
+    Attributes
+    ----------
+    artifacts : ArtifactDirectory or None
+        What is served; None until it is known.
+    is_model_loaded, has_gpu, is_draining : bool
+        State that /v1/health shows.
+    n_open : int
+        Polymers in work or waiting.
+    """
+
+    def __init__(self, settings: Settings, backend: Backend, recorder: Recorder) -> None:
+        self._engine = settings.descriptor_engine
+        self._bounds = settings.service
+        self._backend = backend
+        self.recorder = recorder
+        self.cache = FeatureCache(settings.service.cache_bytes)
+        self.artifacts: ArtifactDirectory | None = None
+        self.is_model_loaded = False
+        self.has_gpu = False
+        self.is_draining = False
+        self.n_open = 0
+
+    def known_artifacts(self) -> ArtifactDirectory:
+        """Return what is served.
+
+        Raises
+        ------
+        NotReadyError
+            Until it is known, and once the service shuts down.
+        """
+        if self.is_draining:
+            raise NotReadyError("The service is shutting down; send the request to another one, or later.")
+        if self.artifacts is None:
+            raise NotReadyError("The service is starting; send the request again in a few seconds.")
+        return self.artifacts
+
+    def loaded_artifacts(self) -> ArtifactDirectory:
+        """Return what is served, once the model can answer.
+
+        Raises
+        ------
+        NotReadyError
+            Until then, and once the service shuts down.
+        """
+        artifacts = self.known_artifacts()
+        if not self.is_model_loaded:
+            raise NotReadyError("The model is still loading; send the request again in a few seconds.")
+        return artifacts
+
+    async def answer(self, asked: Sequence[Asked], *, deadline: float, trace: Trace) -> list[Outcome]:
+        """Answer requests together, equal ones once.
+
+        Parameters
+        ----------
+        asked : sequence of Asked
+            What is asked.
+        deadline : float
+            Seconds since the epoch, after which work is dropped.
+        trace : Trace
+            Filled in.
+
+        Returns
+        -------
+        list of Outcome
+            In order; errors of single polymers are outcomes.
+
+        Raises
+        ------
+        NotReadyError, OverloadedError
+            If nothing at all can be taken on.
+        """
+        artifacts = self.loaded_artifacts()
+        trace.n_polymers = len(asked)
+        trace.properties = sorted({one.property_id for one in asked if one.property_id is not None})
+        distinct = list(dict.fromkeys(asked))
+        with self._admitted(len(distinct)):
+            jobs = await asyncio.gather(*(self._job(artifacts, one, deadline, trace) for one in distinct))
+            found = await self._predicted(jobs, deadline, trace)
+        outcomes = dict(zip(distinct, found, strict=True))
+        return [outcomes[one] for one in asked]
+
+    @contextmanager
+    def _admitted(self, n_polymers: int) -> Iterator[None]:
+        if self.n_open + n_polymers > self._bounds.max_queue:
+            raise OverloadedError(
+                f"{self.n_open} polymers are in work or waiting; at most {self._bounds.max_queue} are taken. "
+                "Send the request again later."
+            )
+        self.n_open += n_polymers
+        try:
+            yield
+        finally:
+            self.n_open -= n_polymers
+
+    async def _job(
+        self, artifacts: ArtifactDirectory, asked: Asked, deadline: float, trace: Trace
+    ) -> Job | PerioGTError:
+        """Validate and featurize; an error is the answer to this polymer alone."""
+        try:
+            scheme = PromptScheme.MONOMER  # an embedding needs the repeat unit's own graph alone
+            if asked.property_id is not None:
+                scheme = PromptScheme(artifacts.property(asked.property_id).prompt_scheme)
+            unit = await self._parse(asked.smiles)
+            started = time.perf_counter()
+            polymer, is_hit = await self.cache.get(
+                FeatureKey(unit.smiles, scheme, self._engine),
+                lambda: self._backend.featurize(unit, scheme, deadline=deadline),
+            )
+        except PerioGTError as error:
+            return error
+        seconds = time.perf_counter() - started
+        self.recorder.cache(is_hit=is_hit)
+        self.recorder.stage("featurize", seconds)
+        trace.n_cache_hits += is_hit
+        trace.featurize_s = max(trace.featurize_s, seconds)
+        trace.n_triplets += polymer.n_triplets
+        return Job(polymer, asked.property_id, asked.return_embedding)
+
+    async def _parse(self, smiles: str) -> RepeatUnit:
+        if _PARSED_HERE < len(smiles) <= MAX_SMILES_LENGTH:
+            return await self._backend.parse(smiles)
+        return RepeatUnit.parse(smiles)
+
+    async def _predicted(self, jobs: Sequence[Job | PerioGTError], deadline: float, trace: Trace) -> list[Outcome]:
+        """Have the jobs among these answered, in calls no larger than a forward pass takes."""
+        # Two spellings of a polymer are one job.
+        distinct: dict[tuple[str, str | None, bool], Job] = {}
+        for job in jobs:
+            if isinstance(job, Job):
+                distinct.setdefault(_job_key(job), job)
+        todo = list(distinct.values())
+        step = self._bounds.max_batch
+        calls = [PredictCall(tuple(todo[at : at + step]), deadline) for at in range(0, len(todo), step)]
+        found = await asyncio.gather(*(self._call(call, trace) for call in calls))
+        outcomes = dict(zip(distinct, (outcome for part in found for outcome in part), strict=True))
+        return [outcomes[_job_key(job)] if isinstance(job, Job) else Outcome(error=job) for job in jobs]
+
+    async def _call(self, call: PredictCall, trace: Trace) -> Sequence[Outcome]:
+        try:
+            reply = await self._backend.predict(call)
+        except PerioGTError as error:
+            return [Outcome(error=error)] * len(call.jobs)
+        self.recorder.stage("queue", reply.queue_s)
+        self.recorder.stage("forward", reply.forward_s)
+        self.recorder.batch(reply.batch_size)
+        trace.queue_s = max(trace.queue_s, reply.queue_s)
+        trace.forward_s = max(trace.forward_s, reply.forward_s)
+        trace.batch_size = max(trace.batch_size, reply.batch_size)
+        return reply.outcomes
+
+
+def _job_key(job: Job) -> tuple[str, str | None, bool]:
+    return job.polymer.smiles, job.property_id, job.return_embedding

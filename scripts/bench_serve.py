@@ -1,0 +1,243 @@
+"""Measure the service: requests per second, latency and batch sizes, beside plain uvicorn.
+
+Starts ``periogt serve``, and then the same routes and the same predictor behind plain uvicorn (one
+process, no batching, no Ray), asks both the same at 1, 8 and 64 concurrent clients, and prints one
+table. Polymers are asked before the measurement, so that features come from the cache: what is
+measured is the way to the network and through it. ``--distinct`` asks new polymers instead, so that
+featurization counts. Everything stays on 127.0.0.1.
+
+    .venv/bin/python scripts/bench_serve.py [--requests 400] [--distinct] [--json FILE]
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+LEVELS = (1, 8, 64)
+START_S = 600.0
+POLYMERS = ["*CC*", "*CC(*)C", "*CC(*)c1ccccc1", "*CC(*)Cl", "*CCO*", "*CC(*)C#N", "*C=C*", "*CC(C)(*)C(=O)OC"]
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=400, help="requests at 64 clients; fewer at fewer clients")
+    parser.add_argument("--distinct", action="store_true", help="ask new polymers, whose features are not cached")
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--plain", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.plain:
+        serve_plainly(options.plain)
+        return
+    rows = [
+        row
+        for name, command in (
+            ("ray serve", [sys.executable, "-m", "periogt_ray", "serve"]),
+            ("uvicorn", [sys.executable, __file__, "--plain", "PORT"]),
+        )
+        for row in measured(name, command, n_requests=options.requests, is_distinct=options.distinct)
+    ]
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1))
+    print_table(rows)
+
+
+def serve_plainly(port: int) -> None:
+    """Serve the same routes with the same predictor in this process alone."""
+    import uvicorn
+
+    from periogt_ray.artifacts import ArtifactDirectory
+    from periogt_ray.errors import RequestTimeoutError
+    from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
+    from periogt_ray.http_api import create_api
+    from periogt_ray.polymer import RepeatUnit
+    from periogt_ray.predictor import Predictor
+    from periogt_ray.service import PredictCall, PredictReply, Service
+    from periogt_ray.settings import Settings
+
+    settings = Settings.from_env(os.environ)
+    predictor = Predictor.load(settings)
+
+    class Here:
+        async def parse(self, smiles: str) -> RepeatUnit:
+            return RepeatUnit.parse(smiles)
+
+        async def featurize(self, unit: RepeatUnit, scheme: PromptScheme, *, deadline: float) -> FeaturizedPolymer:
+            if time.time() >= deadline:
+                raise RequestTimeoutError("The request's deadline passed before its work began.")
+            return await asyncio.to_thread(featurize, unit, scheme, engine=settings.descriptor_engine)
+
+        async def predict(self, call: PredictCall) -> PredictReply:
+            started = time.perf_counter()
+            outcomes = await asyncio.to_thread(predictor.predict_many, call.jobs)
+            return PredictReply(tuple(outcomes), 1, 0.0, time.perf_counter() - started)
+
+    class Unrecorded:
+        def request(self, *_: Any) -> None: ...
+        def stage(self, *_: Any) -> None: ...
+        def batch(self, *_: Any) -> None: ...
+        def cache(self, **_: Any) -> None: ...
+
+    service = Service(settings, Here(), Unrecorded())
+    service.artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
+    service.is_model_loaded = True
+    uvicorn.run(create_api(service, settings), host="127.0.0.1", port=port, log_level="warning")
+
+
+def measured(name: str, command: list[str], *, n_requests: int, is_distinct: bool) -> Iterator[dict[str, Any]]:
+    """Yield the figures of one server, a level of concurrency each."""
+    with tempfile.TemporaryDirectory() as folder, running(command, Path(folder) / "log") as (url, log):
+        for n_clients in LEVELS:
+            count = max(20, n_requests * n_clients // LEVELS[-1])
+            prefix = f"bench-{n_clients}-"
+            seconds, times, health, errors = asyncio.run(load(url, n_clients, count, prefix, is_distinct=is_distinct))
+            yield {
+                "server": name,
+                "clients": n_clients,
+                "requests": count,
+                "errors": errors,
+                "rps": count / seconds,
+                "p50_ms": 1000 * statistics.median(times),
+                "p99_ms": 1000 * quantile(times, 0.99),
+                "health_p50_ms": 1000 * statistics.median(health),
+                "health_p99_ms": 1000 * quantile(health, 0.99),
+                "mean_batch": mean_batch(log.read_text(), prefix),
+            }
+
+
+@contextmanager
+def running(command: list[str], log: Path) -> Iterator[tuple[str, Path]]:
+    """Run a server on a free port until the block ends."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "PERIOGT_HOST": "127.0.0.1", "PERIOGT_PORT": str(port)}
+    environment.pop("PERIOGT_API_KEY", None)
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [str(port) if part == "PORT" else part for part in command], stdout=output, stderr=output, env=environment
+        )
+    try:
+        deadline = time.monotonic() + START_S
+        while not is_ready(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the server did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.5)
+        yield url, log
+    finally:
+        process.terminate()
+        process.wait(120)
+
+
+def is_ready(url: str) -> bool:
+    """Whether the model can answer."""
+    try:
+        return bool(httpx.get(f"{url}/v1/health", timeout=5).json()["model_loaded"])
+    except (httpx.HTTPError, ValueError, KeyError):
+        return False
+
+
+async def load(
+    url: str, n_clients: int, count: int, prefix: str, *, is_distinct: bool
+) -> tuple[float, list[float], list[float], int]:
+    """Ask from several clients, each one request after another, health at the same time.
+
+    Returns
+    -------
+    tuple
+        Seconds in all, seconds of each request, seconds of each health request, number of errors.
+    """
+    times: list[float] = []
+    health: list[float] = []
+    n_errors = 0
+    numbers = iter(range(count))
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as client:
+        listed = (await client.get("/v1/properties")).json()["properties"]
+        property_id = listed[0]["id"]
+        for smiles in POLYMERS:
+            await client.post("/v1/predict", json={"smiles": smiles, "property": property_id})
+
+        async def one_client() -> None:
+            nonlocal n_errors
+            for number in numbers:
+                smiles = new_polymer(n_clients, number) if is_distinct else POLYMERS[number % len(POLYMERS)]
+                started = time.perf_counter()
+                answer = await client.post(
+                    "/v1/predict",
+                    json={"smiles": smiles, "property": property_id},
+                    headers={"X-Request-ID": f"{prefix}{number}"},
+                )
+                times.append(time.perf_counter() - started)
+                n_errors += answer.status_code != 200
+
+        async def watch() -> None:
+            while True:
+                started = time.perf_counter()
+                await client.get("/v1/health")
+                health.append(time.perf_counter() - started)
+                await asyncio.sleep(0.05)
+
+        watching = asyncio.create_task(watch())
+        started = time.perf_counter()
+        await asyncio.gather(*(one_client() for _ in range(n_clients)))
+        seconds = time.perf_counter() - started
+        watching.cancel()
+    return seconds, times, health or [float("nan")], n_errors
+
+
+def new_polymer(n_clients: int, number: int) -> str:
+    """Return a polymer that was not asked before."""
+    groups = itertools.product("CNO", repeat=8)
+    letters = next(itertools.islice(groups, (LEVELS.index(n_clients) * 2000 + number) % 6561, None))
+    return "*C" + "".join(f"C({letter})" for letter in letters) + "C*"
+
+
+def mean_batch(log: str, prefix: str) -> float | None:
+    """Return the mean number of requests in a forward pass; each of b requests is 1/b of a pass."""
+    sizes = []
+    for line in log.splitlines():
+        if f'{{"request_id": "{prefix}' in line:
+            record = json.loads(line[line.index("{") :])
+            sizes.append(record["batch_size"])
+    sizes = [size for size in sizes if size]
+    return len(sizes) / sum(1 / size for size in sizes) if sizes else None
+
+
+def quantile(values: list[float], share: float) -> float:
+    """Return a quantile, the nearest value above."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print the figures."""
+    print(
+        f"{'server':10} {'clients':>7} {'req/s':>7} {'p50 ms':>8} {'p99 ms':>8} {'health p50/p99 ms':>18} {'batch':>6}"
+    )
+    for row in rows:
+        batch = "-" if row["mean_batch"] is None else f"{row['mean_batch']:.1f}"
+        health = f"{row['health_p50_ms']:.0f}/{row['health_p99_ms']:.0f}"
+        print(
+            f"{row['server']:10} {row['clients']:7d} {row['rps']:7.1f} {row['p50_ms']:8.1f} {row['p99_ms']:8.1f} "
+            f"{health:>18} {batch:>6}" + (f"   {row['errors']} errors" if row["errors"] else "")
+        )
+
+
+if __name__ == "__main__":
+    main()

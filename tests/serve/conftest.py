@@ -1,0 +1,39 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from serve_fakes import InProcessBackend, RecordedFigures, settings_with
+from starlette.testclient import TestClient
+
+from golden_data import ARTIFACTS
+from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.http_api import create_api
+from periogt_ray.predictor import Predictor
+from periogt_ray.service import Backend, Service
+
+
+class ServedHere:
+    """The application in this process, with the real featurizer and predictor."""
+
+    def __init__(self, backend: Backend, api_key: str | None = None, **bounds: object) -> None:
+        settings = settings_with(api_key, **bounds)
+        self.backend: Any = backend
+        self.figures = RecordedFigures()
+        self.service = Service(settings, backend, self.figures)
+        self.service.artifacts = ArtifactDirectory.open(ARTIFACTS)
+        self.service.is_model_loaded = True
+        self.app = create_api(self.service, settings)
+        self.client = TestClient(self.app, raise_server_exceptions=False)
+
+    def predict(self, smiles: str = "*CC*", property_id: str = "eps", **more: Any) -> Any:
+        return self.client.post("/v1/predict", json={"smiles": smiles, "property": property_id, **more})
+
+
+@pytest.fixture(scope="session")
+def served_by() -> Callable[..., ServedHere]:
+    return ServedHere
+
+
+@pytest.fixture
+def served(golden_predictor: Predictor) -> ServedHere:
+    return ServedHere(InProcessBackend(golden_predictor))

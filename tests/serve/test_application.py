@@ -1,0 +1,68 @@
+"""How the deployments are put together, and the configuration that is shipped."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.serve._private.build_app import build_app
+from ray.serve.schema import ServeDeploySchema
+from serve_fakes import KEY, settings_with
+
+from periogt_ray.app import APP_NAME, application
+
+ROOT = Path(__file__).parents[2]
+
+
+def deployments_of(n_cpus: int = 4, has_gpu: bool = False, **bounds: object) -> dict[str, Any]:
+    built = build_app(application(settings_with(KEY, **bounds), n_cpus=n_cpus, has_gpu=has_gpu), name=APP_NAME)
+    return {deployment.name: deployment for deployment in built.deployments}
+
+
+def test_batches_can_fill() -> None:
+    predictor = deployments_of(max_batch=32)["Predictor"]
+    assert predictor.max_ongoing_requests >= 2 * 32
+    assert predictor.max_queued_requests > 0
+
+
+def test_health_is_not_held_back_by_a_full_queue() -> None:
+    deployments = deployments_of(max_queue=300)
+    assert deployments["Ingress"].max_ongoing_requests > 300
+    assert deployments["Ingress"].max_queued_requests == -1
+
+
+@pytest.mark.parametrize(("n_cpus", "n_featurizers", "expected"), [(1, None, 1), (8, None, 8), (8, 3, 3)])
+def test_featurizers_take_the_cores(n_cpus: int, n_featurizers: int | None, expected: int) -> None:
+    deployments = deployments_of(n_cpus, n_featurizers=n_featurizers)
+    assert deployments["Featurizer"].num_replicas == expected
+    taken = sum((one.ray_actor_options or {}).get("num_cpus", 1) * one.num_replicas for one in deployments.values())
+    assert taken <= n_cpus, "all replicas fit on the cluster"
+
+
+@pytest.mark.parametrize(("has_gpu", "share", "expected"), [(True, 0.5, 0.5), (True, 1.0, 1.0), (False, 1.0, 0)])
+def test_predictors_take_their_share_of_a_gpu(has_gpu: bool, share: float, expected: float) -> None:
+    deployments = deployments_of(has_gpu=has_gpu, gpu_share=share, n_replicas=2)
+    assert deployments["Predictor"].ray_actor_options["num_gpus"] == expected
+    assert deployments["Predictor"].num_replicas == 2
+    assert not deployments["Featurizer"].ray_actor_options.get("num_gpus")
+
+
+def test_only_the_ingress_has_the_key() -> None:
+    for name, deployment in deployments_of().items():
+        [settings, *_] = deployment.init_args
+        assert (settings.api_key == KEY) is (name == "Ingress")
+
+
+def test_the_shipped_configuration_fits_the_application() -> None:
+    text = (ROOT / "deploy" / "serve.yaml").read_text(encoding="utf-8")
+    schema = ServeDeploySchema.model_validate(yaml.safe_load(text))
+    [shipped] = schema.applications
+    assert shipped.name == APP_NAME
+    assert shipped.import_path == "periogt_ray.app:build"
+    assert {deployment.name for deployment in shipped.deployments} == set(deployments_of())
+    for deployment in shipped.deployments:
+        if deployment.name != "Ingress":
+            bounds = deployment.autoscaling_config
+            assert bounds["min_replicas"] >= 1
+            assert bounds["max_replicas"] > bounds["min_replicas"]
+    assert "API_KEY:" not in text

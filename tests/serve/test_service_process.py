@@ -1,0 +1,210 @@
+"""The service as a user runs it: a Ray of its own, real replicas, real signals."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from serve_fakes import KEY, STYRENE
+from served_process import ROOT, ServedProcess, parent_of, serving, start, wait_for
+
+from golden_data import ARTIFACTS
+from periogt_ray.featurize import featurize
+from periogt_ray.polymer import RepeatUnit
+from periogt_ray.predictor import Job, Predictor
+
+pytestmark = pytest.mark.ray
+
+RETRYABLE = {"not_ready", "overloaded", "timeout"}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]:
+    log = tmp_path_factory.mktemp("serve") / "log"
+    with serving(log, key=KEY, PERIOGT_MAX_BATCH="8") as served:
+        yield served
+
+
+def ask(running: ServedProcess, smiles: str, property_id: str = "eps", **more: Any) -> httpx.Response:
+    return running.client.post("/v1/predict", json={"smiles": smiles, "property": property_id, **more})
+
+
+def test_values_are_those_of_the_predictor(running: ServedProcess, golden_predictor: Predictor) -> None:
+    for smiles in (STYRENE, "*CC*"):
+        polymer = featurize(RepeatUnit.parse(smiles), golden_predictor.scheme("tg"))
+        [outcome] = golden_predictor.predict_many([Job(polymer, "tg")])
+        answer = ask(running, smiles, "tg")
+        assert answer.status_code == 200
+        assert answer.json()["prediction"]["value"] == pytest.approx(outcome.value, rel=1e-6)
+
+
+def test_the_smoke_test_passes_and_can_fail(running: ServedProcess) -> None:
+    script = ROOT / "scripts" / "smoke_test.sh"
+    result = subprocess.run([script, running.url, KEY], capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "FAIL" not in result.stdout
+    refused = subprocess.run(
+        [script, f"{running.url}/v1", KEY], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert refused.returncode == 1
+
+
+def test_request_ids_are_answered_once(running: ServedProcess) -> None:
+    answer = running.client.get("/v1/health", headers={"X-Request-ID": "mine"})
+    assert answer.headers.get_list("X-Request-ID") == ["mine"]
+    strange = running.client.get("/v1/nothing", headers=[(b"X-Request-ID", b"caf\xe9"), (b"X-Api-Key", KEY.encode())])
+    assert strange.headers.get_list("X-Request-ID") == [strange.json()["request_id"]]
+
+
+def test_hostile_bodies_over_the_network(running: ServedProcess) -> None:
+    for content in (b"", b"{", b"\xff", b"[" * 10_000, b"x" * 3_000_000):
+        answer = running.client.post("/v1/predict", content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (413, 422)
+        assert answer.json()["error"]["code"] == "validation_error"
+
+
+def test_figures_are_beside_those_of_ray(running: ServedProcess) -> None:
+    for _ in range(2):
+        assert ask(running, STYRENE).status_code == 200
+    [address] = re.findall(r"Figures for Prometheus: (\S+)", running.log.read_text())
+
+    def exported() -> str:
+        # The agent listens on every address of the node, not all of which may be routed here.
+        return httpx.get(re.sub(r"//[^:]+:", "//127.0.0.1:", address), timeout=30).text
+
+    wanted = [
+        r'ray_periogt_requests_total\{[^}]*outcome="ok"[^}]*\} [1-9]',
+        r'ray_periogt_stage_seconds_count\{[^}]*stage="forward"',
+        r'ray_periogt_feature_cache_total\{[^}]*result="hit"[^}]*\} [1-9]',
+        r"ray_periogt_batch_size_count",
+        r"ray_serve_",
+    ]
+    wait_for(lambda: all(re.search(one, exported()) for one in wanted), 60, "figures")
+
+
+def test_a_killed_predictor_comes_back_and_no_answer_is_wrong(running: ServedProcess) -> None:
+    right = {smiles: ask(running, smiles).json()["prediction"]["value"] for smiles in ("*CC*", STYRENE, "*CCC*")}
+    stop, answers, wrong = threading.Event(), Counter[str](), []
+
+    def client(smiles: str) -> None:
+        with httpx.Client(base_url=running.url, timeout=120, headers={"X-Api-Key": KEY}) as own:
+            while not stop.is_set():
+                answer = own.post("/v1/predict", json={"smiles": smiles, "property": "eps"})
+                body = answer.json()
+                if answer.status_code == 200:
+                    answers["ok"] += 1
+                    if body["prediction"]["value"] != pytest.approx(right[smiles], rel=1e-6):
+                        wrong.append(body)
+                else:
+                    answers[body["error"]["code"]] += 1
+                    if "Retry-After" not in answer.headers and answer.status_code != 504:
+                        wrong.append(body)
+                    stop.wait(0.1)
+
+    with ThreadPoolExecutor(6) as pool:
+        clients = [pool.submit(client, smiles) for smiles in right for _ in range(2)]
+        try:
+            wait_for(lambda: answers["ok"] >= 20, 120, "answers before the kill")
+            [pid] = running.replicas("Predictor")
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: running.replicas("Predictor") not in ([], [pid]), 120, "a new predictor")
+            before = answers["ok"]
+            wait_for(lambda: answers["ok"] >= before + 20, 120, "answers after the kill")
+        finally:
+            stop.set()
+        for one in clients:
+            one.result()
+    assert not wrong
+    assert set(answers) <= {"ok"} | RETRYABLE, answers
+
+
+def test_no_key_traceback_or_colour_is_in_the_log(running: ServedProcess) -> None:
+    text = running.log.read_text()
+    assert KEY not in text
+    assert "Traceback" not in text
+    assert "\x1b[" not in text
+    records = [json.loads(line[line.index("{") :]) for line in text.splitlines() if '{"request_id"' in line]
+    assert {"/v1/predict", "/v1/health"} <= {record["route"] for record in records}
+
+
+def test_sigterm_answers_what_is_open_and_leaves_nothing(running: ServedProcess) -> None:
+    """The last test of the module: it ends the service."""
+    items = [{"smiles": "*" + "C" * (n % 10 + 1) + "O" * (n // 10) + "C*", "property": "eps"} for n in range(60)]
+    tree, temp_dir = running.tree(), running.temp_dir
+    assert temp_dir is not None
+    with ThreadPoolExecutor(1) as pool:
+        n_before = running.log.read_text().count("featurize_s")
+        pending = pool.submit(running.client.post, "/v1/predict/batch", json={"items": items})
+        wait_for(lambda: is_busy(running), 60, "the request is open")
+        running.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: refuses(running), 60, "new requests are refused")
+        answer = pending.result()
+    assert answer.status_code == 200
+    assert all("prediction" in result for result in answer.json()["results"])
+    assert running.process.wait(120) == 0
+    assert running.log.read_text().count("featurize_s") > n_before
+    left = [pid for pid in tree if parent_of(pid) is not None]
+    assert not left
+    assert not temp_dir.exists()
+
+
+def is_busy(running: ServedProcess) -> bool:
+    """Whether the featurizers compute: their processor time grows."""
+    return sum(cpu_ticks(pid) for pid in running.replicas("Featurizer")) > IDLE_TICKS.setdefault(
+        running.process.pid, sum(cpu_ticks(pid) for pid in running.replicas("Featurizer"))
+    )
+
+
+IDLE_TICKS: dict[int, int] = {}
+
+
+def cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11])
+
+
+def refuses(running: ServedProcess) -> bool:
+    try:
+        answer = httpx.post(
+            f"{running.url}/v1/predict", json={"smiles": "*CC*", "property": "eps"}, headers={"X-Api-Key": KEY}
+        )
+    except httpx.TransportError:
+        return True
+    return answer.status_code == 503 and answer.json()["error"]["code"] == "not_ready"
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_service_with_its_code(tmp_path: Path) -> None:
+    artifacts = tmp_path / "artifacts"
+    shutil.copytree(ARTIFACTS, artifacts)
+    [scaler] = artifacts.glob("descriptor_scaler.npz")
+    scaler.write_bytes(scaler.read_bytes()[:1000])
+    served = start(tmp_path / "log", artifacts=artifacts)
+    assert served.process.wait(300) == 2
+    assert "error [model_load_failed]" in served.log.read_text()
+    assert "curl http" not in served.log.read_text()
+
+
+def test_a_port_in_use_is_said_at_once(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        served = start(tmp_path / "log", PERIOGT_PORT=str(taken.getsockname()[1]))
+        assert served.process.wait(120) == 2
+    assert "cannot be bound" in served.log.read_text()
+
+
+def test_missing_artifacts_are_said_before_ray_starts(tmp_path: Path) -> None:
+    served = start(tmp_path / "log", artifacts=tmp_path)
+    assert served.process.wait(120) == 2
+    assert "error [checkpoint_missing]" in served.log.read_text()
