@@ -33,6 +33,8 @@ RETRYABLE = {"not_ready", "overloaded", "timeout"}
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]:
     log = tmp_path_factory.mktemp("serve") / "log"
     with serving(log, key=KEY, PERIOGT_MAX_BATCH="8") as served:
+        # Right after the start a call may still be told to come again.
+        wait_for(lambda: ask(served, STYRENE).status_code == 200, 120, "a first answer")
         yield served
 
 
