@@ -17,7 +17,7 @@ __all__ = ["Check", "Status", "render", "run_checks", "verdict"]
 _PACKAGES = ("torch", "numpy", "rdkit", "mordredcommunity", "dgl", "dgllife", "numba", "safetensors", "pydantic")
 _PYTHON = (3, 11)
 _TEST_SMILES = "*CC(*)c1ccccc1"
-_ACTIVATION_BYTES = 2 << 30  # for the largest passes, generously; measured by scripts/bench_predict.py
+_ACTIVATION_BYTES = 2 << 30  # for the largest passes; an estimate, not measured
 _TOLERANCE = 1e-4  # relative, between builds of torch and processors
 
 

@@ -96,7 +96,7 @@ class Packing:
 
     @classmethod
     def for_device(cls, device: torch.device) -> "Packing":
-        """Return what was measured best (scripts/bench_predict.py): a GPU wants fewer, larger products."""
+        """Return the sizes for a device: without padding on a CPU, as measured; a GPU's are not measured yet."""
         return cls(max_nodes=16384, max_padding=0.15) if device.type == "cuda" else cls(2048, 0.0)
 
 

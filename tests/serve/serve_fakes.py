@@ -108,6 +108,6 @@ class RecordingPredictor:
         time.sleep(self._forward_s)
         self.n_at_once -= 1
         if self._bug in [job.property_id for job in jobs]:
-            raise ZeroDivisionError("a bug at /root/secret")
+            raise ZeroDivisionError("a bug at /srv/secret")
         # Each outcome tells its job, so that a mix-up shows.
         return [Outcome(value=float(len(job.polymer.smiles)), checkpoint=job.polymer.smiles) for job in jobs]
