@@ -7,7 +7,7 @@ deploy/serve.yaml`` runs it on a cluster that is there already.
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -20,6 +20,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentRes
 from starlette.types import ASGIApp
 
 from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.batching import Batcher
 from periogt_ray.errors import InternalError, NotReadyError, OverloadedError, PerioGTError
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
 from periogt_ray.http_api import create_api
@@ -27,9 +28,9 @@ from periogt_ray.metrics import RayRecorder
 from periogt_ray.polymer import RepeatUnit
 from periogt_ray.replicas import FeaturizerReplica, ModelFacts, PredictorReplica
 from periogt_ray.service import PredictCall, PredictReply, Service
-from periogt_ray.settings import Settings
+from periogt_ray.settings import ServiceSettings, Settings
 
-__all__ = ["APP_NAME", "Ingress", "application", "build"]
+__all__ = ["APP_NAME", "Ingress", "application", "build", "gpus_for"]
 
 APP_NAME = "periogt"
 
@@ -40,7 +41,9 @@ _T = TypeVar("_T")
 # The ingress itself refuses what exceeds the queue; Serve must not hold health checks back.
 _INGRESS_REQUESTS = 10_000
 _CONSTRUCTOR_TRIES = 2  # a model that cannot be loaded stays so; a second try is for the file system
-_SHARE_OF_CORE = 0.5  # so that a featurizer a core and a predictor fit together
+_SHARE_OF_CORE = 0.5  # so that a featurizer a core and the predictors fit together
+_CORES_PER_PREDICTOR = 4
+_MOST_CPU_PREDICTORS = 8  # each holds a copy of the weights
 
 
 class ServeBackend:
@@ -52,9 +55,12 @@ class ServeBackend:
         Set when a predictor died at work.
     """
 
-    def __init__(self, featurizer: DeploymentHandle[Any], predictor: DeploymentHandle[Any]) -> None:
+    def __init__(
+        self, featurizer: DeploymentHandle[Any], predictor: DeploymentHandle[Any], bounds: ServiceSettings
+    ) -> None:
         self._featurizer = featurizer
         self._predictor = predictor
+        self._batcher = Batcher(self._forward, bounds)
         self.predictor_lost = asyncio.Event()
 
     async def parse(self, smiles: str) -> RepeatUnit:
@@ -66,13 +72,16 @@ class ServeBackend:
         return _value(await _result(self._featurizer.featurize.remote(unit, scheme, deadline)))
 
     async def predict(self, call: PredictCall) -> PredictReply:
-        """Answer jobs."""
+        """Answer jobs, in a forward pass together with other calls."""
+        return await self._batcher.predict(call)
+
+    async def _forward(self, calls: Sequence[PredictCall]) -> Sequence[PredictReply]:
         try:
-            reply: PredictReply = await _result(self._predictor.predict.remote(call))
+            replies: Sequence[PredictReply] = await _result(self._predictor.predict.remote(calls))
         except NotReadyError:
             self.predictor_lost.set()
             raise
-        return reply
+        return replies
 
     async def describe(self) -> ModelFacts:
         """Wait for a predictor that is loaded."""
@@ -134,7 +143,7 @@ class Ingress:
     ) -> None:
         _log_to_stderr()
         self._settings = settings
-        self._backend = ServeBackend(featurizer, predictor)
+        self._backend = ServeBackend(featurizer, predictor, settings.service)
         self._service = Service(settings, self._backend, RayRecorder())
         self._api = create_api(self._service, settings)
         loop = asyncio.get_running_loop()
@@ -211,7 +220,7 @@ def _log_to_stderr() -> None:
     root.propagate = False
 
 
-def application(settings: Settings, *, n_cpus: int, has_gpu: bool, listens_at: str | None = None) -> serve.Application:
+def application(settings: Settings, *, n_cpus: int, n_gpus: int, listens_at: str | None = None) -> serve.Application:
     """Put the deployments together.
 
     Parameters
@@ -220,12 +229,13 @@ def application(settings: Settings, *, n_cpus: int, has_gpu: bool, listens_at: s
         Resolved once; replicas do not read the environment.
     n_cpus : int
         Cores of the cluster, a featurizer on each unless the settings say otherwise.
-    has_gpu : bool
-        Whether predictors ask Ray for a GPU.
+    n_gpus : int
+        GPUs for predictors; 0 leaves them on the CPU.
     listens_at : str, optional
         Address of the node on which the ingress itself listens; None leaves that to Serve's proxies.
     """
     bounds = settings.service
+    n_replicas = bounds.n_replicas or _n_predictors(n_cpus, n_gpus, bounds.gpu_share)
     keyless = replace(settings, api_key=None)  # only the ingress compares keys
     featurizer = _deployment(FeaturizerReplica).options(
         name="Featurizer",
@@ -238,11 +248,11 @@ def application(settings: Settings, *, n_cpus: int, has_gpu: bool, listens_at: s
     )
     predictor = _deployment(PredictorReplica).options(
         name="Predictor",
-        num_replicas=bounds.n_replicas,
-        # Below a full batch in work and one waiting, batches could not fill.
-        max_ongoing_requests=4 * bounds.max_batch,
+        num_replicas=n_replicas,
+        # Each is a batch: one in work, one waiting (batching.py), and room for a question of another kind.
+        max_ongoing_requests=4,
         max_queued_requests=2 * bounds.max_queue,
-        ray_actor_options={"num_cpus": _SHARE_OF_CORE, "num_gpus": bounds.gpu_share if has_gpu else 0},
+        ray_actor_options={"num_cpus": _SHARE_OF_CORE, "num_gpus": bounds.gpu_share if n_gpus else 0},
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,
         health_check_period_s=2,
     )
@@ -253,7 +263,20 @@ def application(settings: Settings, *, n_cpus: int, has_gpu: bool, listens_at: s
         ray_actor_options={"num_cpus": 0, "resources": {f"node:{listens_at}": 0.001} if listens_at else {}},
         graceful_shutdown_wait_loop_s=0.2,
     )
-    return ingress.bind(settings, featurizer.bind(keyless), predictor.bind(keyless), listens=listens_at is not None)
+    resolved = replace(settings, service=replace(bounds, n_replicas=n_replicas))
+    return ingress.bind(resolved, featurizer.bind(keyless), predictor.bind(keyless), listens=listens_at is not None)
+
+
+def _n_predictors(n_cpus: int, n_gpus: int, gpu_share: float) -> int:
+    """Return how many predictors fit; on a CPU a featurizer takes several times as long as a forward pass."""
+    if n_gpus:
+        return n_gpus * int(1 / gpu_share)
+    return max(1, min(n_cpus // _CORES_PER_PREDICTOR, _MOST_CPU_PREDICTORS))
+
+
+def gpus_for(settings: Settings, resources: Mapping[str, float]) -> int:
+    """Return how many of the GPUs among Ray's resources the predictors may use."""
+    return int(resources.get("GPU", 0)) if settings.device != "cpu" else 0
 
 
 def _deployment(cls: type) -> serve.Deployment:
@@ -271,5 +294,4 @@ def build(args: Mapping[str, str]) -> serve.Application:
     """
     settings = Settings.from_env({**os.environ, **{name: str(value) for name, value in args.items()}})
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    has_gpu = settings.device != "cpu" and resources.get("GPU", 0) > 0
-    return application(settings, n_cpus=int(resources.get("CPU", 1)), has_gpu=has_gpu)
+    return application(settings, n_cpus=int(resources.get("CPU", 1)), n_gpus=gpus_for(settings, resources))

@@ -39,6 +39,8 @@ _COMMON_ENVIRONMENT: Mapping[str, str | None] = {
     "RAY_ENABLE_AUTO_CONNECT": "0",
     # Actors without a GPU keep seeing what Slurm gave the job; says so, and silences a warning.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray's default of 15 keeps workers behind everything else on the node; ours are what it is for.
+    "RAY_worker_niceness": "0",
 }
 # Sockets and shared memory do not work, or are slow, on these.
 _NETWORK_FILE_SYSTEMS = frozenset(

@@ -4,11 +4,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from ray import serve
+from typing import Protocol
 
 from periogt_ray.errors import InternalError, PerioGTError, RequestTimeoutError
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
@@ -17,7 +15,7 @@ from periogt_ray.predictor import Job, Outcome, Predictor
 from periogt_ray.service import PredictCall, PredictReply
 from periogt_ray.settings import Settings
 
-__all__ = ["BatchingPredictor", "FeaturizerReplica", "ModelFacts", "PredictorReplica"]
+__all__ = ["FeaturizerReplica", "ModelFacts", "PassRunner", "PredictorReplica"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,71 +67,42 @@ class _PredictsMany(Protocol):
     def predict_many(self, jobs: Sequence[Job]) -> list[Outcome]: ...
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    call: PredictCall
-    since: float  # time.perf_counter()
-
-
-class BatchingPredictor:
-    """Lets calls that arrive during a forward pass share the next one.
-
-    ``serve.batch`` forms its batches when calls arrive, not when the batched function is free: what
-    arrives while a pass runs is cut into batches of one waiting time each, of one or two calls. So
-    calls are held back here until the pass has ended, and enter Serve's queue together.
+class PassRunner:
+    """Runs forward passes one at a time, away from the event loop.
 
     Parameters
     ----------
     predictor : object with ``predict_many``
         What answers jobs.
-    settings : Settings
-        Batch size and waiting time.
     """
 
-    def __init__(self, predictor: _PredictsMany, settings: Settings) -> None:
+    def __init__(self, predictor: _PredictsMany) -> None:
         self._predictor = predictor
-        self._is_free = asyncio.Event()
-        self._is_free.set()
-        bounds = settings.service
-        # Decorated here: on a method, the queue would belong to the class and its limits be fixed.
-        batched: Any = serve.batch(max_batch_size=bounds.max_batch, batch_wait_timeout_s=bounds.batch_wait_s)
-        self._forward: Callable[[_Waiting], Awaitable[PredictReply]] = batched(self._run)
+        self._is_free = asyncio.Lock()
 
-    async def predict(self, call: PredictCall) -> PredictReply:
-        """Answer a call together with others."""
-        waiting = _Waiting(call, time.perf_counter())
-        await self._is_free.wait()
-        return await self._forward(waiting)
-
-    async def _run(self, batch: list[_Waiting]) -> list[PredictReply]:
-        self._is_free.clear()
-        try:
-            return await self._answer(batch)
-        finally:
-            self._is_free.set()
-
-    async def _answer(self, batch: list[_Waiting]) -> list[PredictReply]:
-        started = time.perf_counter()
-        now = time.time()
-        live = [waiting.call for waiting in batch if waiting.call.deadline > now]
-        # In a thread, so that calls can arrive meanwhile.
-        found = await asyncio.to_thread(self._outcomes, live)
-        outcomes = iter(found)
-        forward_s = time.perf_counter() - started
+    async def predict(self, calls: Sequence[PredictCall]) -> list[PredictReply]:
+        """Answer a batch of calls in one pass; those that nobody waits for any longer are dropped."""
+        async with self._is_free:
+            started = time.perf_counter()
+            now = time.time()
+            live = [call for call in calls if call.deadline > now]
+            # In a thread, so that the next batch can arrive meanwhile.
+            found = iter(await asyncio.to_thread(self._outcomes, live))
+            forward_s = time.perf_counter() - started
         return [
             PredictReply(
-                next(outcomes)
-                if waiting.call.deadline > now
-                else (Outcome(error=_too_late()),) * len(waiting.call.jobs),
+                next(found) if call.deadline > now else (Outcome(error=_too_late()),) * len(call.jobs),
                 batch_size=len(live),
-                queue_s=started - waiting.since,
+                queue_s=0.0,
                 forward_s=forward_s,
             )
-            for waiting in batch
+            for call in calls
         ]
 
     def _outcomes(self, calls: Sequence[PredictCall]) -> list[tuple[Outcome, ...]]:
         """Answer calls in one pass; if that meets a bug, each by itself, so that it hits one alone."""
+        if not calls:
+            return []
         try:
             found = iter(self._predictor.predict_many([job for call in calls for job in call.jobs]))
             return [tuple(next(found) for _ in call.jobs) for call in calls]
@@ -146,7 +115,7 @@ class BatchingPredictor:
         return [outcomes for call in calls for outcomes in self._outcomes([call])]
 
 
-class PredictorReplica(BatchingPredictor):
+class PredictorReplica(PassRunner):
     """A loaded model; the constructor fails where it cannot be loaded.
 
     Parameters
@@ -164,7 +133,7 @@ class PredictorReplica(BatchingPredictor):
         if outcome.error is not None:
             raise outcome.error
         self._device = predictor.device.type
-        super().__init__(predictor, settings)
+        super().__init__(predictor)
 
     def describe(self) -> ModelFacts:
         """Tell what is loaded; an answer means that the model can answer."""

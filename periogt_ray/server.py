@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import httpx
 import ray
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
-from periogt_ray.app import APP_NAME, application
+from periogt_ray.app import APP_NAME, application, gpus_for
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.auth import API_KEY_HEADER, exposure_warning
 from periogt_ray.errors import InternalError, PerioGTError, SettingsError
@@ -61,6 +62,7 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
         try:
             start_application(settings)
             _wait_until_running(settings, stop)
+            _wait_until_answering(settings, stop)
             logger.info("The service is ready on port %d.", settings.port)
             for address in metrics_addresses():
                 logger.info("Figures for Prometheus: %s", address)
@@ -78,26 +80,31 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
 def start_application(settings: Settings) -> None:
     """Start Serve, without proxies, and the application on the Ray that this process is connected to; does not wait."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    has_gpu = settings.device != "cpu" and resources.get("GPU", 0) > 0
     # The gate logs requests; Serve's own access log has the same without what matters here.
     log = LoggingConfig(enable_access_log=False, log_level="WARNING")
     serve.start(proxy_location="Disabled", logging_config=log)
     # The ingress listens on this node, which is the one that the address is of.
     node: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    app = application(settings, n_cpus=int(resources.get("CPU", 1)), has_gpu=has_gpu, listens_at=node)
+    n_gpus = gpus_for(settings, resources)
+    app = application(settings, n_cpus=int(resources.get("CPU", 1)), n_gpus=n_gpus, listens_at=node)
     target = serve.RunTarget(app, name=APP_NAME, route_prefix="/", logging_config=log)
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
 
 
 def example_request(settings: Settings) -> str:
     """Return the line for a shell that asks the service."""
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     key = f" -H '{API_KEY_HEADER}: '\"$PERIOGT_API_KEY\"" if settings.api_key is not None else ""
     supported = (
         info.id for info in ArtifactDirectory.open(settings.checkpoint_dir).properties.values() if info.supported
     )
     body = f'{{"smiles": "*CC(*)c1ccccc1", "property": "{next(supported, "eps")}"}}'
-    return f"curl http://{host}:{settings.port}/v1/predict -H 'Content-Type: application/json'{key} -d '{body}'"
+    return f"curl {local_url(settings)}/v1/predict -H 'Content-Type: application/json'{key} -d '{body}'"
+
+
+def local_url(settings: Settings) -> str:
+    """Return where the service answers on its own node."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def metrics_addresses() -> list[str]:
@@ -121,6 +128,18 @@ def _wait_until_running(settings: Settings, stop: threading.Event) -> None:
             raise _load_failure(settings)
         if stop.wait(_POLL_S):
             raise _StopError
+
+
+def _wait_until_answering(settings: Settings, stop: threading.Event) -> None:
+    """Wait until a client would be answered: the ingress learns a moment later that a predictor is loaded."""
+    headers = {API_KEY_HEADER: settings.api_key} if settings.api_key is not None else {}
+    with httpx.Client(base_url=local_url(settings), headers=headers, timeout=10, trust_env=False) as client:
+        while True:
+            with suppress(httpx.TransportError):
+                if client.get("/v1/health").json()["model_loaded"]:
+                    return
+            if stop.wait(_POLL_S):
+                raise _StopError
 
 
 def _load_failure(settings: Settings) -> PerioGTError:

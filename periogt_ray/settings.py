@@ -36,10 +36,10 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_PORT": "port that HTTP is bound to (default: 8000)",
     "PERIOGT_API_KEY": "when set, every request needs it as X-Api-Key",
     "PERIOGT_MAX_BATCH": "most requests that share a forward pass (default: 16)",
-    "PERIOGT_BATCH_WAIT_MS": "how long a forward pass waits for company, milliseconds (default: 10)",
+    "PERIOGT_BATCH_WAIT_MS": "how long a forward pass waits for company, milliseconds (default: 2)",
     "PERIOGT_MAX_QUEUE": "most polymers in work or waiting; more are refused as overloaded (default: 256)",
     "PERIOGT_TIMEOUT_S": "deadline of a request, seconds (default: 120)",
-    "PERIOGT_REPLICAS": "predictor replicas (default: 1)",
+    "PERIOGT_REPLICAS": "predictor replicas (default: what the GPUs hold; without a GPU, one for four cores)",
     "PERIOGT_GPU_SHARE": "part of a GPU that a predictor replica takes (default: 1)",
     "PERIOGT_FEATURIZERS": "featurizer replicas (default: one a core)",
     "PERIOGT_CACHE_MB": "memory for features of polymers already seen (default: 256)",
@@ -69,8 +69,9 @@ class ServiceSettings:
         Most polymers in work or waiting, of all requests together.
     timeout_s : float
         Deadline of a request, after which its work is dropped.
-    n_replicas : int
-        Predictor replicas.
+    n_replicas : int or None
+        Predictor replicas, the most where they are scaled; None is as many as the GPUs hold, without
+        GPUs one for every four cores and at most eight.
     gpu_share : float
         Part of a GPU that a predictor replica takes.
     n_featurizers : int or None
@@ -82,10 +83,10 @@ class ServiceSettings:
     """
 
     max_batch: int = 16
-    batch_wait_s: float = 0.01
+    batch_wait_s: float = 0.002
     max_queue: int = 256
     timeout_s: float = 120.0
-    n_replicas: int = 1
+    n_replicas: int | None = None
     gpu_share: float = 1.0
     n_featurizers: int | None = None
     cache_bytes: int = 256 << 20
@@ -103,10 +104,10 @@ class ServiceSettings:
         # A queue takes at least one full /v1/predict/batch request.
         return cls(
             max_batch=int(_number(given, "PERIOGT_MAX_BATCH", 16, (1, 1024))),
-            batch_wait_s=_number(given, "PERIOGT_BATCH_WAIT_MS", 10, (0, 10_000)) / 1000,
+            batch_wait_s=_number(given, "PERIOGT_BATCH_WAIT_MS", 2, (0, 10_000)) / 1000,
             max_queue=int(_number(given, "PERIOGT_MAX_QUEUE", 256, (100, 100_000))),
             timeout_s=_number(given, "PERIOGT_TIMEOUT_S", 120, (0.1, 86_400)),
-            n_replicas=int(_number(given, "PERIOGT_REPLICAS", 1, (1, 1024))),
+            n_replicas=int(_number(given, "PERIOGT_REPLICAS", 0, (0, 1024))) or None,
             gpu_share=_number(given, "PERIOGT_GPU_SHARE", 1, (0.01, 1)),
             n_featurizers=int(_number(given, "PERIOGT_FEATURIZERS", 0, (0, 4096))) or None,
             cache_bytes=int(_number(given, "PERIOGT_CACHE_MB", 256, (0, 1 << 20)) * (1 << 20)),

@@ -28,7 +28,7 @@ LAYERS = [
     {"access_log"},
     {"gate", "http_api"},
     {"local_ray", "metrics"},
-    {"replicas"},
+    {"batching", "replicas"},
     {"app"},
     {"server"},
     {"csv_rows"},

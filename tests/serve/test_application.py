@@ -14,14 +14,14 @@ from periogt_ray.app import APP_NAME, application
 ROOT = Path(__file__).parents[2]
 
 
-def deployments_of(n_cpus: int = 4, has_gpu: bool = False, **bounds: object) -> dict[str, Any]:
-    built = build_app(application(settings_with(KEY, **bounds), n_cpus=n_cpus, has_gpu=has_gpu), name=APP_NAME)
+def deployments_of(n_cpus: int = 4, n_gpus: int = 0, **bounds: object) -> dict[str, Any]:
+    built = build_app(application(settings_with(KEY, **bounds), n_cpus=n_cpus, n_gpus=n_gpus), name=APP_NAME)
     return {deployment.name: deployment for deployment in built.deployments}
 
 
-def test_batches_can_fill() -> None:
+def test_a_predictor_takes_a_batch_while_it_works_on_another() -> None:
     predictor = deployments_of(max_batch=32)["Predictor"]
-    assert predictor.max_ongoing_requests >= 2 * 32
+    assert predictor.max_ongoing_requests >= 2
     assert predictor.max_queued_requests > 0
 
 
@@ -39,9 +39,20 @@ def test_featurizers_take_the_cores(n_cpus: int, n_featurizers: int | None, expe
     assert taken <= n_cpus, "all replicas fit on the cluster"
 
 
-@pytest.mark.parametrize(("has_gpu", "share", "expected"), [(True, 0.5, 0.5), (True, 1.0, 1.0), (False, 1.0, 0)])
-def test_predictors_take_their_share_of_a_gpu(has_gpu: bool, share: float, expected: float) -> None:
-    deployments = deployments_of(has_gpu=has_gpu, gpu_share=share, n_replicas=2)
+@pytest.mark.parametrize(
+    ("n_cpus", "n_gpus", "share", "expected"),
+    [(8, 1, 1.0, 1), (8, 2, 1.0, 2), (8, 1, 0.5, 2), (1, 0, 1.0, 1), (2, 0, 1.0, 1), (16, 0, 1.0, 4), (128, 0, 1.0, 8)],
+)
+def test_predictors_take_what_the_cluster_has(n_cpus: int, n_gpus: int, share: float, expected: int) -> None:
+    deployments = deployments_of(n_cpus, n_gpus, gpu_share=share)
+    assert deployments["Predictor"].num_replicas == expected
+    taken = sum((one.ray_actor_options or {}).get("num_cpus", 1) * one.num_replicas for one in deployments.values())
+    assert taken <= n_cpus, "all replicas fit on the cluster"
+
+
+@pytest.mark.parametrize(("n_gpus", "share", "expected"), [(2, 0.5, 0.5), (2, 1.0, 1.0), (0, 1.0, 0)])
+def test_predictors_take_their_share_of_a_gpu(n_gpus: int, share: float, expected: float) -> None:
+    deployments = deployments_of(n_gpus=n_gpus, gpu_share=share, n_replicas=2)
     assert deployments["Predictor"].ray_actor_options["num_gpus"] == expected
     assert deployments["Predictor"].num_replicas == 2
     assert not deployments["Featurizer"].ray_actor_options.get("num_gpus")

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from serve_fakes import RecordingPredictor, settings_with
 
+from periogt_ray.batching import Batcher
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
 from periogt_ray.predictor import Job
-from periogt_ray.replicas import BatchingPredictor
+from periogt_ray.replicas import PassRunner
 from periogt_ray.service import PredictCall, PredictReply
 
 
@@ -27,6 +28,11 @@ def call_of(*smiles: str, property_id: str = "eps", deadline_s: float = 60.0) ->
     return PredictCall(jobs, time.time() + deadline_s)
 
 
+def batched(predictor: RecordingPredictor, **bounds: object) -> Batcher:
+    """What a call passes, from the ingress to a predictor, without Ray between them."""
+    return Batcher(PassRunner(predictor).predict, settings_with(**bounds).service)
+
+
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(coroutine)
 
@@ -36,7 +42,7 @@ def test_batches_fill_while_a_pass_runs() -> None:
     predictor = RecordingPredictor(forward_s=0.2)
 
     async def clients() -> list[PredictReply]:
-        batching = BatchingPredictor(predictor, settings_with(max_batch=16))
+        batching = batched(predictor, max_batch=16)
 
         async def client(number: int) -> list[PredictReply]:
             # Not all at once: as over HTTP, one after the other within a pass or two.
@@ -55,7 +61,7 @@ def test_batches_fill_while_a_pass_runs() -> None:
 
 def test_every_call_gets_its_own_answer() -> None:
     async def ask() -> list[PredictReply]:
-        batching = BatchingPredictor(RecordingPredictor(0.01), settings_with(max_batch=4))
+        batching = batched(RecordingPredictor(0.01), max_batch=4)
         calls = [call_of(*("*" + "C" * length + "*" for length in range(n, n + 3))) for n in range(20)]
         return await asyncio.gather(*map(batching.predict, calls))
 
@@ -67,7 +73,7 @@ def test_every_call_gets_its_own_answer() -> None:
 
 def test_a_lone_call_waits_no_longer_than_it_is_told() -> None:
     async def ask() -> float:
-        batching = BatchingPredictor(RecordingPredictor(), settings_with(batch_wait_s=0.05))
+        batching = batched(RecordingPredictor(), batch_wait_s=0.05)
         await batching.predict(call_of("*CC*"))  # makes Serve's queue
         started = time.perf_counter()
         await batching.predict(call_of("*CC*"))
@@ -80,7 +86,7 @@ def test_work_that_nobody_waits_for_is_dropped() -> None:
     predictor = RecordingPredictor(forward_s=0.2)
 
     async def ask() -> list[PredictReply]:
-        batching = BatchingPredictor(predictor, settings_with(max_batch=4))
+        batching = batched(predictor, max_batch=4)
         first = asyncio.create_task(batching.predict(call_of("*CC*")))
         await asyncio.sleep(0.1)  # it is in its pass by now, or soon
         return await asyncio.gather(
@@ -96,7 +102,7 @@ def test_work_that_nobody_waits_for_is_dropped() -> None:
 
 def test_the_loop_stays_free_during_a_pass() -> None:
     async def ask() -> int:
-        batching = BatchingPredictor(RecordingPredictor(forward_s=0.5), settings_with())
+        batching = batched(RecordingPredictor(forward_s=0.5))
         task = asyncio.create_task(batching.predict(call_of("*CC*")))
         n_turns = 0
         while not task.done():
@@ -109,7 +115,7 @@ def test_the_loop_stays_free_during_a_pass() -> None:
 
 def test_a_bug_hits_only_the_call_that_has_it(caplog: pytest.LogCaptureFixture) -> None:
     async def ask() -> list[PredictReply]:
-        batching = BatchingPredictor(RecordingPredictor(0.05, bug="cursed"), settings_with(max_batch=8))
+        batching = batched(RecordingPredictor(0.05, bug="cursed"), max_batch=8)
         calls = [call_of("*CC*"), call_of("*CCC*", property_id="cursed"), call_of("*CCCC*")]
         return await asyncio.gather(*map(batching.predict, calls))
 
