@@ -41,7 +41,8 @@ _T = TypeVar("_T")
 # The ingress itself refuses what exceeds the queue; Serve must not hold health checks back.
 _INGRESS_REQUESTS = 10_000
 _CONSTRUCTOR_TRIES = 2  # a model that cannot be loaded stays so; a second try is for the file system
-_SHARE_OF_CORE = 0.5  # so that a featurizer a core and the predictors fit together
+# So that a featurizer a core and the predictors fit together, and leave room for a batch beside them.
+_SHARE_OF_CORE = 0.25
 _CORES_PER_PREDICTOR = 4
 _MOST_CPU_PREDICTORS = 8  # each holds a copy of the weights
 

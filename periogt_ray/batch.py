@@ -48,8 +48,9 @@ __all__ = ["BatchReport", "BatchRequest", "run_batch"]
 
 logger = logging.getLogger(__name__)
 
-_MOST_ROWS_PER_PART = 64
+_ROWS_PER_PART = 64
 _PARTS_OF_SHORT_INPUT = 16  # so that a short file is spread over the workers, too
+_MOST_PARTS = 20_000  # of a long one: each is a file, and an entry in Ray's tables
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class BatchRequest:
     n_predictors : int or None
         Predictors; None: one a GPU, else one for two CPUs.
     rows_per_part : int or None
-        Rows that are computed and kept together; None: 64, and fewer for short inputs.
+        Rows that are computed and kept together; None: 64, fewer for short inputs, more for
+        long ones.
     address : str or None
         Of a running Ray; None starts one for this run.
     """
@@ -212,7 +214,10 @@ class _Run:
         with redirect_stdout(sys.stderr), local_ray(address=self.request.address, n_gpus=n_gpus):
             cluster: Any = ray  # not annotated throughout
             shares = Shares.of(
-                cluster.cluster_resources(), self.spec.settings.device, n_predictors=self.request.n_predictors
+                cluster.cluster_resources(),
+                cluster.available_resources(),
+                self.spec.settings.device,
+                n_predictors=self.request.n_predictors,
             )
             self._begin(manifest, shares.device)
             logger.info(
@@ -310,9 +315,14 @@ def _scan(request: BatchRequest, manifest: Mapping[str, Any] | None) -> CsvScan:
         return scan_csv(request.input, rows_per_part=int(manifest["rows_per_part"]))
     if request.rows_per_part is not None:
         return scan_csv(request.input, rows_per_part=request.rows_per_part)
-    scan = scan_csv(request.input, rows_per_part=_MOST_ROWS_PER_PART)
-    wanted = -(-scan.n_rows // _PARTS_OF_SHORT_INPUT)
-    return scan if wanted >= _MOST_ROWS_PER_PART else scan_csv(request.input, rows_per_part=max(1, wanted))
+    scan = scan_csv(request.input, rows_per_part=_ROWS_PER_PART)
+    fitting = _rows_per_part(scan.n_rows)
+    return scan if fitting == _ROWS_PER_PART else scan_csv(request.input, rows_per_part=fitting)
+
+
+def _rows_per_part(n_rows: int) -> int:
+    spread = max(1, -(-n_rows // _PARTS_OF_SHORT_INPUT))
+    return max(min(_ROWS_PER_PART, spread), -(-n_rows // _MOST_PARTS))
 
 
 def _basis(scan: CsvScan, artifacts: ArtifactDirectory, property_ids: list[str], settings: Settings) -> dict[str, Any]:

@@ -28,9 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline", "Shares"]
 
+logger = logging.getLogger(__name__)
+
+# Most that a worker asks for; the two differ, or Ray Data fuses the stages.
 _FEATURIZER_CPUS = 0.5
-# Not the same as a featurizer's, or Ray Data fuses the stages.
-_MOST_PREDICTOR_CPUS = 0.45
+_PREDICTOR_TO_FEATURIZER = 0.9
+_LEAST_CPUS = 0.02  # that are worth dividing
+# Of a GPU that a service shares; it takes a little more than half, so that two of either never meet.
+_SHARED_GPU = 0.49
 _MAX_CALLS = 10_000  # that wait in the ledger at a time; more than there can be workers
 _END = None
 _POLL_S = 0.25
@@ -43,12 +48,14 @@ class Shares:
 
     On CPUs there are as many featurizers as CPUs and half as many predictors, and each asks for less
     than one: which of the stages needs more depends on the model, and the operating system knows.
+    Beside a service, workers ask for less still, so that they find room next to it.
     """
 
     n_featurizers: int
     n_predictors: int
-    predictor_gpus: int
-    predictor_cpus: float = _MOST_PREDICTOR_CPUS
+    predictor_gpus: float
+    featurizer_cpus: float
+    predictor_cpus: float
 
     @property
     def device(self) -> str:
@@ -61,8 +68,24 @@ class Shares:
         return self.n_featurizers + self.n_predictors
 
     @classmethod
-    def of(cls, resources: Mapping[str, float], device: str | None, *, n_predictors: int | None) -> "Shares":
+    def of(
+        cls,
+        resources: Mapping[str, float],
+        free: Mapping[str, float],
+        device: str | None,
+        *,
+        n_predictors: int | None,
+    ) -> "Shares":
         """Divide the resources of a Ray.
+
+        Parameters
+        ----------
+        resources, free : Mapping
+            What that Ray has, and what of it nothing else holds, by Ray's names.
+        device : str or None
+            ``cpu``, ``cuda``, or None for a GPU where there is one.
+        n_predictors : int or None
+            What was asked for.
 
         Raises
         ------
@@ -75,13 +98,30 @@ class Shares:
                 "PERIOGT_DEVICE is cuda and Ray has no GPU. Request one from Slurm (--gres=gpu:1), run the container "
                 "with --nv, or set PERIOGT_DEVICE=cpu."
             )
+        predictor_gpus = 0.0
         if device != "cpu" and n_gpus > 0:
-            n_predictors, predictor_gpus = min(n_predictors or n_gpus, n_gpus), 1
+            n_predictors = min(n_predictors or n_gpus, n_gpus)
+            predictor_gpus = 1.0 if free.get("GPU", 0) >= n_predictors else _SHARED_GPU
         else:
-            n_predictors, predictor_gpus = n_predictors or (n_cpus + 1) // 2, 0
+            n_predictors = n_predictors or (n_cpus + 1) // 2
+        room = free.get("CPU", 0)
+        if room < _LEAST_CPUS or (predictor_gpus and free.get("GPU", 0) < _SHARED_GPU * n_predictors):
+            logger.warning(
+                "Others hold %s of this Ray's CPUs and GPUs; the batch waits until there is room. "
+                "`ray status` shows who holds them.",
+                "all" if room < _LEAST_CPUS else "too many",
+            )
+            room = resources.get("CPU", 1)
         # However many predictors there are, one featurizer finds room beside them.
-        room = (n_cpus - _FEATURIZER_CPUS) / n_predictors
-        return cls(n_cpus, n_predictors, predictor_gpus, min(_MOST_PREDICTOR_CPUS, math.floor(1000 * room) / 1000))
+        featurizer_cpus = _floor(min(_FEATURIZER_CPUS, room / 2))
+        predictor_cpus = _floor(
+            min(_PREDICTOR_TO_FEATURIZER * featurizer_cpus, (room - featurizer_cpus) / n_predictors)
+        )
+        return cls(n_cpus, n_predictors, predictor_gpus, featurizer_cpus, predictor_cpus)
+
+
+def _floor(cpus: float) -> float:
+    return math.floor(1000 * cpus) / 1000
 
 
 class Pipeline:
@@ -148,7 +188,7 @@ class Pipeline:
         featurized = rows.map(
             FeaturizePart(self._spec, self._ledger),
             compute=ray.data.TaskPoolStrategy(size=n_featurizers),
-            num_cpus=_FEATURIZER_CPUS,
+            num_cpus=self._shares.featurizer_cpus,
             ray_remote_args_fn=_retried_for_ever,
         )
         predict: Any = PredictPart  # Ray's annotations have no callable classes

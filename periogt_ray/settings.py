@@ -40,7 +40,7 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_MAX_QUEUE": "most polymers in work or waiting; more are refused as overloaded (default: 256)",
     "PERIOGT_TIMEOUT_S": "deadline of a request, seconds (default: 120)",
     "PERIOGT_REPLICAS": "predictor replicas (default: what the GPUs hold; without a GPU, one for four cores)",
-    "PERIOGT_GPU_SHARE": "part of a GPU that a predictor replica takes (default: 1)",
+    "PERIOGT_GPU_SHARE": "part of a GPU that a predictor replica takes (default: 0.51)",
     "PERIOGT_FEATURIZERS": "featurizer replicas (default: one a core)",
     "PERIOGT_CACHE_MB": "memory for features of polymers already seen (default: 256)",
     "PERIOGT_MAX_BODY_KB": "largest request body (default: 2048)",
@@ -73,7 +73,8 @@ class ServiceSettings:
         Predictor replicas, the most where they are scaled; None is as many as the GPUs hold, without
         GPUs one for every four cores and at most eight.
     gpu_share : float
-        Part of a GPU that a predictor replica takes.
+        Part of a GPU that a predictor replica takes; by default a little more than half, so that one is
+        on each GPU and leaves room for a batch.
     n_featurizers : int or None
         Featurizer replicas; None is one a core.
     cache_bytes : int
@@ -87,7 +88,7 @@ class ServiceSettings:
     max_queue: int = 256
     timeout_s: float = 120.0
     n_replicas: int | None = None
-    gpu_share: float = 1.0
+    gpu_share: float = 0.51
     n_featurizers: int | None = None
     cache_bytes: int = 256 << 20
     max_body_bytes: int = 2048 << 10
@@ -108,7 +109,7 @@ class ServiceSettings:
             max_queue=int(_number(given, "PERIOGT_MAX_QUEUE", 256, (100, 100_000))),
             timeout_s=_number(given, "PERIOGT_TIMEOUT_S", 120, (0.1, 86_400)),
             n_replicas=int(_number(given, "PERIOGT_REPLICAS", 0, (0, 1024))) or None,
-            gpu_share=_number(given, "PERIOGT_GPU_SHARE", 1, (0.01, 1)),
+            gpu_share=_number(given, "PERIOGT_GPU_SHARE", 0.51, (0.01, 1)),
             n_featurizers=int(_number(given, "PERIOGT_FEATURIZERS", 0, (0, 4096))) or None,
             cache_bytes=int(_number(given, "PERIOGT_CACHE_MB", 256, (0, 1 << 20)) * (1 << 20)),
             max_body_bytes=int(_number(given, "PERIOGT_MAX_BODY_KB", 2048, (1, 1 << 20)) * (1 << 10)),

@@ -19,7 +19,7 @@ class Cluster:
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.address: str = facts["address"]
-        self.dashboard: str = facts["dashboard"]
+        self.dashboard = f"http://{facts['dashboard']}"
         self.temp_dir = Path(facts["temp_dir"])
         self.environment: dict[str, str] = facts["environment"]
 

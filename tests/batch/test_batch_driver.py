@@ -78,7 +78,11 @@ def no_ray(**_options: object) -> Iterator[None]:
 def plain(monkeypatch: pytest.MonkeyPatch) -> type[PlainPipeline]:
     monkeypatch.setattr(batch, "Pipeline", PlainPipeline)
     monkeypatch.setattr(batch, "local_ray", no_ray)
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0}))
+
+    def cpus() -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(cluster_resources=cpus, available_resources=cpus))
     monkeypatch.setattr(PlainPipeline, "computed", [])
     monkeypatch.setattr(PlainPipeline, "interrupt_after", None)
     return PlainPipeline

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from periogt_ray.batch import _rows_per_part
 from periogt_ray.batch_pipeline import Shares
 from periogt_ray.batch_stages import Ledger
 from periogt_ray.errors import CudaUnavailableError
@@ -22,15 +23,39 @@ from periogt_ray.errors import CudaUnavailableError
 def test_shares(
     resources: dict[str, float], device: str | None, asked: int | None, expected: tuple[int, int, str]
 ) -> None:
-    shares = Shares.of(resources, device, n_predictors=asked)
+    shares = Shares.of(resources, resources, device, n_predictors=asked)
     assert (shares.n_featurizers, shares.n_predictors, shares.device) == expected
     assert shares.predictor_cpus > 0
-    assert shares.n_predictors * shares.predictor_cpus + 0.5 <= resources["CPU"], "a featurizer must find room"
+    assert shares.n_predictors * shares.predictor_cpus + shares.featurizer_cpus <= resources["CPU"]
+
+
+@pytest.mark.parametrize(
+    ("free", "gpus"),
+    [({"CPU": 0.5, "GPU": 0.98}, 0.49), ({"CPU": 5.5, "GPU": 1.98}, 0.49), ({"CPU": 1.0, "GPU": 2.0}, 1.0)],
+)
+def test_workers_find_room_beside_a_service(free: dict[str, float], gpus: float) -> None:
+    shares = Shares.of({"CPU": 8.0, "GPU": 2.0}, free, None, n_predictors=None)
+    assert shares.predictor_gpus == gpus
+    assert 0 < shares.predictor_cpus < shares.featurizer_cpus
+    assert shares.n_predictors * shares.predictor_cpus + shares.featurizer_cpus <= free["CPU"]
+    assert shares.n_predictors * shares.predictor_gpus <= free["GPU"]
+
+
+@pytest.mark.parametrize("free", [{}, {"CPU": 8.0, "GPU": 0.2}])
+def test_a_batch_that_has_to_wait_says_so(free: dict[str, float], caplog: pytest.LogCaptureFixture) -> None:
+    shares = Shares.of({"CPU": 8.0, "GPU": 1.0}, free, None, n_predictors=None)
+    assert shares.featurizer_cpus == 0.5
+    assert "waits until there is room" in caplog.text
+
+
+def test_neither_files_nor_parts_grow_without_bound() -> None:
+    assert [_rows_per_part(n) for n in (0, 1, 100, 1024, 10**6)] == [1, 1, 7, 64, 64]
+    assert -(-(10**7) // _rows_per_part(10**7)) <= 20_000
 
 
 def test_cuda_without_a_gpu_is_an_error() -> None:
     with pytest.raises(CudaUnavailableError, match="PERIOGT_DEVICE=cpu"):
-        Shares.of({"CPU": 4.0}, "cuda", n_predictors=None)
+        Shares.of({"CPU": 4.0}, {"CPU": 4.0}, "cuda", n_predictors=None)
 
 
 def test_a_polymer_belongs_to_the_first_that_claims_it() -> None:

@@ -1,0 +1,95 @@
+"""The service on a Ray that runs already, with a batch beside it."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from conftest import Cluster
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 240.0  # a loaded machine is many times slower than an idle one
+ASKED = {"smiles": "*CC*", "property": "tg"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answered(url: str) -> dict[str, Any]:
+    """Ask until the service answers, as it says one should."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            answer = httpx.post(f"{url}/v1/predict", json=ASKED, timeout=60, trust_env=False)
+            # Until there is an application, Serve's own proxy knows no route.
+            if answer.status_code not in (404, 503):
+                assert answer.status_code == 200, answer.text
+                found: dict[str, Any] = answer.json()
+                return found
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < deadline, "the service did not start"
+        time.sleep(0.5)
+
+
+def serve_command(cluster: Cluster, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ray.serve.scripts", *args, "--address", cluster.dashboard]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=cluster.env)
+
+
+def test_a_service_joins_it_and_a_batch_finds_room_beside(cluster: Cluster, tmp_path: Path) -> None:
+    """Both on the two CPUs of one Ray; the end of the service leaves that Ray alone."""
+    port = free_port()
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        service = subprocess.Popen(
+            [sys.executable, "-m", "periogt_ray", "serve"],
+            stdout=output,
+            stderr=output,
+            env={**cluster.env, "PERIOGT_HOST": "127.0.0.1", "PERIOGT_PORT": str(port)},
+        )
+    try:
+        served = answered(f"http://127.0.0.1:{port}")
+        assert service.poll() is None, log.read_text()
+        given = tmp_path / "in.csv"
+        given.write_text("smiles\n*CC*\n*OCC*\n")
+        result = cluster.run("batch", "--input", str(given), "--property", "tg")
+        assert result.returncode == 0, result.stderr
+        first = (tmp_path / "in_predictions.csv").read_text().splitlines()[1].split(",")
+        assert float(first[3]) == served["prediction"]["value"]
+    finally:
+        service.send_signal(signal.SIGTERM)
+        code = service.wait(TIMEOUT_S)
+    assert code == 0, log.read_text()
+    assert httpx.get(f"{cluster.dashboard}/api/gcs_healthz", timeout=30, trust_env=False).status_code == 200
+
+
+def test_the_shipped_configuration_is_deployed(cluster: Cluster, tmp_path: Path) -> None:
+    """`serve deploy deploy/serve.yaml`, but for the port."""
+    port = free_port()
+    configuration = yaml.safe_load((ROOT / "deploy" / "serve.yaml").read_text(encoding="utf-8"))
+    configuration["http_options"]["port"] = port
+    path = tmp_path / "serve.yaml"
+    path.write_text(json.dumps(configuration))
+    deployed = serve_command(cluster, "deploy", str(path))
+    try:
+        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+        found = answered(f"http://127.0.0.1:{port}")
+        assert found["property"] == "tg"
+    finally:
+        ended = serve_command(cluster, "shutdown", "-y")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
