@@ -99,14 +99,28 @@ def shuffled(mol: Chem.Mol, source: random.Random) -> Chem.Mol:
     return Chem.RenumberAtoms(mol, order)
 
 
-def random_part(mol: Chem.Mol, source: random.Random) -> Chem.Mol:
-    """Return a connected part of a molecule as a query, its atoms in any order, often with one atom changed."""
+def sheet(source: random.Random, size: int) -> Chem.Mol:
+    """Return a square sheet of cyclobutane rings with some nitrogen; searches in it fail for many reasons."""
+    mol = Chem.RWMol()
+    for atom in range(size * size):
+        mol.AddAtom(Chem.Atom(source.choice((6, 6, 7))))
+        if atom % size:
+            mol.AddBond(atom - 1, atom, Chem.BondType.SINGLE)
+        if atom >= size:
+            mol.AddBond(atom - size, atom, Chem.BondType.SINGLE)
+    mol.UpdatePropertyCache(strict=False)
+    Chem.FastFindRings(mol)
+    return mol.GetMol()
+
+
+def random_part(mol: Chem.Mol, source: random.Random, *, change: float = 0.5) -> Chem.Mol:
+    """Return a connected part of a molecule as a query, its atoms in any order, perhaps with one atom changed."""
     part = {source.randrange(mol.GetNumAtoms())}
     for _ in range(source.randint(1, 14)):
         around = {near.GetIdx() for atom in part for near in mol.GetAtomWithIdx(atom).GetNeighbors()} - part
         part |= {source.choice(sorted(around))} if around else set()
     query = Chem.RWMol(Chem.MolFromSmarts(Chem.MolFragmentToSmiles(mol, sorted(part))))
-    if source.random() < 0.5:
+    if source.random() < change:
         other = source.choice(("*", "[#6]", "C", "c", "N", "[F,Cl]", "[CH3]"))
         query.ReplaceAtom(source.randrange(query.GetNumAtoms()), Chem.MolFromSmarts(other).GetAtomWithIdx(0))
     return shuffled(query.GetMol(), source)
@@ -120,6 +134,19 @@ def test_the_first_match_of_random_parts_is_rdkits() -> None:
         query = random_part(source.choice((mol, source.choice(mols))), source)
         if query.GetNumBonds():
             matches.append(SubstructureSearch(mol).first_match(query))
+            assert matches[-1] == tuple(mol.GetSubstructMatch(query)), (Chem.MolToSmiles(mol), Chem.MolToSmarts(query))
+    n_found = sum(map(bool, matches))
+    assert min(n_found, len(matches) - n_found) > 400
+
+
+def test_the_first_match_in_sheets_is_rdkits() -> None:
+    source, matches = random.Random(0), []
+    for _ in range(40):
+        mol = sheet(source, 5)
+        search = SubstructureSearch(mol)
+        for _ in range(50):
+            query = random_part(sheet(source, 4), source, change=0.0)
+            matches.append(search.first_match(query))
             assert matches[-1] == tuple(mol.GetSubstructMatch(query)), (Chem.MolToSmiles(mol), Chem.MolToSmarts(query))
     n_found = sum(map(bool, matches))
     assert min(n_found, len(matches) - n_found) > 400
