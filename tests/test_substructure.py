@@ -100,14 +100,14 @@ def shuffled(mol: Chem.Mol, source: random.Random) -> Chem.Mol:
 
 
 def sheet(source: random.Random, size: int) -> Chem.Mol:
-    """Return a square sheet of cyclobutane rings with some nitrogen; searches in it fail for many reasons."""
-    mol = Chem.RWMol()
+    """Return a square sheet of rings of carbon and some nitrogen; searches in it fail for many reasons."""
+    mol, bonds = Chem.RWMol(), 4 * (Chem.BondType.SINGLE,) + (Chem.BondType.DOUBLE,)
     for atom in range(size * size):
-        mol.AddAtom(Chem.Atom(source.choice((6, 6, 7))))
+        mol.AddAtom(Chem.Atom(source.choice((6, 6, 6, 7))))
         if atom % size:
-            mol.AddBond(atom - 1, atom, Chem.BondType.SINGLE)
+            mol.AddBond(atom - 1, atom, source.choice(bonds))
         if atom >= size:
-            mol.AddBond(atom - size, atom, Chem.BondType.SINGLE)
+            mol.AddBond(atom - size, atom, source.choice(bonds))
     mol.UpdatePropertyCache(strict=False)
     Chem.FastFindRings(mol)
     return mol.GetMol()
@@ -149,7 +149,7 @@ def test_the_first_match_in_sheets_is_rdkits() -> None:
             matches.append(search.first_match(query))
             assert matches[-1] == tuple(mol.GetSubstructMatch(query)), (Chem.MolToSmiles(mol), Chem.MolToSmarts(query))
     n_found = sum(map(bool, matches))
-    assert min(n_found, len(matches) - n_found) > 400
+    assert min(n_found, len(matches) - n_found) > 300
 
 
 def test_one_search_serves_several_queries() -> None:
