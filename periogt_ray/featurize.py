@@ -113,7 +113,8 @@ def featurize(
     Raises
     ------
     ValidationError
-        If the repeat unit is too large or not found in its own chain, or an oligomer is not a valid molecule.
+        If the repeat unit is too large or not found in its own chain, looking for a prompt graph there takes too many
+        steps, or an oligomer is not a valid molecule.
     """
     _check_size(unit, scheme)
     classes = BondClasses(unit)

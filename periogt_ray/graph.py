@@ -14,6 +14,7 @@ from rdkit.Chem import rdqueries
 
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer import RepeatUnit, parse_smiles
+from periogt_ray.substructure import SubstructureSearch
 
 if TYPE_CHECKING:
     import dgl
@@ -126,10 +127,11 @@ class BondClasses:
             )
             bond.SetIntProp("bond_class", index % n_bonds if is_inner else _N_COPIES * n_bonds)
         self._input = unit.smiles
-        self._chain = _without_hydrogen(chain.GetMol())
+        whole = _without_hydrogen(chain.GetMol())
+        self._search = SubstructureSearch(whole)
         # By atoms in both orders.
         self._classes: dict[tuple[int, int], int] = {}
-        for bond in _bonds(self._chain):
+        for bond in _bonds(whole):
             ends, bond_class = (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), bond.GetIntProp("bond_class")
             self._classes[ends] = self._classes[ends[::-1]] = bond_class
 
@@ -147,11 +149,16 @@ class BondClasses:
         -------
         numpy.ndarray or None
             int32, one a bond, or None where the prompt graph is not found in the chain.
+
+        Raises
+        ------
+        ValidationError
+            If looking for the prompt graph takes too many steps.
         """
         try:
             with rdBase.BlockLogs():
                 query = self._query(smiles, order)
-                match = () if query is None else self._chain.GetSubstructMatch(query)
+                match = () if query is None else self._search.first_match(query)
         except (RuntimeError, ValueError):
             return None
         if query is None or not match:
@@ -186,6 +193,11 @@ def build_triplet_graph(smiles: str, classes: BondClasses) -> TripletGraph | Non
     -------
     TripletGraph or None
         None where the prompt graph cannot be parsed or is not found in the chain.
+
+    Raises
+    ------
+    ValidationError
+        If looking for the prompt graph in the chain takes too many steps.
     """
     try:
         mol = parse_smiles(smiles)

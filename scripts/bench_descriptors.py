@@ -31,7 +31,7 @@ from periogt_ray.polymer import OLIGOMER_SIZES, RepeatUnit
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "polymers.json"
 TARGETS = {3: 20.0, 9: 12.0}
 
-GROWTH = {
+GROWTH: dict[str, Callable[[int], str]] = {
     "CH2 chain": lambda k: "*" + "C" * k + "*",
     "phenylene chain": lambda k: "*" + "c1ccc(cc1)" * (k // 6) + "*",
     "fluorinated chain": lambda k: "*" + "C(F)(F)" * (k // 3) + "*",

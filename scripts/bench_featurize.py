@@ -1,18 +1,24 @@
 """Polymers per second and core from SMILES to model input, for both prompt schemes.
 
-One thread. The golden polymers by default; --data takes a directory of CSV files with a column
-``smiles``, of which a sample is drawn.
+The golden polymers by default; --data takes a directory of CSV files with a column ``smiles``, of which a
+sample is drawn. Then a table of the cost's growth with the repeat unit.
+
+One thread, and times of the process's CPU, so that a busy machine disturbs them less.
 """
 
 import argparse
 import csv
 import json
+import os
 import random
 import time
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import torch
+from bench_descriptors import GROWTH, GROWTH_SIZES
 
 from periogt_ray.errors import ValidationError
 from periogt_ray.featurize import PromptScheme, featurize
@@ -38,16 +44,28 @@ def main() -> None:
         slowest = max(seconds, key=lambda text: seconds[text])
         statistics = " ".join(f"{1000 * value:9.1f}" for value in (values.mean(), np.median(values), values.max()))
         print(f"{scheme.value:10} {1 / values.mean():10.1f} {statistics}  {slowest}")
+    for scheme in PromptScheme:
+        show_growth(scheme)
+
+
+def show_growth(scheme: PromptScheme) -> None:
+    """Print how the cost of a polymer grows with the number of atoms in the repeat unit."""
+    print(f"\nGrowth with the repeat unit, scheme {scheme.value}: milliseconds\n")
+    print("| repeat unit | " + " | ".join(f"{size} atoms" for size in GROWTH_SIZES) + " |")
+    print("| --- |" + " --- |" * len(GROWTH_SIZES))
+    for name, build in GROWTH.items():
+        cells = [f"{1000 * time_of(build(size), scheme):.0f}" for size in GROWTH_SIZES]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def time_of(smiles: str, scheme: PromptScheme) -> float:
-    """Return the seconds that one polymer takes; one that is refused counts as well."""
-    start = time.perf_counter()
+    """Return the seconds of CPU that one polymer takes; one that is refused counts as well."""
+    start = time.process_time()
     try:
         featurize(RepeatUnit.parse(smiles), scheme)
     except ValidationError as error:
         print(f"refused: {error.message}")
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def read_golden() -> list[str]:

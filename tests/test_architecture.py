@@ -15,7 +15,7 @@ PACKAGE = Path(periogt_ray.__file__).parent
 LAYERS = [
     {"settings", "errors"},
     {"polymer"},
-    {"descriptors", "graph", "paths"},
+    {"descriptors", "graph", "paths", "substructure"},
     {"featurize"},
     {"properties", "safe_pickle", "checkpoint_files", "inventory", "artifacts", "atomic_files"},
     {"device", "collate", "model"},

@@ -7,12 +7,15 @@ from rdkit import Chem
 
 from periogt_ray.descriptors import descriptors
 from periogt_ray.paths import triplet_paths
+from periogt_ray.substructure import SubstructureSearch
 
 
 def main() -> None:
     """Compute for one molecule, which loads or compiles all kernels."""
     started = time.perf_counter()
-    descriptors(Chem.MolFromSmiles("CCO"))
+    mol = Chem.MolFromSmiles("CCO")
+    descriptors(mol)
+    SubstructureSearch(mol).first_match(Chem.MolFromSmarts("CO"))
     triplet_paths(np.array([[0, 1], [1, 2]], dtype=np.int32), 3)
     print(f"Numerical kernels are ready after {time.perf_counter() - started:.1f} s.")
 

@@ -1,0 +1,288 @@
+"""The first substructure match of RDKit, within a bounded number of steps.
+
+Bonds of prompt graphs get their classes from one match among many: the first that RDKit's search (VF2)
+comes upon. That search undoes its latest choice wherever it gets stuck, though that choice often has no
+part in the failure: where a match of three repeat units was begun too near the end of a chain of
+five, it goes through all permutations of fluorine atoms and flips of phenylene rings before it begins
+elsewhere, in a time exponential in their number.
+
+Here the same tree of choices is searched in the same order, but each failure is traced to the choices
+that caused it (conflict-directed backjumping; P. Prosser, Computational Intelligence 9, 268, 1993), the
+latest of them is undone, and the set is remembered, so that it is not tried again. As nothing is
+left out that leads to a match, the first match is the same. Whether atoms and bonds fit is RDKit's own verdict.
+"""
+
+from heapq import heappop, heappush
+from typing import Any, NamedTuple
+
+import numpy as np
+from rdkit import Chem
+
+from periogt_ray.descriptors.compiled import kernel
+from periogt_ray.errors import ValidationError
+
+__all__ = ["MAX_STEPS", "SubstructureSearch"]
+
+# A quarter of a second. The most that any of 3804 polymers of the literature needs is 4560; a steroid within an alkyl
+# chain, whose atoms all look alike, takes 58 thousand, a sheet of 25 fused cyclobutanes more than a million.
+MAX_STEPS = 1_000_000
+
+_MAX_FAILURES = 65_536  # that are remembered
+_MAX_CHOICES = 4  # in a remembered failure, besides its latest
+_NONE = -1
+
+
+class _Order(NamedTuple):
+    """A query's atoms in the order of the search; an atom's depth is its place there.
+
+    A link goes from an atom to one of smaller depth; of each atom's links the first is the one
+    whose partner's neighbours are the candidates.
+    """
+
+    atoms: np.ndarray  # int32 [A], by depth
+    degrees: np.ndarray  # int32 [A]
+    link_start: np.ndarray  # int32 [A + 1]
+    link_depth: np.ndarray  # int32 [L], of the other atom
+    link_row: np.ndarray  # int32 [L], of the table of fitting arcs, from the other atom to this
+
+
+class SubstructureSearch:
+    """Searches a molecule for queries.
+
+    An arc is a bond in one of its two directions.
+
+    Parameters
+    ----------
+    mol : rdkit.Chem.Mol
+        The molecule that is searched. It must not be changed later.
+    """
+
+    def __init__(self, mol: Chem.Mol) -> None:
+        self._mol = mol
+        bonds = (mol.GetBondWithIdx(index) for index in range(mol.GetNumBonds()))
+        ends = np.array([(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in bonds], dtype=np.int32)
+        tails, heads = ends.reshape(-1, 2).ravel(), ends.reshape(-1, 2)[:, ::-1].ravel()
+        # RDKit visits an atom's neighbours in the order of its bonds, which is that of their indices.
+        order = np.argsort(tails, kind="stable")
+        self._start = np.searchsorted(tails[order], np.arange(mol.GetNumAtoms() + 1)).astype(np.int32)
+        self._head = np.ascontiguousarray(heads[order])
+        pairs = zip(tails[order].tolist(), self._head.tolist(), strict=True)
+        self._arcs = {pair: arc for arc, pair in enumerate(pairs)}
+        # Rows come in pairs: the arcs that fit a bond of a query from its begin to its end, and back.
+        self._rows: dict[tuple[str, str, str], int] = {}
+        self._fits: list[np.ndarray] = []
+
+    def first_match(self, query: Chem.Mol) -> tuple[int, ...]:
+        """Return the atoms that RDKit's ``GetSubstructMatch`` returns.
+
+        Parameters
+        ----------
+        query : rdkit.Chem.Mol
+            From SMARTS, in one fragment, with at least one bond; without recursive parts.
+
+        Returns
+        -------
+        tuple of int
+            For each atom of the query its partner, empty if there is no match.
+
+        Raises
+        ------
+        ValidationError
+            If the search takes more than ``MAX_STEPS`` steps.
+        """
+        order = self._order(query)
+        partners, n_steps = _search(
+            (self._start, self._head),
+            (order.degrees, order.link_start, order.link_depth, order.link_row, np.stack(self._fits)),
+            MAX_STEPS,
+        )
+        if n_steps > MAX_STEPS:
+            raise ValidationError(
+                f"A prompt graph of {query.GetNumAtoms()} atoms is not found in a chain of the repeat unit within "
+                f"{MAX_STEPS} steps, as too many of its parts look alike. Give a smaller or less symmetric repeat unit."
+            )
+        if partners[0] == _NONE:
+            return ()
+        match = np.empty_like(partners)
+        match[order.atoms] = partners
+        return tuple(match.tolist())
+
+    def _order(self, query: Chem.Mol) -> _Order:
+        """Order the atoms: first 0, then always the smallest index among the neighbours of those before."""
+        kinds = [query.GetAtomWithIdx(index).DescribeQuery() for index in range(query.GetNumAtoms())]
+        links: list[list[tuple[int, int]]] = [[] for _ in kinds]
+        for index in range(query.GetNumBonds()):
+            bond = query.GetBondWithIdx(index)
+            begin, end = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+            key = kinds[begin], bond.DescribeQuery(), kinds[end]
+            if (row := self._rows.get(key)) is None:
+                row = self._rows[key] = self._new_rows(bond)
+            links[end].append((begin, row))
+            links[begin].append((end, row + 1))
+        depths: dict[int, int] = {}
+        queue, is_queued = [0], {0}
+        starts, link_depths, link_rows = [0], [], []
+        while queue:
+            atom = heappop(queue)
+            depths[atom] = len(depths)
+            for other, row in links[atom]:
+                if (depth := depths.get(other)) is not None:
+                    link_depths.append(depth)
+                    link_rows.append(row)
+                elif other not in is_queued:
+                    is_queued.add(other)
+                    heappush(queue, other)
+            starts.append(len(link_depths))
+        degrees = [len(links[atom]) for atom in depths]
+        return _Order(
+            *(np.array(values, dtype=np.int32) for values in (list(depths), degrees, starts, link_depths, link_rows))
+        )
+
+    def _new_rows(self, bond: Chem.Bond) -> int:
+        """Look up the arcs that fit a query's bond, its atoms included, and return the index of the first row."""
+        pattern = Chem.RWMol()
+        pattern.AddAtom(bond.GetBeginAtom())
+        pattern.AddAtom(bond.GetEndAtom())
+        pattern.AddBond(0, 1, Chem.BondType.SINGLE)
+        pattern.ReplaceBond(0, bond)
+        fits = np.zeros((2, len(self._head)), dtype=np.bool_)
+        for tail, head in self._mol.GetSubstructMatches(pattern, uniquify=False, maxMatches=len(self._head)):
+            fits[0, self._arcs[tail, head]] = fits[1, self._arcs[head, tail]] = True
+        self._fits.extend(fits)
+        return len(self._fits) - 2
+
+
+# What the kernels hand each other, in numba's notation; here A is the number of atoms of the query.
+# Neighbours of the searched molecule's atoms, one after another: start, head.
+_MOL = "Tuple((int32[::1], int32[::1]))"
+# See _Order: degrees, link_start, link_depth, link_row; and the table of fitting arcs.
+_QUERY = "Tuple((int32[::1], int32[::1], int32[::1], int32[::1], boolean[:,::1]))"
+# By depth the partner, the next candidate's place and the depths whose choices made candidates fail [A, A];
+# by atom of the molecule the depth that it is the partner of.
+_STATE = "Tuple((int32[::1], int32[::1], boolean[:,::1], int32[::1]))"
+# Remembered failures, in linked lists by their latest choice: heads [A, atoms], next ones, and the other choices
+# [failures, 4, 2] as depth and partner. Then two counts: steps, failures.
+_MEMORY = "Tuple((int32[:,::1], int32[::1], int32[:,:,::1], int64[::1]))"
+
+
+@kernel(f"boolean(int64, int64, {_MOL}, {_QUERY}, {_STATE})")
+def _is_linked(depth: int, atom: int, mol: Any, query: Any, state: Any) -> bool:
+    """Whether bonds that close rings fit; if not, the partner at the other end is to blame."""
+    start, head = mol
+    _, link_start, link_depth, link_row, fits = query
+    partner, _, blame, _ = state
+    for link in range(link_start[depth] + 1, link_start[depth + 1]):
+        other = partner[link_depth[link]]
+        is_found = False
+        for arc in range(start[other], start[other + 1]):
+            if head[arc] == atom:
+                is_found = fits[link_row[link], arc]
+        if not is_found:
+            blame[depth, link_depth[link]] = True
+            return False
+    return True
+
+
+@kernel(f"boolean(int64, int64, {_STATE}, {_MEMORY})")
+def _has_failed(depth: int, atom: int, state: Any, memory: Any) -> bool:
+    """Whether a choice completes a remembered failure; if so, the failure's other choices are to blame."""
+    partner, _, blame, _ = state
+    latest, following, others, counts = memory
+    failure = latest[depth, atom]
+    while failure != _NONE:
+        counts[0] += 1
+        n_same = 0
+        while n_same < _MAX_CHOICES and (
+            others[failure, n_same, 0] == _NONE or partner[others[failure, n_same, 0]] == others[failure, n_same, 1]
+        ):
+            n_same += 1
+        if n_same == _MAX_CHOICES:
+            for index in range(_MAX_CHOICES):
+                if others[failure, index, 0] != _NONE:
+                    blame[depth, others[failure, index, 0]] = True
+            return True
+        failure = following[failure]
+    return False
+
+
+@kernel(f"void(int64, boolean[::1], int32[::1], {_MEMORY})")
+def _remember(culprit: int, blame: np.ndarray, partner: np.ndarray, memory: Any) -> None:
+    """Remember the choices that a failure is due to, unless they are too many."""
+    latest, following, others, counts = memory
+    failure = counts[1]
+    if failure == _MAX_FAILURES:
+        return
+    n_others = 0
+    for depth in range(culprit):
+        if blame[depth]:
+            if n_others == _MAX_CHOICES:
+                return
+            others[failure, n_others, 0], others[failure, n_others, 1] = depth, partner[depth]
+            n_others += 1
+    others[failure, n_others:, 0] = _NONE
+    following[failure] = latest[culprit, partner[culprit]]
+    latest[culprit, partner[culprit]] = failure
+    counts[1] += 1
+
+
+@kernel(f"int64(int64, {_MOL}, {_QUERY}, {_STATE}, {_MEMORY})")
+def _next_choice(depth: int, mol: Any, query: Any, state: Any, memory: Any) -> int:
+    """Return the next candidate that the choices so far allow, -1 if there is none."""
+    start, head = mol
+    degrees, link_start, link_depth, link_row, fits = query
+    partner, cursor, blame, taken_by = state
+    link = link_start[depth]
+    stop = start[partner[link_depth[link]] + 1] if depth > 0 else len(start) - 1
+    while cursor[depth] < stop:
+        place = cursor[depth]
+        cursor[depth] += 1
+        memory[3][0] += 1
+        atom = head[place] if depth > 0 else place
+        if depth > 0 and not fits[link_row[link], place]:
+            continue
+        if start[atom + 1] - start[atom] < degrees[depth]:
+            continue
+        if taken_by[atom] != _NONE:
+            blame[depth, taken_by[atom]] = True
+        elif _is_linked(depth, atom, mol, query, state) and not _has_failed(depth, atom, state, memory):
+            return atom
+    return _NONE
+
+
+@kernel(f"Tuple((int32[::1], int64))({_MOL}, {_QUERY}, int64)")
+def _search(mol: Any, query: Any, max_steps: int) -> tuple[np.ndarray, int]:
+    """Return the partners by depth, the first -1 where there is no match, and the number of steps."""
+    n, n_atoms = len(query[0]), len(mol[0]) - 1
+    start, link_start, link_depth = mol[0], query[1], query[2]
+    partner, cursor = np.full(n, _NONE, np.int32), np.zeros(n, np.int32)
+    blame = np.zeros((n, n), np.bool_)
+    taken_by = np.full(n_atoms, _NONE, np.int32)
+    state = partner, cursor, blame, taken_by
+    others = np.empty((_MAX_FAILURES, _MAX_CHOICES, 2), np.int32)
+    counts = np.zeros(2, np.int64)
+    memory = np.full((n, n_atoms), _NONE, np.int32), np.empty(_MAX_FAILURES, np.int32), others, counts
+    depth = 0
+    while counts[0] <= max_steps:
+        atom = _next_choice(depth, mol, query, state, memory)
+        if atom != _NONE:
+            partner[depth], taken_by[atom] = atom, depth
+            depth += 1
+            if depth == n:
+                return partner, counts[0]
+            parent = link_depth[link_start[depth]]
+            cursor[depth] = start[partner[parent]]
+            blame[depth, :] = False
+            blame[depth, parent] = True
+            continue
+        culprit = depth - 1
+        while culprit >= 0 and not blame[depth, culprit]:
+            culprit -= 1
+        if culprit < 0:
+            break
+        _remember(culprit, blame[depth], partner, memory)
+        blame[culprit, :culprit] |= blame[depth, :culprit]
+        for undone in range(culprit, depth):
+            taken_by[partner[undone]] = _NONE
+        depth = culprit
+    partner[0] = _NONE
+    return partner, counts[0]
