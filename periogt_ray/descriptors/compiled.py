@@ -56,10 +56,10 @@ class _TemporaryLocator(caching.UserWideCacheLocator):
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "_TemporaryLocator | None":
-        locator = cls(py_func, py_file)
         try:
+            locator = cls(py_func, py_file)
             locator.ensure_cache_path()
-        except OSError:
+        except OSError:  # among them that there is no temporary directory at all
             return None
         return locator
 
