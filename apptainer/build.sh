@@ -43,13 +43,14 @@ if [[ -e $output && -z $is_forced ]]; then die "$output exists; --force replaces
 scratch() {
   local above=${PERIOGT_BASE_DIR:-$directory}
   case $(realpath -m -- "$above")/ in "$(realpath -m -- "${HOME:-/nonexistent}")"/*) above=/var/tmp/apptainer-$UID ;; esac
-  mkdir -p "$above/.apptainer/$1" || die "$above/.apptainer cannot be made"
+  mkdir -p "$above/.apptainer/$1" || die "$above/.apptainer cannot be made; choose another --output"
   chmod 700 "$above/.apptainer"
   printf '%s' "$above/.apptainer/$1"
 }
 if [[ -z ${APPTAINER_CACHEDIR:-} ]]; then APPTAINER_CACHEDIR=$(scratch cache); fi
 if [[ -z ${APPTAINER_TMPDIR:-} ]]; then APPTAINER_TMPDIR=$(scratch tmp); fi
 export APPTAINER_CACHEDIR APPTAINER_TMPDIR
+mkdir -p "$APPTAINER_CACHEDIR" "$APPTAINER_TMPDIR" || die "APPTAINER_CACHEDIR or APPTAINER_TMPDIR cannot be made"
 free_gib=$(($(df --output=avail -k "$APPTAINER_TMPDIR" | tail -n 1) / 1048576))
 # Estimated, not measured: the base, torch with its CUDA libraries, the rest, and the image made from them.
 if ((free_gib < 25)); then
