@@ -6,6 +6,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from periogt_ray.checks import Check, Status, render, verdict
 from periogt_ray.cluster_checks import (
@@ -40,6 +41,7 @@ _PYTHON = (3, 11)
 _TEST_SMILES = "*CC(*)c1ccccc1"
 _ACTIVATION_BYTES = 2 << 30  # for the largest passes; an estimate, not measured
 _TOLERANCE = 1e-4  # relative, between builds of torch and processors
+_Facts = TypeVar("_Facts")
 _SETUP_REMEDY = (
     "Run `periogt setup`, or `periogt setup --skip-download` for files placed by hand, or set PERIOGT_CHECKPOINT_DIR "
     "to a directory that setup has finished."
@@ -79,23 +81,39 @@ def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
     return [*checks, *_guarded("self-test", _check_embedded)]
 
 
-def _checks_with_settings(env: Mapping[str, str], settings: Settings, *, hashes: bool) -> Iterator[Check]:
-    place = probe_surroundings(env, results_dir=settings.results_dir, listens_at=(settings.host, settings.port))
-    yield from _guarded("place", lambda: [check_place(place), check_clock(place)])
-    yield from _guarded("port", lambda: [check_port(place, settings.host, settings.port)])
-    yield from _guarded("directories", lambda: _check_directories(settings, place))
-    facts: DeviceFacts | None = None
+def _checks_with_settings(env: Mapping[str, str], settings: Settings, *, hashes: bool) -> list[Check]:
+    checks: list[Check] = []
 
-    def checked_device() -> Iterator[Check]:
-        nonlocal facts
-        facts = probe_device()
-        yield from _check_device(settings, facts, place)
+    def run(name: str, check: Callable[[], Iterable[Check]]) -> None:
+        checks.extend(_guarded(name, check))
 
-    yield from _guarded("device", checked_device)
-    if facts is not None:
-        found = facts
-        yield from _guarded("artifacts", lambda: _check_artifacts(settings, found, place, hashes=hashes))
-    yield from _guarded("load", lambda: _check_predictions(settings))
+    listens_at = (settings.host, settings.port)
+    place, failures = _probed(
+        "place",
+        lambda: probe_surroundings(env, results_dir=settings.results_dir, listens_at=listens_at),
+        otherwise=Surroundings(platform.node()),
+    )
+    checks += failures
+    run("place", lambda: [check_place(place), check_clock(place), check_port(place, *listens_at)])
+    run("directories", lambda: _check_directories(settings, place))
+    facts, failures = _probed("device", probe_device, otherwise=DeviceFacts(None, False, None))
+    checks += failures
+    run("device", lambda: _check_device(settings, facts, place))
+    run("artifacts", lambda: _check_artifacts(settings, facts, place, hashes=hashes))
+    run("load", lambda: _check_predictions(settings))
+    return checks
+
+
+def _probed(name: str, probe: Callable[[], _Facts], *, otherwise: _Facts) -> tuple[_Facts, list[Check]]:
+    """Gather facts; where that fails, return others and the failure."""
+    found: list[_Facts] = []
+
+    def gather() -> Iterator[Check]:
+        found.append(probe())
+        yield from ()
+
+    failures = _guarded(name, gather)
+    return (found[0] if found else otherwise), failures
 
 
 def _guarded(name: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
