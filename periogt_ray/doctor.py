@@ -46,6 +46,7 @@ _SETUP_REMEDY = (
     "Run `periogt setup`, or `periogt setup --skip-download` for files placed by hand, or set PERIOGT_CHECKPOINT_DIR "
     "to a directory that setup has finished."
 )
+_FINDING_REMEDIES = {"permissions": "Do so, unless everybody who may write there is trusted."}
 # Beside the package in a checkout, and where a wheel puts it.
 _LOCK_FILES = (
     Path(__file__).parents[1] / "requirements.lock",
@@ -241,7 +242,7 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings
         for finding in verify(settings.checkpoint_dir, hashes=hashes, load=False):
             if finding.check != "location":  # told with the directory
                 status = Status[finding.level.upper()]
-                remedy = _SETUP_REMEDY if status is Status.FAIL else ""
+                remedy = "" if status is Status.PASS else _FINDING_REMEDIES.get(finding.check, _SETUP_REMEDY)
                 yield Check(finding.check, status, finding.message, remedy)
 
 

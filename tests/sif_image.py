@@ -60,7 +60,8 @@ def _fingerprint() -> str:
     paths = [ROOT / name for name in ("pyproject.toml", "requirements.lock", "apptainer/periogt.def")]
     paths += [path for path in (ROOT / "periogt_ray").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     digest = hashlib.sha256(importlib.metadata.version("torch").encode())
-    for path in [*sorted(paths), BIN / "apptainer"]:
+    paths += [ROOT / "apptainer" / "build.sh", BIN / "apptainer", *(BIN.parent / "apptainer_double").glob("*.py")]
+    for path in sorted(paths):
         digest.update(str(path.relative_to(ROOT)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
