@@ -13,7 +13,17 @@ from typing import Literal
 
 from periogt_ray.errors import CudaUnavailableError, DriverIncompatibleError, GPUUnsupportedError, PerioGTError
 
-__all__ = ["MIN_CAPABILITY", "DeviceChoice", "DeviceFacts", "GPUFacts", "choose_device", "probe_device"]
+__all__ = [
+    "MIN_CAPABILITY",
+    "DeviceChoice",
+    "DeviceFacts",
+    "GPUFacts",
+    "choose_device",
+    "cuda_problem",
+    "driver_problem",
+    "has_code_for",
+    "probe_device",
+]
 
 MIN_CAPABILITY = (7, 0)  # Volta: older GPUs are not supported by builds for CUDA 12
 # Oldest drivers on which a CUDA major version runs, by NVIDIA's minor-version compatibility.
@@ -47,12 +57,15 @@ class DeviceFacts:
         Of the NVIDIA driver; None where there is none.
     gpus : tuple of GPUFacts
         All visible ones.
+    architectures : tuple of str
+        What torch has code for, such as ``sm_90``, and ``compute_90`` for code that the driver translates.
     """
 
     torch_cuda: str | None
     is_available: bool
     driver_version: str | None
     gpus: tuple[GPUFacts, ...] = ()
+    architectures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ def probe_device() -> DeviceFacts:
         is_available=is_available,
         driver_version=_driver_version(),
         gpus=tuple(_probe_gpu(index) for index in indices),
+        architectures=tuple(torch.cuda.get_arch_list()) if is_available else (),
     )
 
 
@@ -110,8 +124,8 @@ def cuda_problem(facts: DeviceFacts, min_driver: str) -> PerioGTError | None:
     if facts.torch_cuda is None:
         return CudaUnavailableError(f"This torch is a build for the CPU. Install a CUDA build of torch. {remedy}")
     driver = facts.driver_version
-    if driver is not None and _version(driver) < _version(min_driver):
-        return DriverIncompatibleError(_driver_message(driver, min_driver, facts.torch_cuda))
+    if problem := driver_problem(facts, min_driver):
+        return problem
     if not facts.is_available:
         return CudaUnavailableError(
             (
@@ -141,15 +155,38 @@ def cuda_problem(facts: DeviceFacts, min_driver: str) -> PerioGTError | None:
     return None
 
 
-def _driver_message(driver: str, min_driver: str, torch_cuda: str) -> str:
+def driver_problem(facts: DeviceFacts, min_driver: str) -> DriverIncompatibleError | None:
+    """Return that the driver is too old, or None."""
+    driver, torch_cuda = facts.driver_version, facts.torch_cuda or ""
+    if driver is None or _version(driver) >= _version(min_driver):
+        return None
     message = f"The NVIDIA driver is {driver}; at least {min_driver} is required."
     floor = _MAJOR_FLOORS.get(torch_cuda.split(".")[0])
     if floor and _version(driver) >= _version(floor):
-        return (
+        return DriverIncompatibleError(
             f"{message} By NVIDIA's minor-version compatibility CUDA {torch_cuda} runs on drivers from {floor}: "
             f"to accept this one set PERIOGT_MIN_DRIVER={floor}."
         )
-    return f"{message} Ask the administrator for a newer driver, or set PERIOGT_DEVICE=cpu."
+    return DriverIncompatibleError(f"{message} Ask the administrator for a newer driver, or set PERIOGT_DEVICE=cpu.")
+
+
+def has_code_for(capability: tuple[int, int], architectures: tuple[str, ...]) -> bool:
+    """Whether a build of torch runs on a GPU; one that does not tell what it has code for is believed to.
+
+    Code for a GPU runs on those of the same major version from its minor version on, and code that the
+    driver translates on all later ones.
+    """
+    major, minor = capability
+    for name in architectures:
+        kind, _, digits = name.partition("_")
+        # Code with a letter, such as sm_90a, runs on that very GPU; torch ships it beside the plain one.
+        found = re.fullmatch(r"(\d+)(\d)", digits)
+        if found is None:
+            continue
+        built = int(found[1]), int(found[2])
+        if (kind == "sm" and built[0] == major and built[1] <= minor) or (kind == "compute" and built <= capability):
+            return True
+    return not architectures
 
 
 def _version(text: str) -> tuple[int, ...]:

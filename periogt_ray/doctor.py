@@ -3,56 +3,55 @@
 import importlib.metadata
 import math
 import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from enum import IntEnum
-from typing import Any
+from pathlib import Path
+from typing import TypeVar
 
+from periogt_ray.checks import Check, Status, render, verdict
+from periogt_ray.cluster_checks import (
+    check_clock,
+    check_directory,
+    check_gpu,
+    check_gpu_libraries,
+    check_lock,
+    check_memory,
+    check_place,
+    check_port,
+    check_ray,
+    gpu_remedy,
+    normalised,
+    parse_lock,
+)
 from periogt_ray.device import DeviceFacts, choose_device, cuda_problem, probe_device
 from periogt_ray.errors import PerioGTError
 from periogt_ray.settings import EMBEDDED_DIR, Settings, unknown_variables
+from periogt_ray.surroundings import (
+    Surroundings,
+    probe_directory,
+    probe_gpu_libraries,
+    probe_ray,
+    probe_surroundings,
+)
 
 __all__ = ["Check", "Status", "render", "run_checks", "verdict"]
 
-_PACKAGES = ("torch", "numpy", "rdkit", "mordredcommunity", "dgl", "dgllife", "numba", "safetensors", "pydantic")
+_PACKAGES = ("torch", "numpy", "rdkit", "mordredcommunity", "dgl", "dgllife", "numba", "safetensors", "pydantic", "ray")
 _PYTHON = (3, 11)
 _TEST_SMILES = "*CC(*)c1ccccc1"
 _ACTIVATION_BYTES = 2 << 30  # for the largest passes; an estimate, not measured
 _TOLERANCE = 1e-4  # relative, between builds of torch and processors
-
-
-class Status(IntEnum):
-    """Result of a check; the value is the exit status of the command."""
-
-    PASS = 0
-    WARN = 1
-    FAIL = 2
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the report.
-
-    Attributes
-    ----------
-    name : str
-        What was checked.
-    status : Status
-        How it went.
-    message : str
-        What was found.
-    remedy : str
-        What to do; empty where there is nothing to do.
-    """
-
-    name: str
-    status: Status
-    message: str
-    remedy: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the check as JSON types."""
-        return {**asdict(self), "status": self.status.name}
+_Facts = TypeVar("_Facts")
+_SETUP_REMEDY = (
+    "Run `periogt setup`, or `periogt setup --skip-download` for files placed by hand, or set PERIOGT_CHECKPOINT_DIR "
+    "to a directory that setup has finished."
+)
+_FINDING_REMEDIES = {"permissions": "Do so, unless everybody who may write there is trusted."}
+# Beside the package in a checkout, and where a wheel puts it.
+_LOCK_FILES = (
+    Path(__file__).parents[1] / "requirements.lock",
+    Path(sys.prefix) / "share" / "periogt" / "requirements.lock",
+)
 
 
 def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
@@ -65,17 +64,57 @@ def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
     hashes : bool
         Whether to hash every artifact, which reads all of it.
     """
-    checks = [*_guarded("versions", _check_versions), *_guarded("environment", lambda: _check_environment(env))]
+    checks = [
+        *_guarded("versions", _check_versions),
+        *_guarded("lock file", _check_lock),
+        *_guarded("environment", lambda: _check_environment(env)),
+        *_guarded("ray", lambda: check_ray(probe_ray(env))),
+    ]
     try:
         settings = Settings.from_env(env)
     except PerioGTError as error:
-        checks.append(Check("settings", Status.FAIL, error.message))
+        # Without settings nothing says where to look; where the program runs still helps to see why.
+        checks += _guarded("place", lambda: [check_place(probe_surroundings(env, results_dir=Path("/nonexistent")))])
+        remedy = "Correct it, then check again; in a container bind the directory: --bind DIR."
+        checks.append(Check("settings", Status.FAIL, error.message, remedy))
     else:
-        checks += _check_settings(settings)
-        checks += _guarded("device", lambda: _check_device(settings, probe_device()))
-        checks += _guarded("artifacts", lambda: _check_artifacts(settings, probe_device(), hashes=hashes))
-        checks += _guarded("load", lambda: _check_predictions(settings))
+        checks += _checks_with_settings(env, settings, hashes=hashes)
     return [*checks, *_guarded("self-test", _check_embedded)]
+
+
+def _checks_with_settings(env: Mapping[str, str], settings: Settings, *, hashes: bool) -> list[Check]:
+    checks: list[Check] = []
+
+    def run(name: str, check: Callable[[], Iterable[Check]]) -> None:
+        checks.extend(_guarded(name, check))
+
+    listens_at = (settings.host, settings.port)
+    place, failures = _probed(
+        "place",
+        lambda: probe_surroundings(env, results_dir=settings.results_dir, listens_at=listens_at),
+        otherwise=Surroundings(platform.node()),
+    )
+    checks += failures
+    run("place", lambda: [check_place(place), check_clock(place), check_port(place, *listens_at)])
+    run("directories", lambda: _check_directories(settings, place))
+    facts, failures = _probed("device", probe_device, otherwise=DeviceFacts(None, False, None))
+    checks += failures
+    run("device", lambda: _check_device(settings, facts, place))
+    run("artifacts", lambda: _check_artifacts(settings, facts, place, hashes=hashes))
+    run("load", lambda: _check_predictions(settings))
+    return checks
+
+
+def _probed(name: str, probe: Callable[[], _Facts], *, otherwise: _Facts) -> tuple[_Facts, list[Check]]:
+    """Gather facts; where that fails, return others and the failure."""
+    found: list[_Facts] = []
+
+    def gather() -> Iterator[Check]:
+        found.append(probe())
+        yield from ()
+
+    failures = _guarded(name, gather)
+    return (found[0] if found else otherwise), failures
 
 
 def _guarded(name: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
@@ -89,24 +128,6 @@ def _guarded(name: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
         message = f"the check itself failed: {type(error).__name__}: {error}"
         done.append(Check(name, Status.FAIL, message, remedy))
     return done
-
-
-def verdict(checks: list[Check]) -> Status:
-    """Return the worst status."""
-    return max((check.status for check in checks), default=Status.PASS)
-
-
-def render(checks: list[Check]) -> str:
-    """Return the report as text: a line a check, what to do below it, and the verdict."""
-    width = max(len(check.name) for check in checks)
-    lines = []
-    for check in checks:
-        lines.append(f"{check.status.name:4}  {check.name:{width}}  {check.message}")
-        if check.remedy:
-            lines.append(f"{'':{width + 8}}-> {check.remedy}")
-    n_warnings = sum(check.status is Status.WARN for check in checks)
-    n_failures = sum(check.status is Status.FAIL for check in checks)
-    return "\n".join([*lines, "", f"{verdict(checks).name}: {n_failures} failed, {n_warnings} warnings."])
 
 
 def _check_versions() -> Iterator[Check]:
@@ -141,9 +162,21 @@ def _check_environment(env: Mapping[str, str]) -> Iterator[Check]:
         yield Check("environment", Status.WARN, warning, "Correct or unset the variable.")
 
 
-def _check_settings(settings: Settings) -> Iterator[Check]:
-    yield Check("base_dir", Status.PASS, str(settings.base_dir))
-    yield Check("results_dir", Status.PASS, str(settings.results_dir))
+def _check_lock() -> Iterator[Check]:
+    for path in _LOCK_FILES:
+        if path.is_file():
+            found = {
+                normalised(package.metadata["Name"]): package.version for package in importlib.metadata.distributions()
+            }
+            yield check_lock(found, parse_lock(path.read_text(encoding="utf-8")))
+            return
+
+
+def _check_directories(settings: Settings, place: Surroundings) -> Iterator[Check]:
+    base = probe_directory("base_dir", settings.base_dir)
+    yield check_directory(base, place, is_kept=settings.is_embedded, is_written=False)
+    results = probe_directory("results_dir", settings.results_dir)
+    yield check_directory(results, place, is_kept=False, is_written=True)
     if settings.is_embedded:
         yield Check(
             "checkpoint_dir",
@@ -153,46 +186,47 @@ def _check_settings(settings: Settings) -> Iterator[Check]:
             "For the published weights run `periogt setup`, or set PERIOGT_CHECKPOINT_DIR.",
         )
     else:
-        yield Check("checkpoint_dir", Status.PASS, str(settings.checkpoint_dir))
+        checkpoints = probe_directory("checkpoint_dir", settings.checkpoint_dir)
+        yield check_directory(checkpoints, place, is_kept=True, is_written=False)
 
 
-def _check_device(settings: Settings, facts: DeviceFacts) -> Iterator[Check]:
+def _check_device(settings: Settings, facts: DeviceFacts, place: Surroundings) -> Iterator[Check]:
     for gpu in facts.gpus:
-        capability = f"{gpu.capability[0]}.{gpu.capability[1]}"
-        memory = f"{gpu.memory_bytes / 2**30:.0f} GiB"
-        status = Status.FAIL if gpu.launch_error else Status.PASS
-        yield Check(f"gpu {gpu.index}", status, f"{gpu.name}, compute capability {capability}, {memory}")
+        yield check_gpu(gpu, facts, settings.min_driver)
+    if (libraries := check_gpu_libraries(place, facts, probe_gpu_libraries())) is not None:
+        yield libraries
     stack = f"driver {facts.driver_version or 'none'}, torch built for CUDA {facts.torch_cuda or 'none (CPU build)'}"
     problem = cuda_problem(facts, settings.min_driver)
     try:
         choice = choose_device(settings.device, facts, min_driver=settings.min_driver)
     except PerioGTError as error:
-        yield Check("device", Status.FAIL, f"{stack}: {error.message}")
+        yield Check("device", Status.FAIL, f"{stack}: {error.message}", gpu_remedy(place))
         return
     if choice.warning is None:
         yield Check("device", Status.PASS, f"{choice.device} ({stack})")
         return
     # Nothing is wrong with a CPU on a machine without a GPU; it is where there is one that cannot be used.
     is_expected = not facts.gpus and facts.driver_version is None
-    remedy = "Set PERIOGT_DEVICE=cpu if the CPU is meant." if is_expected or problem is None else problem.message
+    remedy = gpu_remedy(place) if is_expected or problem is None else problem.message
     yield Check("device", Status.WARN, f"cpu ({stack})", remedy)
 
 
-def _check_artifacts(settings: Settings, facts: DeviceFacts, *, hashes: bool) -> Iterator[Check]:
+def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings, *, hashes: bool) -> Iterator[Check]:
     from periogt_ray.artifacts import ArtifactDirectory
     from periogt_ray.verification import verify
 
     try:
         artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
     except PerioGTError as error:
-        yield Check("artifacts", Status.FAIL, error.message)
+        yield Check("artifacts", Status.FAIL, error.message, _SETUP_REMEDY)
         return
     n_bytes = {artifacts.encoder: artifacts.encoder_path.stat().st_size}
     for info in artifacts.properties.values():
         if info.supported:
             n_bytes[info.checkpoint] = (artifacts.root / info.checkpoint).stat().st_size
         else:
-            yield Check(f"property {info.id}", Status.WARN, f"not served: {info.reason}")
+            remedy = "Nothing, unless it is needed; `periogt setup` fetches what is published."
+            yield Check(f"property {info.id}", Status.WARN, f"not served: {info.reason}", remedy)
     yield Check("artifacts", Status.PASS, f"{artifacts.name}; serves {', '.join(artifacts.supported)}")
     needed = n_bytes[artifacts.encoder] + min(sum(n_bytes.values()), settings.weights_bytes) + _ACTIVATION_BYTES
     smallest = min((gpu.memory_bytes for gpu in facts.gpus), default=math.inf)
@@ -202,9 +236,14 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts, *, hashes: bool) ->
         f"about {needed / 2**30:.1f} GiB with all properties loaded",
         "" if needed < smallest else "Lower PERIOGT_WEIGHTS_GB or use a GPU with more memory.",
     )
+    if (job := check_memory(place, needed)) is not None:
+        yield job
     if not settings.is_embedded:
         for finding in verify(settings.checkpoint_dir, hashes=hashes, load=False):
-            yield Check(finding.check, Status[finding.level.upper()], finding.message)
+            if finding.check != "location":  # told with the directory
+                status = Status[finding.level.upper()]
+                remedy = "" if status is Status.PASS else _FINDING_REMEDIES.get(finding.check, _SETUP_REMEDY)
+                yield Check(finding.check, status, finding.message, remedy)
 
 
 def _check_predictions(settings: Settings) -> Iterator[Check]:
@@ -221,11 +260,11 @@ def _check_predictions(settings: Settings) -> Iterator[Check]:
         features = {scheme: featurize(unit, scheme, engine=engine) for scheme in {predictor.scheme(id_) for id_ in ids}}
         outcomes = predictor.predict_many([Job(features[predictor.scheme(id_)], id_) for id_ in ids])
     except PerioGTError as error:
-        yield Check("load", Status.FAIL, error.message)
+        yield Check("load", Status.FAIL, error.message, _SETUP_REMEDY)
         return
     for property_id, outcome in zip(ids, outcomes, strict=True):
         if outcome.error is not None:
-            yield Check(f"property {property_id}", Status.FAIL, outcome.error.message)
+            yield Check(f"property {property_id}", Status.FAIL, outcome.error.message, _SETUP_REMEDY)
         else:
             shown = f"{outcome.value:.4g} {outcome.units}".rstrip()
             yield Check(f"property {property_id}", Status.PASS, f"loaded; {_TEST_SMILES} gives {shown}")
@@ -249,7 +288,8 @@ def _check_embedded() -> Iterator[Check]:
                     raise outcome.error
                 worst = max(worst, abs((outcome.value or 0.0) / expected - 1))
     except PerioGTError as error:
-        yield Check("self-test", Status.FAIL, f"the embedded model does not run: {error.message}")
+        message = f"the embedded model does not run: {error.message}"
+        yield Check("self-test", Status.FAIL, message, "Run scripts/install again, or rebuild the image.")
         return
     is_right = worst <= _TOLERANCE
     yield Check(

@@ -22,7 +22,7 @@ LAYERS = [
     {"predictor"},
     {"published", "reachability", "downloads", "archives", "convert", "label_statistics", "load_check"},
     {"setup_command", "setup_lock", "staging", "verification", "setup"},
-    {"schemas", "doctor"},
+    {"checks", "surroundings", "cluster_checks", "schemas", "doctor"},
     {"auth", "feature_cache", "request_ids"},
     {"service"},
     {"access_log"},

@@ -151,6 +151,7 @@ def test_doctor_reports_and_exits_by_its_verdict() -> None:
     assert by_name["property eps"]["status"] == "PASS"
     assert {"PASS": 0, "WARN": 1, "FAIL": 2}[report["verdict"]] == result.returncode
     assert result.returncode < 2, report
+    assert [check for check in report["checks"] if check["status"] != "PASS" and not check["remedy"]] == []
 
 
 def test_doctor_tells_what_to_do_and_still_tests_itself() -> None:

@@ -56,10 +56,10 @@ class _TemporaryLocator(caching.UserWideCacheLocator):
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "_TemporaryLocator | None":
-        locator = cls(py_func, py_file)
         try:
+            locator = cls(py_func, py_file)
             locator.ensure_cache_path()
-        except OSError:
+        except OSError:  # among them that there is no temporary directory at all
             return None
         return locator
 
@@ -69,7 +69,12 @@ class _ShippedImpl(caching.CompileResultCacheImpl):
 
 
 class _ShippedCache(caching.FunctionCache):
+    """Machine code that the package was shipped with, which is never added to."""
+
     _impl_class = _ShippedImpl
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep nothing."""
 
 
 class _KernelImpl(caching.CompileResultCacheImpl):
@@ -119,13 +124,20 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
     def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
         dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
-        try:
-            dispatcher._cache = _KernelCache(function)
-        except RuntimeError:  # no place can be written: compile without keeping
-            dispatcher._cache = caching.NullCache()
+        dispatcher._cache = _cache_of(function)
         dispatcher.compile(signature)
         dispatcher.disable_compile()
         compiled: Callable[..., Any] = dispatcher
         return compiled
 
     return compile_function
+
+
+def _cache_of(function: Callable[..., Any]) -> Any:
+    """Return the cache of a kernel: one that can be written, else what was shipped, else none."""
+    for kind in (_KernelCache, _ShippedCache):
+        try:
+            return kind(function)
+        except RuntimeError:  # no such place
+            continue
+    return caching.NullCache()

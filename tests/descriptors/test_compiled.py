@@ -73,3 +73,20 @@ def test_temporary_directory_that_others_can_write_is_not_trusted(package: Path,
     for _ in range(2):
         assert n_loaded(package, HOME=str(tmp_path / "home"), TMPDIR=str(tmp_path)) == 0
     assert not list(directory.iterdir())
+
+
+def test_shipped_code_is_used_where_no_place_can_be_written(package: Path) -> None:
+    """As in a read-only image without a home and a temporary directory."""
+    n_loaded(package)
+    nowhere = "import tempfile\ntempfile.gettempdir = lambda: (_ for _ in ()).throw(FileNotFoundError('none'))\n"
+    (package / "sitecustomize.py").write_text(
+        nowhere
+        + "from numba.core import caching\n"
+        + "def refuse(*_): raise OSError('read-only')\n"
+        + "caching.InTreeCacheLocator.ensure_cache_path = refuse\n"
+        + "caching.UserWideCacheLocator.ensure_cache_path = refuse\n"
+    )
+    assert n_loaded(package) == 1
+    for path in (package / "__pycache__").glob("some_kernels*"):
+        path.unlink()
+    assert n_loaded(package) == 0, "compiled for this process alone"

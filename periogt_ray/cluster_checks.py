@@ -1,0 +1,278 @@
+"""Checks of what goes wrong on clusters, as pure functions of what was found.
+
+Nothing here looks at the machine; the facts come from :mod:`periogt_ray.surroundings` and
+:mod:`periogt_ray.device`. Every check that does not pass says what to do.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from periogt_ray.checks import Check, Status
+from periogt_ray.device import MIN_CAPABILITY, DeviceFacts, GPUFacts, driver_problem, has_code_for
+from periogt_ray.settings import DEFAULT_MIN_DRIVER
+from periogt_ray.surroundings import Directory, GPULibraries, RayFacts, Surroundings
+
+__all__ = [
+    "check_clock",
+    "check_directory",
+    "check_gpu",
+    "check_gpu_libraries",
+    "check_lock",
+    "check_memory",
+    "check_place",
+    "check_port",
+    "check_ray",
+    "gpu_remedy",
+    "parse_lock",
+]
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3"}
+)
+_IMAGE_FILE_SYSTEMS = frozenset({"overlay", "squashfs", "fuse.squashfuse", "fuse.squashfuse_ll", "fuse.fuse-overlayfs"})
+_SHARED_MEMORY_POINTS = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
+_LEAST_FREE_BYTES = 1 << 30
+_CLOCK_TOLERANCE_S = 60.0
+# Unix socket paths hold 107 characters, of which a session of Ray takes about 62 and our directory 13.
+_MAX_TEMP_DIR_LENGTH = 28
+_N_SHOWN = 5
+# Return codes of cuInit; see the CUDA driver API.
+_CUDA_NO_DEVICE = 100
+_CUDA_MISMATCHES = (803, 804)
+_NVLIBLIST = (
+    "Have the administrator add the driver's libraries (libcuda.so, libnvidia-ml.so, libnvidia-ptxjitcompiler.so, "
+    "libnvidia-nvvm.so, libnvidia-gpucomp.so) to nvliblist.conf, or run with --nvccli where nvidia-container-cli is "
+    "installed. Until then bind them yourself: --bind /usr/lib64:/host/lib64:ro and "
+    "APPTAINERENV_LD_LIBRARY_PATH=/.singularity.d/libs:/host/lib64."
+)
+# torch is chosen at installation, and sympy comes with it.
+_FREE_PACKAGES = frozenset({"sympy", "torch"})
+
+
+def check_place(place: Surroundings) -> Check:
+    """Say where the program runs."""
+    if place.job_id is not None:
+        where = f"job {place.job_id} on {place.host}" + (f" of {place.cluster}" if place.cluster else "")
+        where += f", {place.job_gpus} GPUs"
+    else:
+        where = f"{place.host}, " + ("Slurm is here, no job" if place.has_slurm else "no Slurm")
+    return Check("place", Status.PASS, f"{where}, {f'in {place.container}' if place.container else 'no container'}")
+
+
+def gpu_remedy(place: Surroundings) -> str:
+    """Return what to do where there is no GPU."""
+    cpu = "Set PERIOGT_DEVICE=cpu if the CPU is meant."
+    if place.job_id is not None and place.job_gpus == 0:
+        return f"The job has no GPU: submit it with --gres=gpu:1 or a type, such as --gres=gpu:h200:1. {cpu}"
+    if place.job_id is None and place.has_slurm:
+        return f"Login nodes have none: run the check in a job, `sbatch slurm/doctor.sbatch`. {cpu}"
+    return cpu
+
+
+def check_gpu(gpu: GPUFacts, facts: DeviceFacts, min_driver: str) -> Check:
+    """Return the verdict on one GPU: name, capability, memory, driver and torch's CUDA."""
+    name = f"gpu {gpu.index}"
+    capability = f"{gpu.capability[0]}.{gpu.capability[1]}"
+    message = (
+        f"{gpu.name}, compute capability {capability}, {gpu.memory_bytes / 2**30:.0f} GiB; driver "
+        f"{facts.driver_version or 'unknown'}, torch for CUDA {facts.torch_cuda}"
+    )
+    if gpu.capability < MIN_CAPABILITY:
+        floor = f"{MIN_CAPABILITY[0]}.{MIN_CAPABILITY[1]}"
+        remedy = f"Request a GPU from {floor} on: V100, A100, H100, H200. Or set PERIOGT_DEVICE=cpu."
+        return Check(name, Status.FAIL, f"{message}: not supported", remedy)
+    if problem := driver_problem(facts, min_driver):
+        return Check(name, Status.FAIL, f"{message}: driver too old", problem.message)
+    if not has_code_for(gpu.capability, facts.architectures):
+        return Check(
+            name,
+            Status.FAIL,
+            f"{message}: this torch has code for {', '.join(facts.architectures)} alone",
+            "Install torch 2.6 or newer for CUDA 12.6, which has code for V100 to H200: "
+            "TORCH_INDEX_URL=https://download.pytorch.org/whl/cu126 scripts/install, or rebuild the image.",
+        )
+    if gpu.launch_error:
+        remedy = "Try another node; if it fails there too, install torch for CUDA 12.6."
+        return Check(name, Status.FAIL, f"{message}: no kernel runs, {gpu.launch_error}", remedy)
+    if problem := driver_problem(facts, DEFAULT_MIN_DRIVER):
+        remedy = (
+            f"Nothing, if predictions are right; {DEFAULT_MIN_DRIVER} is what CUDA 12.6 asks for. {problem.message}"
+        )
+        return Check(name, Status.WARN, f"{message}: runs, below the driver asked for", remedy)
+    return Check(name, Status.PASS, f"{message}: compatible")
+
+
+def check_gpu_libraries(place: Surroundings, facts: DeviceFacts, libraries: GPULibraries) -> Check | None:
+    """Tell why torch sees no GPU where the node has one; None where there is nothing to tell.
+
+    Tells apart a container that was started without --nv, one in which Apptainer brought too few of
+    the driver's libraries (its list in version 1.2 is that of CUDA 11), and a job without a GPU.
+    """
+    if facts.is_available or facts.torch_cuda is None or not (facts.driver_version or libraries.devices):
+        return None
+    name = "gpu libraries"
+    driver = f"the node has the NVIDIA driver {facts.driver_version or '(version unknown)'}"
+    if libraries.init_code == _CUDA_NO_DEVICE:
+        return Check(name, Status.WARN, f"{driver}, and no GPU is visible to this process", gpu_remedy(place))
+    if libraries.load_error is not None and place.container and not libraries.bound:
+        message = f"{driver}, and none of its libraries is in the container"
+        return Check(name, Status.FAIL, message, "Start the container with --nv (scripts/doctor.sh does).")
+    if libraries.load_error is not None:
+        remedy = _NVLIBLIST if place.container else "Have the administrator repair the driver; try another node."
+        return Check(name, Status.FAIL, f"{driver}, and libcuda.so.1 does not load: {libraries.load_error}", remedy)
+    if libraries.init_code in _CUDA_MISMATCHES:
+        remedy = "Remove other copies of libcuda.so.1 from LD_LIBRARY_PATH and --bind. " + (
+            _NVLIBLIST if place.container else "Then have the administrator reload the driver."
+        )
+        message = f"{driver}, and libcuda.so.1 is of another version (cuInit returned {libraries.init_code})"
+        return Check(name, Status.FAIL, message, remedy)
+    message = f"{driver}; cuInit returned {libraries.init_code}, and torch for CUDA {facts.torch_cuda} sees no GPU"
+    return Check(name, Status.FAIL, message, _NVLIBLIST if place.container else "Install torch for CUDA 12.6.")
+
+
+def check_directory(directory: Directory, place: Surroundings, *, is_kept: bool, is_written: bool) -> Check:
+    """Check one directory.
+
+    Parameters
+    ----------
+    directory : Directory
+        What was found.
+    place : Surroundings
+        Where the program runs.
+    is_kept : bool
+        Whether what is in it has to stay, as artifacts do.
+    is_written : bool
+        Whether the program writes to it.
+    """
+    path, name = directory.path, directory.name
+    shown = f"{path} ({directory.mount.kind}, {directory.free_bytes / 2**30:.0f} GiB free)"
+    if place.container and _is_of_image(directory):
+        message = f"{path}: nothing of the node is bound there, what lies in this place is the container's own"
+        remedy = f"Start the container with --bind {path}" + ("." if directory.exists else ", after making it.")
+        # Only a directory that is there was asked for; a default one may never be used.
+        return Check(name, Status.FAIL if directory.exists else Status.WARN, message, remedy)
+    if is_written and not directory.is_writable:
+        remedy = "Choose a directory of yours; in a container, bind it without :ro."
+        return Check(name, Status.FAIL, f"{shown} cannot be written to", remedy)
+    if is_kept and "scratch" in path.parts:
+        remedy = "Keep artifacts in a project directory, such as /projects/<group>/periogt or /gpfs/.../proj-shared."
+        return Check(name, Status.WARN, f"{shown} is on scratch storage, which clusters purge", remedy)
+    is_on_cluster = place.has_slurm or directory.mount.kind in NETWORK_FILE_SYSTEMS
+    if is_kept and is_on_cluster and place.home is not None and path.is_relative_to(place.home):
+        remedy = "Move it to a project directory and set PERIOGT_BASE_DIR; setup alone takes 13 GB while it works."
+        message = f"{shown} is in the home directory, whose quota is small (75 GB on Explorer, 50 GB on CADES)"
+        return Check(name, Status.WARN, message, remedy)
+    if is_written and directory.free_bytes < _LEAST_FREE_BYTES:
+        return Check(name, Status.WARN, f"{shown}: nearly full", "Make room, or choose another file system.")
+    note = "" if directory.exists else "; not there yet"
+    if "scratch" in path.parts:
+        note += "; scratch storage is purged, copy results out"
+    return Check(name, Status.PASS, shown + note)
+
+
+def check_memory(place: Surroundings, needed_bytes: int) -> Check | None:
+    """Compare the memory of the job with what is needed; None outside of a job."""
+    if place.memory_bytes is None:
+        return None
+    message = f"the job has {place.memory_bytes / 2**30:.1f} GiB; about {needed_bytes / 2**30:.1f} GiB are needed"
+    if needed_bytes < place.memory_bytes:
+        return Check("job memory", Status.PASS, message)
+    return Check("job memory", Status.WARN, message, f"Submit with --mem={-(-needed_bytes // 2**30) + 2}G or more.")
+
+
+def check_port(place: Surroundings, host: str, port: int) -> Check:
+    """Say whether the service could listen."""
+    if place.port_error is None:
+        return Check("port", Status.PASS, f"{host}:{port} is free on {place.host}")
+    return Check(
+        "port",
+        Status.WARN,
+        f"{host}:{port} on {place.host}: {place.port_error}",
+        "Set PERIOGT_PORT to a free port above 1023, and PERIOGT_HOST to an address of this node or 0.0.0.0; "
+        "slurm/ray_serve.sbatch chooses a free port by itself.",
+    )
+
+
+def check_clock(place: Surroundings) -> Check:
+    """Compare the clock with others that are known."""
+    if place.is_clock_behind:
+        remedy = "Have the administrator set the clock: certificates and Slurm's own credentials fail with a wrong one."
+        return Check("clock", Status.FAIL, "the clock says that this package has not been installed yet", remedy)
+    offset = place.clock_offset_s
+    if offset is not None and abs(offset) > _CLOCK_TOLERANCE_S:
+        message = f"the clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the file server's"
+        return Check("clock", Status.WARN, message, "Tell the administrator; Slurm refuses nodes that are 300 s off.")
+    return Check("clock", Status.PASS, "agrees with the file system" if offset is not None else "not compared")
+
+
+def check_ray(ray: RayFacts) -> Iterator[Check]:
+    """Check Ray's address, token and directory."""
+    token, mode = ray.token_file, ray.mode or "not set"
+    if ray.mode == "token" and not ray.has_token_variable and (token is None or not token.exists):
+        where = f"; RAY_AUTH_TOKEN_PATH names {token.path}, which is not there" if token else ""
+        remedy = "Set RAY_AUTH_TOKEN_PATH to the token that the cluster was started with, in a bound directory."
+        yield Check("ray token", Status.FAIL, f"RAY_AUTH_MODE is token and there is none{where}", remedy)
+    elif token is not None and token.exists and token.mode & 0o077:
+        remedy = f"Run `chmod 600 {token.path}`, and make a new token: others may have read it."
+        yield Check("ray token", Status.FAIL, f"{token.path} has mode {token.mode:04o}: others can read it", remedy)
+    elif ray.has_token_variable:
+        remedy = "Write it to a file of mode 0600 and set RAY_AUTH_TOKEN_PATH instead."
+        yield Check("ray token", Status.WARN, "the token is in the environment, which every child inherits", remedy)
+    elif ray.address is not None and ray.mode != "token":
+        message = f"the Ray at {ray.address} is joined with RAY_AUTH_MODE {mode}: everyone who reaches it can run code"
+        yield Check("ray token", Status.WARN, message, "Start it with RAY_AUTH_MODE=token, as slurm/ does.")
+    else:
+        own = "a Ray of our own is started, with a token of its own"
+        yield Check("ray token", Status.PASS, own if ray.address is None else f"the Ray at {ray.address}, with a token")
+    temp, remedy = ray.temp_dir, "Set RAY_TMPDIR to a short directory on this node's own disk, such as /tmp."
+    if not temp.exists or not temp.is_writable:
+        yield Check("ray temp dir", Status.WARN, f"{temp.path} is not there or cannot be written to", remedy)
+    elif len(str(temp.path)) > _MAX_TEMP_DIR_LENGTH:
+        long = f"{temp.path} has more than the {_MAX_TEMP_DIR_LENGTH} characters that leave room for Ray's sockets"
+        yield Check("ray temp dir", Status.WARN, f"{long}; /tmp is taken instead", remedy)
+    elif temp.mount.kind in NETWORK_FILE_SYSTEMS:
+        yield Check("ray temp dir", Status.WARN, f"{temp.path} is on {temp.mount.kind}; /tmp is taken instead", remedy)
+    else:
+        yield Check("ray temp dir", Status.PASS, f"{temp.path} ({temp.mount.kind})")
+
+
+def parse_lock(text: str) -> dict[str, str]:
+    """Return version by normalised name from lines of ``name==version``."""
+    pairs = (line.split("==", 1) for line in text.splitlines() if "==" in line and not line.startswith("#"))
+    return {normalised(name): version.strip() for name, version in pairs}
+
+
+def normalised(name: str) -> str:
+    """Return a package's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def check_lock(installed: Mapping[str, str], locked: Mapping[str, str]) -> Check:
+    """Compare what is installed with the lock file; both are versions by normalised name.
+
+    torch is left out: its build is chosen at installation. What is not installed is another check's.
+    """
+    shared: Sequence[str] = sorted((installed.keys() & locked.keys()) - _FREE_PACKAGES)
+    # What follows the plus sign names a build of the same version.
+    other = [name for name in shared if installed[name].partition("+")[0] != locked[name]]
+    if not other:
+        torch = f"; torch is {installed['torch']} (locked: {locked.get('torch')})" if "torch" in installed else ""
+        return Check("lock file", Status.PASS, f"{len(shared)} packages have their locked versions{torch}")
+    shown = ", ".join(f"{name} {installed[name]} (locked: {locked[name]})" for name in other[:_N_SHOWN])
+    more = f" and {len(other) - _N_SHOWN} more" if len(other) > _N_SHOWN else ""
+    remedy = (
+        "Run scripts/install or deploy/conda/install.sh again, or rebuild the image; the self-test tells if it matters."
+    )
+    return Check("lock file", Status.WARN, f"{shown}{more}", remedy)
+
+
+def _is_of_image(directory: Directory) -> bool:
+    """Whether a directory of a container is the image's, and not one that was bound.
+
+    Where the image has no such place, Apptainer covers the nearest one it has with a tmpfs.
+    """
+    mount = directory.mount
+    if mount.kind in _IMAGE_FILE_SYSTEMS or mount.point == Path("/"):
+        return True
+    return mount.kind == "tmpfs" and mount.point not in _SHARED_MEMORY_POINTS
