@@ -32,7 +32,7 @@ LAYERS = [
     {"app"},
     {"server"},
     {"csv_rows"},
-    {"batch", "batch_parts", "batch_pipeline", "batch_progress", "batch_report", "batch_stages"},
+    {"batch", "batch_figures", "batch_parts", "batch_pipeline", "batch_progress", "batch_report", "batch_stages"},
     {"cli"},
     {"__main__"},
 ]

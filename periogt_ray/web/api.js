@@ -52,19 +52,26 @@ export class Api extends EventTarget {
   /**
    * Ask; on a 401 the user is asked for the key and the request sent again.
    * @param {string} path - relative to the root
-   * @param {{body?: Object, signal?: AbortSignal, asks?: boolean, as?: "json"|"text"}} options
+   * @param {{body?: Object, signal?: AbortSignal, asks?: boolean, tells?: boolean, as?: "json"|"text"}} options - whether
+   *   the user is asked for the key, and whether events tell how it went: those who ask because of such an event do not
    */
-  async request(path, { body, signal, asks = true, as = "json" } = {}) {
+  async request(path, { body, signal, asks = true, tells = true, as = "json" } = {}) {
     for (;;) {
       const sentKey = this.key;
-      const response = await this.#send(path, body, signal, sentKey);
-      if (response.ok) {
-        const content = await this.#read(response, as);
-        this.dispatchEvent(new CustomEvent("answered"));
-        return content;
+      let error;
+      try {
+        const response = await this.#send(path, body, signal, sentKey);
+        if (response.ok) {
+          const content = await this.#read(response, as);
+          if (tells) this.dispatchEvent(new CustomEvent("answered"));
+          return content;
+        }
+        error = await errorOf(response);
+      } catch (failure) {
+        error = failure;
       }
-      const error = await errorOf(response);
-      this.dispatchEvent(new CustomEvent("failed", { detail: error }));
+      if (error.name === "AbortError" || error.name === "TimeoutError") throw error;
+      if (tells) this.dispatchEvent(new CustomEvent("failed", { detail: error }));
       if (!(error instanceof ApiError) || error.code !== "unauthorized" || !asks) throw error;
       // Another request may have got a key meanwhile.
       if (this.key === sentKey && !(await this.#newKey(error.message))) throw error;
@@ -91,7 +98,7 @@ export class Api extends EventTarget {
         method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store", credentials: "same-origin",
       });
     } catch (error) {
-      throw this.#lost(error);
+      throw lost(error);
     }
   }
 
@@ -99,16 +106,15 @@ export class Api extends EventTarget {
     try {
       return as === "text" ? await response.text() : await response.json();
     } catch (error) {
-      throw this.#lost(error);
+      throw lost(error);
     }
   }
+}
 
-  #lost(error) {
-    if (error.name === "AbortError") return error;
-    const unreachable = new UnreachableError("The service cannot be reached. Is it running, and is the tunnel to it open?");
-    this.dispatchEvent(new CustomEvent("failed", { detail: unreachable }));
-    return unreachable;
-  }
+/** Say in our words that a request was lost; one that was given up stays what it is. */
+function lost(error) {
+  if (error.name === "AbortError" || error.name === "TimeoutError") return error;
+  return new UnreachableError("The service cannot be reached. Is it running, and is the tunnel to it open?");
 }
 
 async function errorOf(response) {

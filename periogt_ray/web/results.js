@@ -34,13 +34,13 @@ export class Results {
     this.table.setColumns([
       { title: "Id", cell: (row) => rows[row].id, order: (row) => rows[row].id },
       { title: "SMILES", class: "smiles", cell: (row) => rows[row].smiles, order: (row) => rows[row].smiles },
+      { title: "Result", cell: (row) => this.#status(row), order: (row) => this.#status(row), failed: (row) => answers.status[row] === Status.FAILED },
       ...properties.map(({ label, units }, column) => ({
         title: units ? `${label} (${units})` : label,
         class: "num",
         cell: (row) => shown(answers.values[column][row]),
         order: (row) => answers.values[column][row],
       })),
-      { title: "Result", cell: (row) => this.#status(row), order: (row) => this.#status(row), failed: (row) => answers.status[row] === Status.FAILED },
     ]);
     const options = () => properties.map(({ label }, i) => el("option", { value: i, text: label }));
     for (const id of ["filter-property", "scatter-x", "scatter-y"]) byId(id).replaceChildren(...options());

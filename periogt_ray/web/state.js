@@ -36,7 +36,7 @@ export class ServiceState extends EventTarget {
     let name;
     let text;
     try {
-      this.health = await this.api.request("v1/health", { asks: false, signal: AbortSignal.timeout(10_000) });
+      this.health = await this.api.request("v1/health", { asks: false, tells: false, signal: AbortSignal.timeout(10_000) });
       [name, text] = this.#judged(this.health);
     } catch (error) {
       [name, text] = failed(error);

@@ -72,7 +72,9 @@ def handler_of(way: Way) -> type[BaseHTTPRequestHandler]:
             self.reply(*(way.answers(asked) or self.passed_on(asked)))
 
         def passed_on(self, asked: Asked) -> tuple[int, dict[str, str], bytes]:
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
+            headers = {
+                name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")
+            }
             if way.key is not None:
                 headers["X-Api-Key"] = way.key
             there = http.client.HTTPConnection(urlsplit(way.target).netloc, timeout=120)
