@@ -1,5 +1,7 @@
 """One service with the embedded model and a key, and a browser, for all tests of the page."""
 
+import csv
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,15 +9,16 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
-from way import Way, way_to
+from way import KEY, Way, way_to
 
+from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.batch_report import write_report
+from periogt_ray.csv_rows import OUTPUT_COLUMNS
+from periogt_ray.model_card import read_examples
 from periogt_ray.settings import EMBEDDED_DIR
 from serve.served_process import ServedProcess, serving
 
-KEY = "a key for the page: 0123456789"
-HERE = Path(__file__).parent
-ARTIFACTS = HERE / "artifacts"
-AXE = HERE / "vendor" / "axe-core" / "axe.min.js"
+AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
 PATIENCE_MS = 30_000  # a loaded machine is many times slower than an idle one
 
 
@@ -93,3 +96,31 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     assert opened.complaints == []
     outside = [url for url in opened.addresses if not url.startswith(("http://127.0.0.1:", "blob:", "data:", "file:"))]
     assert outside == []
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A batch report over the shipped examples, a long chain and failures, with values of no meaning."""
+    folder = tmp_path_factory.mktemp("report")
+    artifacts = ArtifactDirectory.open(EMBEDDED_DIR)
+    output = folder / "out.csv"
+    chosen = random.Random(7)
+    with output.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(OUTPUT_COLUMNS)
+        polymers = [*((one.name, one.smiles) for one in read_examples()), ("long chain", f"*{'C' * 80}*")]
+        for i, (name, smiles) in enumerate(polymers * 30):
+            for info in artifacts.properties.values():
+                value = repr(chosen.gauss(4, 1.5))
+                good = [value, info.units, "true", "", ""]
+                bad = ["", "", "false", "validation_error", "The SMILES '<b>*CC' has 1 connection points."]
+                writer.writerow([name, smiles, info.id, *(bad if i % 17 == 3 else good), "r"])
+    summary = {
+        "input": str(folder / "polymers & co.csv"), "output": str(output), "n_input_rows": 30 * len(polymers),
+        "device": "cpu", "elapsed_s": 61.5, "rows_per_s": 8.3,
+        "basis": {"input_sha256": "0" * 64, "properties": list(artifacts.properties), "artifacts": "1" * 64,
+                  "descriptor_engine": "native", "version": "0"},
+    }  # fmt: skip
+    path = folder / "report.html"
+    write_report(path, output, summary=summary, artifacts=artifacts)
+    return path

@@ -6,9 +6,8 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from conftest import KEY
 from playwright.sync_api import Page, expect
-from way import Asked, Way, way_to
+from way import KEY, Asked, Way, way_to
 
 from serve.served_process import ServedProcess
 
@@ -41,7 +40,7 @@ def test_a_polymer_is_drawn_as_it_is_typed_and_predicted(open_page: Open, way: W
     for row, known in zip(rows.all(), card, strict=True):
         body = {"smiles": STYRENE, "property": known["id"]}
         value = service.client.post("/v1/predict", json=body).json()["prediction"]["value"]
-        text = row.inner_text().replace("−", "-")
+        text = row.inner_text().replace("\N{MINUS SIGN}", "-")
         assert known["label"] in text
         assert f"{value:.3f}" in text
         assert known["units"] in text

@@ -44,4 +44,6 @@ def test_there_is_no_inline_script_or_style(name: str) -> None:
 def test_values_never_become_markup() -> None:
     for path in WEB.glob("*.js"):
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text), path
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text), (
+            path
+        )
