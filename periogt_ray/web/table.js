@@ -24,7 +24,8 @@ export class VirtualTable extends EventTarget {
     area.addEventListener("scroll", () => this.#soon());
     new ResizeObserver(() => this.#soon()).observe(area);
     this.table.addEventListener("keydown", (event) => this.#key(event));
-    this.body.addEventListener("click", ({ target }) => this.#pick(target, true));
+    // Not on click alone: rows may be drawn anew between pressing and letting go, and then there is none.
+    for (const type of ["mousedown", "click"]) this.body.addEventListener(type, ({ target }) => this.#pick(target, true));
     this.body.addEventListener("pointerover", ({ target }) => this.#pick(target, false));
   }
 
@@ -60,12 +61,12 @@ export class VirtualTable extends EventTarget {
     this.dispatchEvent(new Event("sorted"));
   }
 
-  #pick(target, isFocused) {
+  #pick(target, isChosen) {
     const row = target.closest("tr[data-at]");
     if (!row) return;
-    if (isFocused) this.table.focus({ preventScroll: true });
+    if (isChosen) this.table.focus({ preventScroll: true });
     const at = Number(row.dataset.at);
-    if (isFocused) this.select(at);
+    if (isChosen) this.select(at);
     else this.dispatchEvent(new CustomEvent("pointed", { detail: this.order[at] }));
   }
 

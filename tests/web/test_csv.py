@@ -45,7 +45,9 @@ def drop(page: Page, content: str) -> None:
 
 
 def only(page: Page, *properties: str) -> None:
-    for box in page.locator("#property-choices input").all():
+    boxes = page.locator("#property-choices input")
+    expect(boxes).to_have_count(7)
+    for box in boxes.all():
         box.set_checked(box.get_attribute("value") in properties)
 
 
@@ -93,7 +95,7 @@ def test_the_example_dropped_predicted_and_downloaded(open_page: Open, way: Way,
     expect(page.locator("#histograms canvas")).to_have_count(7)
     expect(page.locator("#scatter canvas")).to_be_visible()
     rows = downloaded(page)
-    given = list(csv.DictReader(EXAMPLES.open()))
+    given = list(csv.DictReader(EXAMPLES.read_text().splitlines()))
     served = service.client.get("/v1/properties").json()["properties"]
     expected = [(row["id"], row["smiles"], entry["id"], entry["units"]) for row in given for entry in served]
     assert [(r["id"], r["smiles"], r["property"], r["prediction_units"]) for r in rows] == expected
@@ -139,7 +141,7 @@ def test_a_row_of_each_failure(open_page: Open, way: Way) -> None:
     assert "is empty" in messages["empty"]
     assert "2001 characters" in messages["too long"]
     assert "2 fragments" in messages["two fragments"]
-    page.get_by_label("Rows").select_option("failed")
+    page.get_by_label("Rows", exact=True).select_option("failed")
     expect(page.locator("#filter-count")).to_have_text(f"{len(FAILING) + 1} of {len(rows)} rows are shown.")
     page.locator("#grid tbody tr", has_text="one end").click()
     expect(page.locator("#detail .error")).to_contain_text("expected exactly 2")
@@ -183,14 +185,14 @@ def test_retry_after_is_honoured(open_page: Open, way: Way) -> None:
         asked_at.append(time.monotonic())
         if len(asked_at) > 2:
             return fake_answers(asked)
-        error = {"code": "overloaded", "message": "256 polymers are in work or waiting.", "details": {}}
+        error = {"code": "overloaded", "message": "256 polymers are waiting.", "details": {}}
         return 503, {"Retry-After": "3"}, json.dumps({"error": error, "request_id": "r"}).encode()
 
     way.answers = answer
     page = csv_page(open_page, way)
     choose(page, "smiles\n*CC*\n")
     start(page)
-    expect(page.locator("#progress-wait")).to_contain_text("256 polymers are in work or waiting.")
+    expect(page.locator("#progress-wait")).to_contain_text("256 polymers are waiting.")
     expect(page.locator("#state")).to_have_attribute("data-state", "busy")
     finished(page)
     assert len(asked_at) == 3
@@ -273,7 +275,7 @@ def test_ten_thousand_rows_stay_usable(open_page: Open, way: Way) -> None:
     expect(page.locator("#filter-count")).to_have_text("1 of 10000 rows are shown.")
     assert time.monotonic() - started < 15
     page.get_by_role("button", name="Clear").click()
-    page.get_by_label("From").fill("24")
+    page.get_by_label("From", exact=True).fill("24")
     expect(page.locator("#filter-count")).to_have_text("206 of 10000 rows are shown.")
 
 
@@ -308,7 +310,7 @@ def test_plots_answer_to_the_pointer_and_to_keys(open_page: Open, way: Way) -> N
     page.mouse.move(area["x"] + area["width"] / 2, area["y"] + 20, steps=4)
     page.mouse.up()
     expect(page.locator("#filter-count")).to_contain_text("of 16 rows are shown.")
-    assert float(page.get_by_label("To").input_value()) > float(page.get_by_label("From").input_value())
+    assert float(page.get_by_label("To", exact=True).input_value()) > float(page.get_by_label("From", exact=True).input_value())
 
 
 @pytest.mark.parametrize(
