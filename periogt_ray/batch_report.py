@@ -19,7 +19,6 @@ _WEB = Path(__file__).parent / "web"
 _MAX_DRAWN_BYTES = 3 << 20  # keeps the file below 5 MB, whatever is drawn
 _LONGEST_TEXT = 300
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_PLOT = (1000, 190, 26)  # width, height, and room for the axis, in units of the drawing
 
 
 def write_report(path: Path, output: Path, *, summary: Mapping[str, Any], artifacts: ArtifactDirectory) -> None:
@@ -129,22 +128,17 @@ def _ranked(ranked: Iterable[Ranked], units: str, drawings: _Drawings) -> str:
 
 
 def _histogram(figures: PropertyFigures, title: str) -> str:
-    width, height, room = _PLOT
     most = max(figures.bins)
-    step = width / N_BINS
-    bars = []
-    for i, n in enumerate(figures.bins):
-        tall = (height - 2 * room) * n / most
-        bars.append(
-            f'<rect x="{i * step + 0.5:.1f}" y="{height - room - tall:.1f}" width="{step - 1:.1f}" height="{tall:.1f}">'
-            f"<title>{n}</title></rect>"
-        )
+    bars = (
+        f'<rect x="{i + 0.03}" y="{most - n}" width="0.94" height="{n}"><title>{n}</title></rect>'
+        for i, n in enumerate(figures.bins)
+        if n
+    )
     middle = (figures.low + figures.high) / 2
-    ticks = ((0, "start", figures.low), (width / 2, "middle", middle), (width, "end", figures.high))
-    texts = (f'<text x="{x}" y="{height - 6}" text-anchor="{anchor}">{value:.4g}</text>' for x, anchor, value in ticks)
-    return f"""<svg class="histogram" viewBox="0 0 {width} {height}" role="img" aria-label="{_text(title)}">
-<text x="0" y="16">{most:,} at most in a bin</text>
-{"".join(bars)}<line x1="0" x2="{width}" y1="{height - room}" y2="{height - room}"/>{"".join(texts)}</svg>"""
+    # Bars are stretched to the width of the page; numbers are not, so that they can be read on a small one.
+    return f"""<svg class="histogram" viewBox="0 0 {N_BINS} {most}" preserveAspectRatio="none" role="img"
+aria-label="{_text(title)}, {most} at most in a bin">{"".join(bars)}</svg>
+<p class="scale"><span>{figures.low:.4g}</span><span>{middle:.4g}</span><span>{figures.high:.4g}</span></p>"""
 
 
 def _run(summary: Mapping[str, Any]) -> str:

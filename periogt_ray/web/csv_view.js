@@ -125,6 +125,8 @@ export class CsvView {
     this.fileName = this.file.name;
     this.results.begin(this.askedRows, this.answers);
     byId("results").hidden = false;
+    byId("progress").hidden = false;
+    byId("progress").scrollIntoView({ block: "start" });
     this.#run(Array.from(this.rows.keys()));
   }
 
@@ -152,7 +154,7 @@ export class CsvView {
     const seconds = performance.now() / 1000 - job.startedAt_s;
     this.job = null;
     this.#setRunning(false);
-    this.results.refresh();
+    this.results.refresh({ isLast: true });
     const { n_ok, n_failed, n_done, n_rows } = this.answers;
     const rest = n_rows - n_done;
     byId("progress-text").textContent = `${ending}${n_ok} of ${n_rows} rows predicted${n_failed ? `, ${n_failed} failed` : ""}`

@@ -6,6 +6,7 @@ import { histogram, scatter } from "./plots.js";
 import { VirtualTable } from "./table.js";
 
 const POINT_AFTER_MS = 120;
+const PLOT_EVERY_MS = 1500;
 const STATUS_TEXT = { [Status.WAITING]: "waiting", [Status.OK]: "predicted", [Status.FAILED]: "failed" };
 
 export class Results {
@@ -48,14 +49,18 @@ export class Results {
     byId("scatter-part").hidden = properties.length < 2;
     byId("detail").replaceChildren(el("p", { class: "hint", text: "Point at a row, or select one with the arrow keys, to see its structure." }));
     this.#clear();
-    this.refresh();
+    this.refresh({ isLast: true });
   }
 
-  /** Show what came since. */
-  refresh() {
+  /** Show what came since; plots less often while more is coming, and not under somebody's hands. */
+  refresh({ isLast = false } = {}) {
     if (!this.answers) return;
     this.#order();
     if (this.table.selected >= 0) this.#detail(this.table.selected);
+    const now = performance.now();
+    const isInUse = ["histograms", "scatter"].some((id) => byId(id).matches(":hover, :focus-within"));
+    if (!isLast && (isInUse || now - this.plottedAt < PLOT_EVERY_MS)) return;
+    this.plottedAt = now;
     this.#plots();
   }
 

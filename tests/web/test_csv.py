@@ -310,7 +310,9 @@ def test_plots_answer_to_the_pointer_and_to_keys(open_page: Open, way: Way) -> N
     page.mouse.move(area["x"] + area["width"] / 2, area["y"] + 20, steps=4)
     page.mouse.up()
     expect(page.locator("#filter-count")).to_contain_text("of 16 rows are shown.")
-    assert float(page.get_by_label("To", exact=True).input_value()) > float(page.get_by_label("From", exact=True).input_value())
+    assert float(page.get_by_label("To", exact=True).input_value()) > float(
+        page.get_by_label("From", exact=True).input_value()
+    )
 
 
 @pytest.mark.parametrize(
