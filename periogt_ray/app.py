@@ -189,6 +189,7 @@ class Ingress:
                 await asyncio.sleep(1.0)
                 continue
             self._service.has_gpu = facts.device == "cuda"
+            self._service.device = "cuda" if self._service.has_gpu else "cpu"
             self._service.is_model_loaded = True
             # Until another one answers, requests are refused at once rather than held until their deadline.
             await self._backend.predictor_lost.wait()

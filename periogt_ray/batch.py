@@ -37,6 +37,7 @@ from periogt_ray.atomic_files import write_json_atomically
 from periogt_ray.batch_parts import OutcomeStore, PartResult, PartsDirectory, Tally, artifacts_digest, write_output
 from periogt_ray.batch_pipeline import Pipeline, Shares
 from periogt_ray.batch_progress import Progress, shown_progress
+from periogt_ray.batch_report import write_report
 from periogt_ray.batch_stages import BatchSpec
 from periogt_ray.csv_rows import CsvScan, scan_csv
 from periogt_ray.errors import InternalError, ValidationError
@@ -74,6 +75,8 @@ class BatchRequest:
         long ones.
     address : str or None
         Of a running Ray; None starts one for this run.
+    report : pathlib.Path or None
+        HTML file to write beside the output.
     """
 
     input: Path
@@ -83,6 +86,7 @@ class BatchRequest:
     n_predictors: int | None = None
     rows_per_part: int | None = None
     address: str | None = None
+    report: Path | None = None
 
     @property
     def output_path(self) -> Path:
@@ -124,6 +128,8 @@ def run_batch(request: BatchRequest, settings: Settings) -> BatchReport:
     artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
     property_ids = _property_ids(request.properties, artifacts)
     _check_output(request.input.absolute(), request.output_path)
+    if request.report is not None:
+        _check_report(request, request.report.absolute())
     parts = PartsDirectory(request.output_path)
     with parts.held(), _interruption(request) as interrupted, closing(OutcomeStore()) as store:
         manifest = _manifest_to_resume(request, parts)
@@ -133,7 +139,7 @@ def run_batch(request: BatchRequest, settings: Settings) -> BatchReport:
             finished = _finished_before(request, basis)
             if finished is not None:
                 parts.remove()
-                return finished
+                return _reported(request, finished, artifacts)
         else:
             _check_basis(manifest, basis, parts)
         spec = BatchSpec(
@@ -145,7 +151,7 @@ def run_batch(request: BatchRequest, settings: Settings) -> BatchReport:
             settings=settings,
         )
         run = _Run(request, spec, scan, parts, store, basis)
-        return run.execute(manifest, interrupted)
+        return _reported(request, run.execute(manifest, interrupted), artifacts)
 
 
 @dataclass(frozen=True)
@@ -281,14 +287,28 @@ def _property_ids(asked: Iterable[str], artifacts: ArtifactDirectory) -> list[st
     return [artifacts.property(name).id for name in names]
 
 
-def _check_output(input_path: Path, output: Path) -> None:
+def _reported(request: BatchRequest, ended: BatchReport, artifacts: ArtifactDirectory) -> BatchReport:
+    """Write the report that was asked for, once the output is whole."""
+    if request.report is not None and ended.summary is not None:
+        write_report(request.report.absolute(), request.output_path, summary=ended.summary, artifacts=artifacts)
+        logger.info("The report is %s.", request.report)
+    return ended
+
+
+def _check_report(request: BatchRequest, report: Path) -> None:
+    _check_output(request.input.absolute(), report, option="--report")
+    if report == request.output_path:
+        raise ValidationError(f"--report and --output are both {report}; choose another --report.")
+
+
+def _check_output(input_path: Path, output: Path, *, option: str = "--output") -> None:
     problem = None
     if output.is_dir():
         problem = "it is a directory; give a file name"
     elif not output.parent.is_dir():
         problem = f"{output.parent} does not exist; create it, or in a container check --bind"
     elif not os.access(output.parent, os.W_OK | os.X_OK):
-        problem = f"{output.parent} is not writable; choose another --output"
+        problem = f"{output.parent} is not writable; choose another {option}"
     elif output.exists() and input_path.exists() and output.samefile(input_path):
         problem = "it is the input"
     if problem is not None:

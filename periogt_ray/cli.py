@@ -120,13 +120,22 @@ def doctor(as_json: bool, hashes: bool) -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="CSV to write.  [default: <input stem>_predictions.csv]"
 )
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="HTML report to write: counts, distributions, extremes."
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option(
     "--workers", type=click.IntRange(1), help="Predictors.  [default: one a GPU, without GPUs one for two CPUs]"
 )
 @click.option("--batch-size", type=click.IntRange(1, 4096), help="Rows that are computed and kept together.")
 def batch(
-    input_path: Path, properties: str, output: Path | None, resume: bool, workers: int | None, batch_size: int | None
+    input_path: Path,
+    properties: str,
+    output: Path | None,
+    report: Path | None,
+    resume: bool,
+    workers: int | None,
+    batch_size: int | None,
 ) -> None:
     """Predict properties of every polymer of a CSV file.
 
@@ -136,7 +145,7 @@ def batch(
     """
     from periogt_ray.batch import BatchRequest, run_batch
 
-    report = run_batch(
+    ended = run_batch(
         BatchRequest(
             input=input_path,
             output=output,
@@ -145,12 +154,13 @@ def batch(
             n_predictors=workers,
             rows_per_part=batch_size,
             address=os.environ.get("RAY_ADDRESS") or None,
+            report=report,
         ),
         _settings(),
     )
-    if report.summary is not None:
-        _print_json(report.summary)
-    raise SystemExit(report.exit_code)
+    if ended.summary is not None:
+        _print_json(ended.summary)
+    raise SystemExit(ended.exit_code)
 
 
 cli.add_command(

@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 from periogt_ray.errors import InternalError, ValidationError
 
-__all__ = ["OUTPUT_COLUMNS", "CsvRow", "CsvScan", "Part", "read_part", "scan_csv"]
+__all__ = ["MAX_RECORD_BYTES", "OUTPUT_COLUMNS", "CsvRow", "CsvScan", "Part", "read_part", "scan_csv"]
 
 OUTPUT_COLUMNS = (
     "id",
@@ -30,7 +30,7 @@ OUTPUT_COLUMNS = (
 )
 _BOM = b"\xef\xbb\xbf"
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
-_MAX_RECORD_BYTES = 64 << 20  # bounds memory where a quote is never closed
+MAX_RECORD_BYTES = 64 << 20  # bounds memory where a quote is never closed
 _MAX_PART_BYTES = 8 << 20
 
 
@@ -106,14 +106,14 @@ class _Lines:
         self.checksum = 0
 
     def __iter__(self) -> Iterator[str]:
-        while line := self._file.readline(_MAX_RECORD_BYTES):
+        while line := self._file.readline(MAX_RECORD_BYTES):
             is_first = self.n_lines == 0
             self.n_lines += 1
             self.n_bytes += len(line)
             self.digest.update(line)
             self.checksum = zlib.crc32(line, self.checksum)
-            if len(line) == _MAX_RECORD_BYTES and not line.endswith(b"\n"):
-                raise ValidationError(f"{self._path}: line {self.n_lines} is longer than {_MAX_RECORD_BYTES} bytes.")
+            if len(line) == MAX_RECORD_BYTES and not line.endswith(b"\n"):
+                raise ValidationError(f"{self._path}: line {self.n_lines} is longer than {MAX_RECORD_BYTES} bytes.")
             if is_first and line.startswith(_WIDE_BOMS):
                 raise _not_utf8(self._path, self.n_lines, "it begins like UTF-16")
             try:
@@ -138,7 +138,7 @@ def scan_csv(path: Path, *, rows_per_part: int) -> CsvScan:
         If it cannot be read, is not UTF-8, is malformed or has no ``smiles`` column.
     """
     path = path.absolute()
-    csv.field_size_limit(_MAX_RECORD_BYTES)
+    csv.field_size_limit(MAX_RECORD_BYTES)
     try:
         with path.open("rb") as file:
             lines = _Lines(file, path)
@@ -159,7 +159,7 @@ def read_part(scan_path: Path, part: Part, *, smiles_column: int, id_column: int
     InternalError
         If the file no longer holds what the scan saw.
     """
-    csv.field_size_limit(_MAX_RECORD_BYTES)
+    csv.field_size_limit(MAX_RECORD_BYTES)
     with scan_path.open("rb") as file:
         file.seek(part.offset)
         content = file.read(part.n_bytes)

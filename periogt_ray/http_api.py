@@ -1,22 +1,26 @@
 """The routes of /v1, their documentation, and how errors are answered."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Request
+from fastapi import Body, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from periogt_ray import __version__
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.auth import API_KEY_HEADER
+from periogt_ray.depict import Theme
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.gate import Gate, deadline_of, error_response, trace_of
+from periogt_ray.model_card import ModelResponse
+from periogt_ray.page import NodePrefix, add_page
+from periogt_ray.polymer import MAX_SMILES_LENGTH
 from periogt_ray.predictor import Outcome
 from periogt_ray.schemas import (
     BatchRequest,
@@ -41,6 +45,12 @@ A repeat unit has two connection points, written `*`: polystyrene is `*CC(*)c1cc
 An answer that failed is `{"error": {"code", "message", "details"}, "request_id"}`; those with
 `Retry-After` may be sent again as they are.
 """
+_SVG = "image/svg+xml"
+_SVG_HEADERS = {
+    "Cache-Control": "private, max-age=86400",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+}
 _STYRENE = "*CC(*)c1ccccc1"
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 _FAILURES: Mapping[int, str] = {
@@ -76,8 +86,11 @@ def create_api(service: Service, settings: Settings) -> FastAPI:
     _add_error_handlers(api, public)
     _add_reading_routes(api, service)
     _add_predicting_routes(api, service, public)
+    _add_drawing_route(api, service)
     _add_documentation(api, has_key=settings.api_key is not None)
+    add_page(api)
     api.add_middleware(Gate, settings=settings, recorder=service.recorder)
+    api.add_middleware(NodePrefix)  # the last one added is the first to see a request
     return api
 
 
@@ -92,6 +105,11 @@ def _add_reading_routes(api: FastAPI, service: Service) -> None:
                 model_loaded=service.is_model_loaded,
                 checkpoints_present=service.artifacts is not None,
                 gpu_available=service.has_gpu,
+                version=__version__,
+                device=service.device,
+                artifacts=None if service.artifacts is None else service.artifacts.name,
+                n_open=service.n_open,
+                max_open=service.max_open,
             )
         )
 
@@ -99,6 +117,24 @@ def _add_reading_routes(api: FastAPI, service: Service) -> None:
     async def properties() -> Response:
         """List the properties that are served, and by which model."""
         return _json(PropertiesResponse.of(service.known_artifacts()))
+
+    @api.get("/v1/model", response_model=ModelResponse, responses=_responses(401, 503))
+    async def model() -> Response:
+        """Tell which model answers, its accuracy on held-out polymers, its limits, and examples."""
+        return _json(await asyncio.to_thread(ModelResponse.of, service.known_artifacts()))
+
+
+def _add_drawing_route(api: FastAPI, service: Service) -> None:
+    svg: dict[int | str, dict[str, Any]] = {200: {"content": {_SVG: {"schema": {"type": "string"}}}}}
+
+    @api.get("/v1/depict", response_class=Response, responses={**svg, **_responses(401, 422, 500, 503, 504)})
+    async def depict(
+        smiles: Annotated[str, Query(min_length=1, max_length=MAX_SMILES_LENGTH, examples=[_STYRENE])],
+        theme: Annotated[Theme, Query(description="Dark lines, or light ones for a dark background.")] = "light",
+    ) -> Response:
+        """Draw a repeat unit as SVG, its connection points marked."""
+        drawing = await service.depict(smiles, theme)
+        return Response(drawing, media_type=_SVG, headers=_SVG_HEADERS)
 
 
 def _add_predicting_routes(api: FastAPI, service: Service, public: Callable[[PerioGTError], PerioGTError]) -> None:
@@ -191,11 +227,6 @@ def _add_documentation(api: FastAPI, *, has_key: bool) -> None:
     @api.get("/openapi.json", include_in_schema=False)
     async def openapi() -> dict[str, Any]:
         return document()
-
-    @api.get("/docs", include_in_schema=False)
-    @api.get("/v1/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(openapi_url="/openapi.json", title="PerioGT")
 
 
 def _path_remover(settings: Settings) -> Callable[[PerioGTError], PerioGTError]:

@@ -217,6 +217,11 @@ class HealthResponse(_Wire):
     model_loaded: bool
     checkpoints_present: bool
     gpu_available: bool
+    version: str = Field(description="Of the service.")
+    device: Literal["cpu", "cuda"] | None = Field(description="Where the model runs; null until it is loaded.")
+    artifacts: str | None = Field(description="Name of the artifacts that answer; null until they are known.")
+    n_open: int = Field(ge=0, description="Polymers in work or waiting.")
+    max_open: int = Field(ge=0, description="Polymers that are taken on together; more are `overloaded`.")
 
 
 def new_request_id() -> str:

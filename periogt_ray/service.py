@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.depict import DrawingCache, Theme, draw
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError
 from periogt_ray.feature_cache import FeatureCache, FeatureKey
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
@@ -24,6 +25,7 @@ __all__ = ["Asked", "Backend", "PredictCall", "PredictReply", "Recorder", "Servi
 # Canonicalisation grows faster than linearly: 2000 characters take up to half a second, these a few
 # milliseconds, which is less than a call to another process.
 _PARSED_HERE = 300
+_DRAWING_BYTES = 8 << 20
 
 
 class Asked(NamedTuple):
@@ -133,6 +135,8 @@ class Service:
         What is served; None until it is known.
     is_model_loaded, has_gpu, is_draining : bool
         State that /v1/health shows.
+    device : str or None
+        ``cpu`` or ``cuda``; None until a predictor is loaded.
     n_open : int
         Polymers in work or waiting.
     """
@@ -147,7 +151,14 @@ class Service:
         self.is_model_loaded = False
         self.has_gpu = False
         self.is_draining = False
+        self.device: Literal["cpu", "cuda"] | None = None
         self.n_open = 0
+        self._drawings = DrawingCache(_DRAWING_BYTES)
+
+    @property
+    def max_open(self) -> int:
+        """Polymers that are taken on together; more are refused."""
+        return self._bounds.max_queue
 
     def known_artifacts(self) -> ArtifactDirectory:
         """Return what is served.
@@ -207,6 +218,21 @@ class Service:
             found = await self._predicted(jobs, deadline, trace)
         outcomes = dict(zip(distinct, found, strict=True))
         return [outcomes[one] for one in asked]
+
+    async def depict(self, smiles: str, theme: Theme) -> str:
+        """Draw a repeat unit as SVG; needs no model.
+
+        Raises
+        ------
+        ValidationError
+            As for a prediction, and where it is too large to be drawn.
+        """
+        unit = await self._parse(smiles)
+        drawing = self._drawings.get(unit, theme)
+        if drawing is None:
+            drawing = await asyncio.to_thread(draw, unit, theme=theme)
+            self._drawings.put(unit, theme, drawing)
+        return drawing
 
     @contextmanager
     def _admitted(self, n_polymers: int) -> Iterator[None]:

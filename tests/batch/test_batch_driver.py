@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -316,3 +317,30 @@ def test_a_part_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_progress_counts_this_run_alone() -> None:
     progress = Progress(n_total=100, n_done=40, n_failed=1, n_before=20, started_s=time.monotonic() - 10)
     assert progress.line() == "40 of 100 rows (40 %), 1 failed, 2.0 rows/s, 30 s left"
+
+
+def test_a_report_is_written_with_the_output_and_again_without_computing(tmp_path: Path) -> None:
+    input_path, report = tmp_path / "in.csv", tmp_path / "report.html"
+    input_path.write_text("id,smiles\na,*CC*\nb,bad\n")
+    asked = BatchRequest(input=input_path, output=tmp_path / "out.csv", properties=("eps",), report=report)
+    assert run_batch(asked, SETTINGS).exit_code == 1
+    first = report.read_text(encoding="utf-8")
+    assert "Batch report" in first
+    assert "no, 2 *" in first
+    report.unlink()
+    PlainPipeline.computed.clear()
+    run_batch(replace(asked, is_resumed=True), SETTINGS)
+    assert report.read_text(encoding="utf-8") == first
+    assert PlainPipeline.computed == []
+
+
+@pytest.mark.parametrize("name", ["out.csv", "in.csv", "nowhere/report.html", ""])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path: Path, name: str) -> None:
+    input_path = tmp_path / "in.csv"
+    input_path.write_text("smiles\n*CC*\n")
+    asked = BatchRequest(
+        input=input_path, output=tmp_path / "out.csv", properties=("eps",), report=tmp_path / name if name else tmp_path
+    )
+    with pytest.raises(ValidationError, match=r"--report|report|input|directory"):
+        run_batch(asked, SETTINGS)
+    assert not (tmp_path / "out.csv").exists()

@@ -12,6 +12,8 @@ import pytest
 from serve_fakes import STYRENE, HeldBackend, InProcessBackend
 
 from golden_data import ARTIFACTS
+from periogt_ray import __version__
+from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.errors import CheckpointMissingError, PerioGTError
 from periogt_ray.predictor import Job, Outcome, Predictor
 from periogt_ray.service import PredictCall, PredictReply
@@ -61,6 +63,11 @@ def test_properties_and_health(served: Any) -> None:
         "model_loaded": True,
         "checkpoints_present": True,
         "gpu_available": False,
+        "version": __version__,
+        "device": None,
+        "artifacts": ArtifactDirectory.open(ARTIFACTS).name,
+        "n_open": 0,
+        "max_open": 256,
     }
 
 

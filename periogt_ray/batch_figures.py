@@ -1,0 +1,150 @@
+"""Figures of a batch output, gathered in two passes over the file; memory does not grow with it.
+
+The first pass counts, and finds extremes; the second one sorts values into bins, whose range is known then.
+"""
+
+import csv
+import math
+from bisect import insort
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from periogt_ray.csv_rows import MAX_RECORD_BYTES
+
+__all__ = ["N_BINS", "N_RANKED", "Failure", "OutputFigures", "PropertyFigures", "Ranked", "gather_figures"]
+
+N_BINS = 40
+N_RANKED = 5
+
+
+class Ranked(NamedTuple):
+    """A prediction among the highest or lowest."""
+
+    value: float
+    id: str
+    smiles: str
+
+
+class Failure(NamedTuple):
+    """The first row that failed with a code."""
+
+    id: str
+    smiles: str
+    message: str
+
+
+@dataclass
+class PropertyFigures:
+    """What is known of one property's values.
+
+    Attributes
+    ----------
+    units : str
+        Unit of the values.
+    n : int
+        Predictions.
+    low, high, mean : float
+        Of the values, in their unit.
+    lowest, highest : list of Ranked
+        At most five different SMILES each, from the end inwards.
+    bins : list of int
+        Values in forty equal bins from ``low`` to ``high``.
+    """
+
+    units: str = ""
+    n: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+    mean: float = 0.0
+    lowest: list[Ranked] = field(default_factory=list)
+    highest: list[Ranked] = field(default_factory=list)
+    bins: list[int] = field(default_factory=lambda: [0] * N_BINS)
+    _squares: float = 0.0
+
+    @property
+    def std(self) -> float:
+        """Population standard deviation."""
+        return math.sqrt(self._squares / self.n) if self.n else 0.0
+
+    def add(self, found: Ranked, units: str) -> None:
+        """Take a prediction into everything but the bins."""
+        self.units = units
+        self.n += 1
+        self.low = min(self.low, found.value)
+        self.high = max(self.high, found.value)
+        # Welford's update: sums of squares lose digits over a million rows.
+        step = found.value - self.mean
+        self.mean += step / self.n
+        self._squares += step * (found.value - self.mean)
+        _rank(self.lowest, found, sign=1)
+        _rank(self.highest, found, sign=-1)
+
+    def put_into_bin(self, value: float) -> None:
+        """Count a value, once the range is known."""
+        width = (self.high - self.low) / N_BINS
+        self.bins[min(N_BINS - 1, int((value - self.low) / width)) if width > 0 else 0] += 1
+
+
+@dataclass
+class OutputFigures:
+    """What is known of a batch output.
+
+    Attributes
+    ----------
+    properties : dict
+        By property id, in the order of the file.
+    failures : dict
+        Rows by error code.
+    examples : dict
+        A row by error code.
+    n_rows : int
+        Rows, one a polymer and property.
+    """
+
+    properties: dict[str, PropertyFigures] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, Failure] = field(default_factory=dict)
+    n_rows: int = 0
+
+
+def gather_figures(output: Path) -> OutputFigures:
+    """Read a batch output.
+
+    Parameters
+    ----------
+    output : pathlib.Path
+        As ``periogt batch`` writes it.
+    """
+    figures = OutputFigures()
+    for row in _rows(output):
+        figures.n_rows += 1
+        of_property = figures.properties.setdefault(row["property"], PropertyFigures())
+        if row["ok"] == "true":
+            found = Ranked(float(row["prediction_value"]), row["id"], row["smiles"])
+            of_property.add(found, row["prediction_units"])
+        else:
+            code = row["error_code"]
+            figures.failures[code] = figures.failures.get(code, 0) + 1
+            figures.examples.setdefault(code, Failure(row["id"], row["smiles"], row["error_message"]))
+    for row in _rows(output):
+        if row["ok"] == "true":
+            figures.properties[row["property"]].put_into_bin(float(row["prediction_value"]))
+    return figures
+
+
+def _rows(output: Path) -> Iterator[dict[str, str]]:
+    csv.field_size_limit(MAX_RECORD_BYTES)
+    with output.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def _rank(ranked: list[Ranked], found: Ranked, *, sign: int) -> None:
+    """Put a prediction where it belongs; a SMILES has one place, and of equal values the first row stays."""
+    if len(ranked) == N_RANKED and sign * found.value >= sign * ranked[-1].value:
+        return
+    if any(other.smiles == found.smiles for other in ranked):
+        return
+    insort(ranked, found, key=lambda one: sign * one.value)
+    del ranked[N_RANKED:]

@@ -1,0 +1,120 @@
+"""What is known of the model that answers: accuracy on held-out polymers, limits, examples."""
+
+import csv
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from periogt_ray import __version__
+from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.properties import PropertyInfo
+from periogt_ray.settings import EXAMPLES
+
+__all__ = ["Accuracy", "Example", "ModelResponse", "PropertyCard", "read_examples"]
+
+_CARD_TEXT = "MODEL_CARD.md"
+_LIMITS_HEADING = "limits of use"
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Accuracy(_Wire):
+    """Error on test rows, which training did not see."""
+
+    r2: float = Field(description="Coefficient of determination.")
+    rmse: float = Field(description="Root mean square error, in the property's unit.")
+    n: int = Field(description="Test rows.")
+
+
+class PropertyCard(_Wire):
+    """What is known of one property's network; what the artifacts do not tell is null."""
+
+    id: str
+    label: str
+    units: str
+    checkpoint: str = Field(description="Path relative to the artifact directory.")
+    test: Accuracy | None
+    n_train: int | None = Field(description="Training rows.")
+    label_mean: float | None = Field(description="Mean of the training labels.")
+    label_std: float | None = Field(description="Standard deviation of the training labels.")
+
+
+class Example(_Wire):
+    """A well-known polymer."""
+
+    name: str
+    smiles: str
+
+
+class ModelResponse(_Wire):
+    """The model that answers, and how far it can be trusted."""
+
+    artifacts: str
+    description: str
+    version: str = Field(description="Of the service.")
+    properties: list[PropertyCard]
+    limits: list[str]
+    examples: list[Example]
+
+    @classmethod
+    def of(cls, artifacts: ArtifactDirectory) -> "ModelResponse":
+        """Collect what an artifact directory tells; reads its card's text."""
+        card = artifacts.model_card or {}
+        return cls(
+            artifacts=artifacts.name,
+            description=str(card.get("summary", "Published PerioGT checkpoints.")),
+            version=__version__,
+            properties=[
+                _property_card(artifacts, card, info) for info in artifacts.properties.values() if info.supported
+            ],
+            limits=_limits(artifacts),
+            examples=read_examples(),
+        )
+
+
+def read_examples() -> list[Example]:
+    """Return the polymers that are shipped as examples."""
+    with EXAMPLES.open(encoding="utf-8", newline="") as file:
+        return [Example(name=row["id"], smiles=row["smiles"]) for row in csv.DictReader(file)]
+
+
+def _property_card(artifacts: ArtifactDirectory, card: Mapping[str, Any], info: PropertyInfo) -> PropertyCard:
+    # A card may come from elsewhere: what is not a mapping where one is expected is not shown.
+    test = _part(_part(card, "test"), info.id)
+    n_train = _part(_part(_part(card, "data"), "n_rows"), info.id).get("train")
+    labels = artifacts.statistics.get(info.id)
+    return PropertyCard(
+        id=info.id,
+        label=info.label,
+        units=info.units,
+        checkpoint=info.checkpoint,
+        test=Accuracy(r2=test["r2"], rmse=test["rmse"], n=test["n"]) if {"r2", "rmse", "n"} <= set(test) else None,
+        n_train=n_train if isinstance(n_train, int) else None,
+        label_mean=None if labels is None else labels.mean,
+        label_std=None if labels is None else labels.std,
+    )
+
+
+def _part(mapping: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = mapping.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _limits(artifacts: ArtifactDirectory) -> list[str]:
+    """Return the items under "Limits of use" of the card's text, where there is one."""
+    path = artifacts.root / _CARD_TEXT
+    if not path.is_file():
+        return []
+    items: list[str] = []
+    is_inside = False
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("#"):
+            is_inside = line.strip("# ").lower() == _LIMITS_HEADING
+        elif is_inside and line.startswith("- "):
+            items.append(line[2:].strip())
+        elif is_inside and items and line.strip():
+            items[-1] += f" {line.strip()}"
+    return items

@@ -1,0 +1,211 @@
+// Predicting many rows: a few requests at a time, each of at most 100 predictions; what can be sent again, is.
+
+import { ApiError, UnreachableError } from "./api.js";
+import { pause } from "./dom.js";
+
+const MOST_ITEMS = 100; // of a request
+const FIRST_ROWS = 8; // small at first, so that the first values come soon
+const QUICK_S = 1.5;
+const SLOW_S = 6;
+const MOST_TRIES = 5; // of a row whose worker was lost
+const MOST_CHARACTERS = 2000;
+const LONGEST_PAUSE_S = 10;
+
+export const Status = Object.freeze({ WAITING: 0, OK: 1, FAILED: 2 });
+
+/** The answers to all rows, by column. */
+export class Answers {
+  constructor(n_rows, properties) {
+    this.properties = properties;
+    this.status = new Uint8Array(n_rows);
+    this.values = properties.map(() => new Float64Array(n_rows).fill(NaN));
+    this.units = properties.map(({ units }) => units);
+    this.errors = new Map(); // row -> one error or null a property
+    this.requestIds = new Array(n_rows).fill("");
+    this.n_ok = 0;
+    this.n_failed = 0;
+  }
+
+  get n_rows() { return this.status.length; }
+
+  get n_done() { return this.n_ok + this.n_failed; }
+
+  error(row, column) { return this.errors.get(row)?.[column] ?? null; }
+
+  /** Forget rows, so that they can be asked again. */
+  forget(rows) {
+    for (const row of rows) this.#count(row, -1);
+    for (const row of rows) {
+      this.status[row] = Status.WAITING;
+      this.errors.delete(row);
+      for (const column of this.values) column[row] = NaN;
+    }
+  }
+
+  /** Keep a row's results: values, or {code, message}. */
+  put(row, results, requestId) {
+    const errors = results.map((result) => (result.code === undefined ? null : { code: result.code, message: result.message }));
+    results.forEach((result, i) => { this.values[i][row] = result.code === undefined ? result.prediction.value : NaN; });
+    this.requestIds[row] = requestId;
+    const hasFailed = errors.some((error) => error !== null);
+    if (hasFailed) this.errors.set(row, errors);
+    this.status[row] = hasFailed ? Status.FAILED : Status.OK;
+    this.#count(row, 1);
+  }
+
+  /** Keep one error for all properties of a row. */
+  fail(row, { code, message }, requestId = "") {
+    this.put(row, this.properties.map(() => ({ code, message })), requestId);
+  }
+
+  #count(row, step) {
+    if (this.status[row] === Status.OK) this.n_ok += step;
+    if (this.status[row] === Status.FAILED) this.n_failed += step;
+  }
+}
+
+/** One run over rows; events `progress` and `waiting` (detail: text, empty once it goes on). */
+export class Job extends EventTarget {
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {{smiles: string}[]} rows
+   * @param {Answers} answers
+   * @param {number} n_at_once - requests
+   */
+  constructor(api, rows, answers, n_at_once) {
+    super();
+    this.api = api;
+    this.rows = rows;
+    this.answers = answers;
+    this.n_at_once = n_at_once;
+    this.stop = new AbortController();
+    this.rowsPerRequest = FIRST_ROWS;
+    this.tries = new Map();
+    this.waits = new Set();
+  }
+
+  /** Ask for these rows; returns whether all were answered, false if it was cancelled. */
+  async run(indices) {
+    this.left = indices.filter((row) => !this.#refused(row));
+    this.n_before = this.answers.n_done;
+    this.startedAt_s = performance.now() / 1000;
+    const workers = Array.from({ length: this.n_at_once }, () => this.#work());
+    try {
+      await Promise.all(workers);
+    } catch (error) {
+      this.stop.abort();
+      await Promise.allSettled(workers);
+      if (error.name !== "AbortError") throw error;
+      return false;
+    }
+    return true;
+  }
+
+  cancel() { this.stop.abort(); }
+
+  /** Rows a second in this run. */
+  get rate() {
+    const elapsed_s = performance.now() / 1000 - this.startedAt_s;
+    return elapsed_s > 0 ? (this.answers.n_done - this.n_before) / elapsed_s : 0;
+  }
+
+  /** Rows that the API would not take as part of a request, in the words of `periogt batch`. */
+  #refused(row) {
+    const { smiles } = this.rows[row];
+    let message = null;
+    if (!smiles.trim()) message = "The SMILES is empty; expected a repeat unit with two connection points, such as *CC(*)c1ccccc1.";
+    else if (smiles.length > MOST_CHARACTERS) message = `The SMILES has ${smiles.length} characters; at most ${MOST_CHARACTERS} are accepted.`;
+    if (message !== null) this.answers.fail(row, { code: "validation_error", message });
+    return message !== null;
+  }
+
+  async #work() {
+    for (;;) {
+      if (this.stop.signal.aborted) throw new DOMException("cancelled", "AbortError");
+      const most = Math.max(1, Math.floor(MOST_ITEMS / this.answers.properties.length));
+      const chunk = this.left.splice(0, Math.min(most, Math.max(1, Math.round(this.rowsPerRequest))));
+      if (chunk.length === 0) return;
+      await this.#answer(chunk);
+      this.dispatchEvent(new Event("progress"));
+    }
+  }
+
+  /** Have rows answered, whatever it takes; those that fail together are asked apart. */
+  async #answer(chunk) {
+    const { properties } = this.answers;
+    const items = chunk.flatMap((row) => properties.map(({ id }) => ({ smiles: this.rows[row].smiles, property: id })));
+    const started = performance.now();
+    let body;
+    try {
+      body = await this.#ask({ items });
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.code === "unauthorized") throw error;
+      if (chunk.length === 1) {
+        this.answers.fail(chunk[0], error, error.requestId);
+        return;
+      }
+      this.rowsPerRequest = Math.max(1, chunk.length / 2);
+      const middle = chunk.length >> 1;
+      await this.#answer(chunk.slice(0, middle));
+      await this.#answer(chunk.slice(middle));
+      return;
+    }
+    const seconds = (performance.now() - started) / 1000;
+    if (seconds < QUICK_S) this.rowsPerRequest = Math.min(MOST_ITEMS, Math.max(this.rowsPerRequest, 2 * chunk.length));
+    if (seconds > SLOW_S) this.rowsPerRequest = Math.max(1, chunk.length / 2);
+    await this.#keep(chunk, body);
+  }
+
+  async #keep(chunk, body) {
+    const n = this.answers.properties.length;
+    const again = [];
+    chunk.forEach((row, at) => {
+      const results = body.results.slice(at * n, (at + 1) * n);
+      const n_tries = (this.tries.get(row) ?? 0) + 1;
+      const isTransient = results.some(({ code }) => code === "not_ready" || code === "overloaded");
+      if (isTransient && n_tries < MOST_TRIES) {
+        this.tries.set(row, n_tries);
+        again.push(row);
+      } else {
+        this.answers.put(row, results, body.request_id);
+      }
+    });
+    if (again.length > 0) {
+      await this.#wait(2, "The service lost a worker; its rows are asked again.");
+      this.left.unshift(...again);
+    }
+  }
+
+  /** Send until there is an answer or an error that sending again would not change. */
+  async #ask(body) {
+    for (let n_lost = 0; ;) {
+      try {
+        const answer = await this.api.request("v1/predict/batch", { body, signal: this.stop.signal });
+        return answer;
+      } catch (error) {
+        if (error instanceof UnreachableError) {
+          n_lost += 1;
+          const seconds = Math.min(LONGEST_PAUSE_S, 2 ** (n_lost - 1));
+          await this.#wait(seconds, `${error.message} What is done is kept; trying again in ${seconds} s.`);
+        } else if (error instanceof ApiError && error.isTransient) {
+          const seconds = error.retryAfter_s ?? 2;
+          await this.#wait(seconds, `${error.message} Trying again in ${seconds} s, as the service asks.`);
+        } else {
+          throw error;
+        }
+      }
+    }
+  }
+
+  async #wait(seconds, why) {
+    const wait = Symbol("wait");
+    this.waits.add(wait);
+    this.dispatchEvent(new CustomEvent("waiting", { detail: why }));
+    try {
+      await pause(seconds, this.stop.signal);
+    } finally {
+      this.waits.delete(wait);
+      if (this.waits.size === 0) this.dispatchEvent(new CustomEvent("waiting", { detail: "" }));
+    }
+  }
+}

@@ -1,0 +1,183 @@
+// Results of a run: table, selected polymer, histograms, scatter.
+
+import { byId, debounced, el, shown } from "./dom.js";
+import { Status } from "./job.js";
+import { histogram, scatter } from "./plots.js";
+import { VirtualTable } from "./table.js";
+
+const POINT_AFTER_MS = 120;
+const PLOT_EVERY_MS = 1500;
+const STATUS_TEXT = { [Status.WAITING]: "waiting", [Status.OK]: "predicted", [Status.FAILED]: "failed" };
+
+export class Results {
+  constructor(drawings) {
+    this.drawings = drawings;
+    this.rows = [];
+    this.answers = null;
+    this.table = new VirtualTable(byId("grid"), "Results");
+    this.table.addEventListener("sorted", () => this.#order());
+    this.table.addEventListener("selected", ({ detail }) => { this.isPinned = true; this.#detail(detail); });
+    const point = debounced(POINT_AFTER_MS, (row) => this.#detail(row));
+    this.table.addEventListener("pointed", ({ detail }) => { if (!this.isPinned) point(detail); });
+    const filter = debounced(POINT_AFTER_MS, () => this.#order());
+    for (const id of ["filter-text", "filter-status", "filter-property", "filter-min", "filter-max"]) byId(id).addEventListener("input", filter);
+    byId("filter-clear").addEventListener("click", () => this.#clear());
+    for (const id of ["scatter-x", "scatter-y"]) byId(id).addEventListener("change", () => this.#scatter());
+  }
+
+  /** Show a new run. */
+  begin(rows, answers) {
+    this.rows = rows;
+    this.answers = answers;
+    this.isPinned = false;
+    const { properties } = answers;
+    this.table.selected = -1;
+    this.table.setColumns([
+      { title: "Id", cell: (row) => rows[row].id, order: (row) => rows[row].id },
+      { title: "SMILES", class: "smiles", cell: (row) => rows[row].smiles, order: (row) => rows[row].smiles },
+      { title: "Result", cell: (row) => this.#status(row), order: (row) => this.#status(row), failed: (row) => answers.status[row] === Status.FAILED },
+      ...properties.map(({ label, units }, column) => ({
+        title: units ? `${label} (${units})` : label,
+        class: "num",
+        cell: (row) => shown(answers.values[column][row]),
+        order: (row) => answers.values[column][row],
+      })),
+    ]);
+    const options = () => properties.map(({ label }, i) => el("option", { value: i, text: label }));
+    for (const id of ["filter-property", "scatter-x", "scatter-y"]) byId(id).replaceChildren(...options());
+    byId("scatter-y").value = String(Math.min(1, properties.length - 1));
+    byId("scatter-part").hidden = properties.length < 2;
+    byId("detail").replaceChildren(el("p", { class: "hint", text: "Point at a row, or select one with the arrow keys, to see its structure." }));
+    this.#clear();
+    this.refresh({ isLast: true });
+  }
+
+  /** Show what came since; plots less often while more is coming, and not under somebody's hands. */
+  refresh({ isLast = false } = {}) {
+    if (!this.answers) return;
+    this.#order();
+    if (this.table.selected >= 0) this.#detail(this.table.selected);
+    const now = performance.now();
+    const isInUse = ["histograms", "scatter"].some((id) => byId(id).matches(":hover, :focus-within"));
+    if (!isLast && (isInUse || now - this.plottedAt < PLOT_EVERY_MS)) return;
+    this.plottedAt = now;
+    this.#plots();
+  }
+
+  recolour() {
+    if (!this.answers) return;
+    this.#plots();
+    if (this.table.selected >= 0) this.#detail(this.table.selected);
+  }
+
+  #status(row) {
+    const code = this.#firstError(row)?.code;
+    return code ?? STATUS_TEXT[this.answers.status[row]];
+  }
+
+  #firstError(row) { return this.answers.errors.get(row)?.find((error) => error !== null) ?? null; }
+
+  #clear() {
+    for (const id of ["filter-text", "filter-min", "filter-max"]) byId(id).value = "";
+    byId("filter-status").value = "all";
+    this.#order();
+  }
+
+  /** Filter and sort. */
+  #order() {
+    if (!this.answers) return;
+    const { status, values, n_rows } = this.answers;
+    const text = byId("filter-text").value.trim().toLowerCase();
+    const wanted = { ok: Status.OK, failed: Status.FAILED }[byId("filter-status").value];
+    const limit = (id) => (byId(id).value === "" ? null : Number(byId(id).value));
+    const [low, high] = [limit("filter-min"), limit("filter-max")];
+    const column = values[Number(byId("filter-property").value)];
+    const order = [];
+    for (let row = 0; row < n_rows; row += 1) {
+      if (wanted !== undefined && status[row] !== wanted) continue;
+      if (text && !this.rows[row].id.toLowerCase().includes(text) && !this.rows[row].smiles.toLowerCase().includes(text)) continue;
+      if (low !== null && !(column[row] >= low)) continue;
+      if (high !== null && !(column[row] <= high)) continue;
+      order.push(row);
+    }
+    const { sort } = this.table;
+    if (sort.column >= 0) order.sort(comparison(this.table.columns[sort.column].order, sort.isDescending));
+    this.table.setOrder(order);
+    byId("filter-count").textContent = order.length === n_rows ? "" : `${order.length} of ${n_rows} rows are shown.`;
+  }
+
+  #detail(row) {
+    const area = byId("detail");
+    if (row === null || row < 0) return;
+    const { id, smiles } = this.rows[row];
+    const state = `${this.answers.status[row]}`;
+    if (area.dataset.row === String(row) && area.dataset.status === state && area.dataset.theme === this.drawings.theme) return;
+    Object.assign(area.dataset, { row, status: state, theme: this.drawings.theme });
+    const place = el("div", { class: "drawing-area" });
+    const error = this.#firstError(row);
+    const values = this.answers.properties.flatMap(({ label, units }, column) => {
+      const value = this.answers.values[column][row];
+      return Number.isNaN(value) ? [] : [el("dt", { text: label }), el("dd", { text: `${shown(value)} ${units}` })];
+    });
+    area.replaceChildren(el("h3", { text: id }), place, el("p", { class: "smiles mono", text: smiles }),
+      ...(error ? [el("p", { class: "error", text: `${error.code}: ${error.message}` })] : []),
+      ...(values.length ? [el("dl", {}, ...values)] : []));
+    if (smiles.trim() && !(error && values.length === 0)) this.drawings.show(place, smiles);
+    else place.remove();
+  }
+
+  #plots() {
+    const { properties, values } = this.answers;
+    byId("histograms").replaceChildren(...properties.map((property, column) => histogram(
+      property, values[column].filter((value) => !Number.isNaN(value)), (low, high) => this.#range(column, low, high))));
+    this.#scatter();
+  }
+
+  #range(column, low, high) {
+    byId("filter-property").value = String(column);
+    byId("filter-min").value = String(Number(low.toPrecision(4)));
+    byId("filter-max").value = String(Number(high.toPrecision(4)));
+    this.#order();
+    byId("filter-count").scrollIntoView({ block: "nearest" });
+  }
+
+  #scatter() {
+    if (this.answers.properties.length < 2) return;
+    const [x, y] = ["scatter-x", "scatter-y"].map((id) => Number(byId(id).value));
+    const { properties, values, n_rows } = this.answers;
+    const points = [];
+    for (let row = 0; row < n_rows; row += 1) {
+      const point = { x: values[x][row], y: values[y][row], row };
+      if (!Number.isNaN(point.x) && !Number.isNaN(point.y)) points.push(point);
+    }
+    const area = byId("scatter");
+    scatter(area, { x: properties[x], y: properties[y] }, points, (row, left, top) => this.#tip(area, { row, left, top, x, y }));
+  }
+
+  /** Show the structure beside a point. */
+  #tip(area, { row, left, top, x, y }) {
+    area.querySelector(".tip")?.remove();
+    if (row === null) return;
+    const place = el("div", { class: "drawing-area" });
+    const { properties, values } = this.answers;
+    const line = (column) => el("p", { text: `${properties[column].label}: ${shown(values[column][row])} ${properties[column].units}` });
+    const tip = el("div", { class: "tip", role: "status" }, place, el("p", {}, el("strong", { text: this.rows[row].id })), line(x), line(y));
+    area.append(tip);
+    const isRight = left + 14 + tip.offsetWidth > area.clientWidth;
+    tip.style.left = `${Math.max(4, isRight ? left - 14 - tip.offsetWidth : left + 14)}px`;
+    tip.style.top = `${Math.max(4, Math.min(top - 20, area.clientHeight - 200))}px`;
+    this.drawings.show(place, this.rows[row].smiles);
+  }
+}
+
+/** Numbers by size and texts as people count; what is missing comes last either way. */
+function comparison(key, isDescending) {
+  const collator = new Intl.Collator("en", { numeric: true });
+  const sign = isDescending ? -1 : 1;
+  return (a, b) => {
+    const [left, right] = [key(a), key(b)];
+    if (typeof left === "string") return sign * collator.compare(left, right) || a - b;
+    if (Number.isNaN(left) || Number.isNaN(right)) return Number.isNaN(left) - Number.isNaN(right) || a - b;
+    return sign * (left - right) || a - b;
+  };
+}

@@ -1,0 +1,132 @@
+// A table that holds elements for the visible rows alone, so that ten thousand rows stay usable.
+
+import { el } from "./dom.js";
+
+const ROW_PX = 35;
+const SPARE = 8; // rows above and below what is visible
+
+export class VirtualTable extends EventTarget {
+  /**
+   * @param {HTMLElement} area - becomes the scrolling part; takes the focus, arrows move the selection
+   * @param {string} label
+   */
+  constructor(area, label) {
+    super();
+    this.area = area;
+    this.columns = [];
+    this.order = [];
+    this.selected = -1;
+    this.sort = { column: -1, isDescending: false };
+    this.head = el("thead");
+    this.body = el("tbody");
+    this.table = el("table", { role: "grid", "aria-label": label, tabindex: "0" }, this.head, this.body);
+    area.replaceChildren(this.table);
+    area.addEventListener("scroll", () => this.#soon());
+    new ResizeObserver(() => this.#soon()).observe(area);
+    this.table.addEventListener("keydown", (event) => this.#key(event));
+    // Not on click alone: rows may be drawn anew between pressing and letting go, and then there is none.
+    for (const type of ["mousedown", "click"]) this.body.addEventListener(type, ({ target }) => this.#pick(target, true));
+    this.body.addEventListener("pointerover", ({ target }) => this.#pick(target, false));
+  }
+
+  /** @param {{title: string, class?: string, cell: (row: number) => string, failed?: (row: number) => boolean}[]} columns */
+  setColumns(columns) {
+    this.columns = columns;
+    this.sort = { column: -1, isDescending: false };
+    this.titles = columns.map((column, i) =>
+      el("th", { scope: "col", class: column.class },
+        el("button", { type: "button", text: column.title, on: { click: () => this.#sortBy(i) } })));
+    this.head.replaceChildren(el("tr", { "aria-rowindex": 1 }, ...this.titles));
+    this.table.setAttribute("aria-colcount", columns.length);
+  }
+
+  /** Show these rows, in this order. */
+  setOrder(order) {
+    this.order = order;
+    this.table.setAttribute("aria-rowcount", order.length + 1);
+    if (this.selected >= 0 && !order.includes(this.selected)) this.selected = -1;
+    this.draw();
+  }
+
+  #sortBy(column) {
+    const { sort } = this;
+    // Ascending, descending, and back to the order of the file.
+    if (sort.column !== column) this.sort = { column, isDescending: false };
+    else if (!sort.isDescending) this.sort = { column, isDescending: true };
+    else this.sort = { column: -1, isDescending: false };
+    this.titles.forEach((title, i) => {
+      if (i === this.sort.column) title.setAttribute("aria-sort", this.sort.isDescending ? "descending" : "ascending");
+      else title.removeAttribute("aria-sort");
+    });
+    this.dispatchEvent(new Event("sorted"));
+  }
+
+  #pick(target, isChosen) {
+    const row = target.closest("tr[data-at]");
+    if (!row) return;
+    if (isChosen) this.table.focus({ preventScroll: true });
+    const at = Number(row.dataset.at);
+    if (isChosen) this.select(at);
+    else this.dispatchEvent(new CustomEvent("pointed", { detail: this.order[at] }));
+  }
+
+  #key(event) {
+    if (event.target !== this.table) return;
+    const page = Math.max(1, Math.floor(this.area.clientHeight / ROW_PX) - 2);
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    if (!(event.key in steps) || this.order.length === 0) return;
+    event.preventDefault();
+    const now = this.order.indexOf(this.selected);
+    const next = now < 0 ? 0 : Math.max(0, Math.min(this.order.length - 1, now + steps[event.key]));
+    this.#reveal(next);
+    this.select(next);
+  }
+
+  #reveal(at) {
+    const top = at * ROW_PX;
+    const visible = this.area.clientHeight - 2 * ROW_PX;
+    if (top < this.area.scrollTop) this.area.scrollTop = top;
+    else if (top > this.area.scrollTop + visible) this.area.scrollTop = top - visible;
+  }
+
+  /** Select the row at a position of the order. */
+  select(at) {
+    this.selected = this.order[at] ?? -1;
+    this.draw();
+    this.dispatchEvent(new CustomEvent("selected", { detail: this.selected }));
+  }
+
+  #soon() {
+    this.frame ??= requestAnimationFrame(() => { this.frame = null; this.draw(); });
+  }
+
+  draw() {
+    const first = Math.max(0, Math.floor(this.area.scrollTop / ROW_PX) - SPARE);
+    const last = Math.min(this.order.length, first + Math.ceil(this.area.clientHeight / ROW_PX) + 2 * SPARE);
+    const rows = [];
+    for (let at = first; at < last; at += 1) rows.push(this.#row(at));
+    this.body.replaceChildren(...spacer(first, this.columns.length), ...rows, ...spacer(this.order.length - last, this.columns.length));
+    if (this.selected >= 0 && rows.some((row) => row.id)) this.table.setAttribute("aria-activedescendant", "row-selected");
+    else this.table.removeAttribute("aria-activedescendant");
+  }
+
+  #row(at) {
+    const row = this.order[at];
+    const isSelected = row === this.selected;
+    const cells = this.columns.map((column) => {
+      const text = column.cell(row);
+      const hasFailed = column.failed?.(row) ?? false;
+      return el("td", { class: [column.class, hasFailed ? "bad" : ""].join(" ").trim() || undefined, text, title: text.length > 12 ? text : undefined });
+    });
+    return el("tr", {
+      "data-at": at, "aria-rowindex": at + 2, "aria-selected": String(isSelected), id: isSelected ? "row-selected" : undefined,
+    }, ...cells);
+  }
+}
+
+function spacer(n_rows, n_columns) {
+  if (n_rows <= 0) return [];
+  const cell = el("td", { colspan: n_columns });
+  cell.style.height = `${n_rows * ROW_PX}px`;
+  return [el("tr", { class: "spacer", "aria-hidden": "true" }, cell)];
+}
