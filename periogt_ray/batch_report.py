@@ -1,6 +1,6 @@
 """The report of a batch: one HTML file that holds everything it shows, in the style of the page."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def _failures(figures: OutputFigures) -> str:
         example = figures.examples[code]
         cells = (f"<code>{_text(code)}</code>", f"{n:,}", f"{_text(example.id)}: {_text(example.message)}")
         rows.append(cells)
-    return f"<h2>Failures</h2>{_table(('Code', 'Rows', 'For example'), rows, number_columns=(1,))}"
+    return f"<h2>Failures</h2>{_table('Failures', ('Code', 'Rows', 'For example'), rows, number_columns=(1,))}"
 
 
 def _property(label: str, figures: PropertyFigures, drawings: _Drawings) -> str:
@@ -165,11 +165,13 @@ def _card(model: ModelResponse) -> str:
         known = (f"{test.r2:.3f}", f"{test.rmse:.3g}", str(test.n)) if test is not None else ("not known",) * 3
         rows.append((_text(card.label), _text(card.units or "none"), *known))
     limits = "".join(f"<li>{_text(limit)}</li>" for limit in model.limits)
-    table = _table(("Property", "Unit", "Test R²", "Test RMSE", "Test rows"), rows, number_columns=(2, 3, 4))
+    table = _table(
+        "Accuracy", ("Property", "Unit", "Test R²", "Test RMSE", "Test rows"), rows, number_columns=(2, 3, 4)
+    )
     return f"<h2>The model</h2>{table}" + (f"<h3>Limits of use</h3><ul>{limits}</ul>" if limits else "")
 
 
-def _table(titles: Iterable[str], rows: Iterable[Iterable[str]], *, number_columns: tuple[int, ...]) -> str:
+def _table(name: str, titles: Sequence[str], rows: Iterable[Iterable[str]], *, number_columns: tuple[int, ...]) -> str:
     """Return a table; cells are markup, those of the columns in ``number_columns`` numbers."""
 
     def line(tag: str, cells: Iterable[str]) -> str:
@@ -178,7 +180,9 @@ def _table(titles: Iterable[str], rows: Iterable[Iterable[str]], *, number_colum
 
     body = "".join(line("td", row) for row in rows)
     head = line("th", titles)
-    return f'<div class="card scroll-x"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+    # It takes the focus, so that the arrow keys move what is wider than a small screen.
+    around = f'<div class="card scroll-x" role="region" tabindex="0" aria-label="{name}">'
+    return f"{around}<table><thead>{head}</thead><tbody>{body}</tbody></table></div>"
 
 
 def _text(value: object) -> str:

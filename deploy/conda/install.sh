@@ -29,7 +29,7 @@ while (($#)); do
 done
 prefix=$(realpath -m -- "$prefix")
 
-conda=$(command -v conda || command -v mamba || command -v micromamba || true)
+conda=$(command -v conda || command -v mamba || true)
 [[ -n $conda ]] || die "conda is not on PATH; load its module (\`module avail conda\` lists them), or use the container"
 mkdir -p "$(dirname "$prefix")" || die "$(dirname "$prefix") cannot be made; choose another --prefix"
 # One installation at a time; a second one waits and then finds the work done.
@@ -60,9 +60,7 @@ constraints=$prefix/periogt-constraints.txt
 grep -v -e '^torch==' -e '^sympy==' "$root/requirements.lock" >"$constraints"
 pip=("$prefix/bin/python" -m pip --quiet --no-cache-dir --disable-pip-version-check install --constraint "$constraints")
 "${pip[@]}" --extra-index-url "$torch_index" "torch==$torch_version" >&2
-# A version number that has not changed must not keep changed code out.
-"${pip[@]}" "$root" >&2
-"${pip[@]}" --no-deps --force-reinstall "$root" >&2
+"${pip[@]}" "$root" >&2 # a directory is installed anew even if its version is there already
 
 # Set when the environment is activated, and put back when it is left.
 for hook in activate deactivate; do

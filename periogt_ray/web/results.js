@@ -17,8 +17,9 @@ export class Results {
     this.table = new VirtualTable(byId("grid"), "Results");
     this.table.addEventListener("sorted", () => this.#order());
     this.table.addEventListener("selected", ({ detail }) => { this.isPinned = true; this.#detail(detail); });
-    const point = debounced(POINT_AFTER_MS, (row) => this.#detail(row));
-    this.table.addEventListener("pointed", ({ detail }) => { if (!this.isPinned) point(detail); });
+    // Looked at when the time has come: a row may have been selected meanwhile, and that one stays.
+    const point = debounced(POINT_AFTER_MS, (row) => { if (!this.isPinned) this.#detail(row); });
+    this.table.addEventListener("pointed", ({ detail }) => point(detail));
     const filter = debounced(POINT_AFTER_MS, () => this.#order());
     for (const id of ["filter-text", "filter-status", "filter-property", "filter-min", "filter-max"]) byId(id).addEventListener("input", filter);
     byId("filter-clear").addEventListener("click", () => this.#clear());
