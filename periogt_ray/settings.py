@@ -50,7 +50,7 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_MIRROR": "address that replaces the hosts of published files",
     "PERIOGT_CONTAINER": "image that the Slurm scripts run",
     "PERIOGT_RUNTIME": "apptainer or venv, how the Slurm scripts run (default: apptainer)",
-    "PERIOGT_VENV": "environment that the Slurm scripts run with PERIOGT_RUNTIME=venv (default: the active one, or .venv)",
+    "PERIOGT_VENV": "environment that the Slurm scripts run as PERIOGT_RUNTIME=venv (default: active one or .venv)",
 }
 _OBSOLETE = {"PERIOGT_SRC_DIR": "no research code is vendored, so there is no source directory to configure"}
 _DEFAULT_MIN_DRIVER = "560.28"  # NVIDIA's release notes for CUDA 12.6

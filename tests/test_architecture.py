@@ -13,7 +13,7 @@ PACKAGE = Path(periogt_ray.__file__).parent
 
 # Each layer may import from those before it and from its own.
 LAYERS = [
-    {"settings", "errors"},
+    {"settings", "errors", "slurm_job"},
     {"polymer"},
     {"descriptors", "graph", "paths"},
     {"featurize"},
@@ -27,6 +27,8 @@ LAYERS = [
     {"service"},
     {"access_log"},
     {"gate", "http_api"},
+    {"processes"},
+    {"private_dir"},
     {"local_ray", "metrics"},
     {"replicas"},
     {"app"},
