@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from periogt_ray.errors import InternalError, SettingsError
-from periogt_ray.private_dir import private_dir
+from periogt_ray.private_dir import private_dir, sessions_dir
 from periogt_ray.processes import descendants_of, signals_held, still_alive
 
 __all__ = ["LocalRay", "local_ray"]
@@ -133,7 +133,7 @@ def _start(environment: Mapping[str, str], temp_dir: Path, termination: "_Termin
     try:
         with termination.deferred():
             # "local": a bare init() would join whatever Ray the node's files speak of.
-            ray.init(address="local", _temp_dir=str(temp_dir), configure_logging=True, **options)
+            ray.init(address="local", _temp_dir=str(sessions_dir(temp_dir)), configure_logging=True, **options)
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InternalError(
@@ -203,6 +203,7 @@ def _disconnect() -> None:
     if ray is not None:
         with signals_held():
             ray.shutdown()
+            _reinstall_handler()
 
 
 @contextmanager
@@ -284,10 +285,7 @@ class _Termination:
             yield
         finally:
             utils.set_sigterm_handler = replaced
-            handler = signal.getsignal(signal.SIGTERM)
-            if _in_main_thread() and handler is not None:
-                # Ray's core puts a handler below Python's that reports a crash and aborts.
-                signal.signal(signal.SIGTERM, handler)
+            _reinstall_handler()
             self._is_deferred = False
         if self._noted is not None:
             raise SystemExit(128 + self._noted)
@@ -296,6 +294,13 @@ class _Termination:
         if not self._is_deferred:
             raise SystemExit(128 + signum)
         self._noted = signum
+
+
+def _reinstall_handler() -> None:
+    """Put Python's handler back: Ray's core puts one below it that aborts, and at the end the system's default."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if _in_main_thread() and handler is not None:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _leave_handler(_handler: object) -> None:

@@ -11,16 +11,21 @@ from pathlib import Path
 from periogt_ray.errors import SettingsError
 from periogt_ray.processes import signals_held
 
-__all__ = ["private_dir"]
+__all__ = ["private_dir", "sessions_dir"]
 
 # Unix socket paths hold 107 characters, of which a session takes about 62.
-_MAX_TEMP_DIR_LENGTH = 40
+_MAX_TEMP_DIR_LENGTH = 38
 _PREFIX = "pgt-"
 _OWNER_NAME = "owner"
 # Sockets and shared memory do not work, or are slow, on these.
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3"}
 )
+
+
+def sessions_dir(temp_dir: Path) -> Path:
+    """Return the directory to name to Ray, which opens the one it is given to everybody."""
+    return temp_dir / "r"
 
 
 @contextmanager

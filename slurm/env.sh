@@ -7,6 +7,7 @@
 #   periogt_bind /some/directory        # as often as needed: a directory that commands may read and write
 #   periogt_run periogt properties      # runs the command in the container or the venv; a child process
 #   periogt_exec python -m ...          # the same in place of this shell, so that signals reach the command
+# and for the scripts here: periogt_check, periogt_on_nodes.
 #
 # PERIOGT_RUNTIME=apptainer (default) runs PERIOGT_CONTAINER (default: $PERIOGT_BASE_DIR/periogt.sif);
 # PERIOGT_RUNTIME=venv runs the venv or Conda environment at PERIOGT_VENV (default: the active one, else .venv here).
@@ -135,4 +136,56 @@ periogt_exec() {
   local periogt_command
   _periogt_command "$@"
   exec "${periogt_command[@]}"
+}
+
+# periogt_check SCRIPT [sbatch options] [-- options of `python -m periogt_ray.cluster check`]: what can be known before
+# a job is queued: directories, container or venv, settings, artifacts, input, and what Slurm says to the options.
+periogt_check() {
+  local script=$1 answer
+  shift
+  local options=()
+  while (($# > 0)) && [[ $1 != -- ]]; do
+    options+=("$1")
+    shift
+  done
+  periogt_prepare
+  periogt_run python -m periogt_ray.cluster check "${@:2}" || exit 2
+  if command -v sbatch >/dev/null; then
+    # The number of a job that is not made is no answer.
+    answer=$(sbatch --test-only "${options[@]}" "$script" 2>&1) || periogt_fail "sbatch refuses $(basename "$script"):" \
+      "$answer. Correct the #SBATCH lines at its top, or give options before its name"
+    echo "Slurm would run it: ${answer#sbatch: }"
+  fi
+  echo "everything needed is there"
+}
+
+# periogt_on_nodes serve|batch [ARGUMENTS...]: runs the command on all nodes of this job, and sets periogt_status.
+# Slurm's warning before the wall time (--signal=B:TERM@...) ends it in an orderly way: open requests are answered,
+# finished rows are kept. periogt_was_warned then is 1.
+periogt_on_nodes() {
+  local kill_wait child
+  kill_wait=$(scontrol show config | sed -n 's/^KillWait *= *\([0-9]*\).*/\1/p')
+  periogt_job_dir=$PERIOGT_RESULTS_DIR/periogt-job-$SLURM_JOB_ID
+  # shellcheck disable=SC2034 # for the script
+  periogt_was_warned=0
+  # One that is there is left of a job that was killed and requeued.
+  rm -rf "$periogt_job_dir"
+  mkdir -m 700 "$periogt_job_dir"
+  trap 'periogt_was_warned=1; touch "$periogt_job_dir/stop" 2>/dev/null || true' TERM INT
+  trap 'rm -rf "$periogt_job_dir"' EXIT
+  # A task for each node; --overlap lets steps beside it in, such as those of ray_job.sh.
+  # shellcheck disable=SC2016 # expanded by the inner shell
+  srun --overlap --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+    --wait=60 bash -c 'source "$1/slurm/env.sh"; shift; periogt_prepare; periogt_exec "$@"' periogt "$periogt_root" \
+    python -m periogt_ray.cluster "$1" --directory "$periogt_job_dir" --repository "$periogt_root" \
+    --kill-wait-s "${kill_wait:-30}" "${@:2}" &
+  child=$!
+  # A trap interrupts wait, which is then taken up again.
+  # shellcheck disable=SC2034 # for the script
+  periogt_status=0
+  wait "$child" || periogt_status=$?
+  while kill -0 "$child" 2>/dev/null; do
+    periogt_status=0
+    wait "$child" || periogt_status=$?
+  done
 }
