@@ -60,13 +60,15 @@ class ConnectionNote:
     def text(self) -> str:
         """Return the note; every line is a label and a value."""
         host = "127.0.0.1" if self.is_loopback else self.node
+        key = quote(str(self.key_file))
         script = quote(f"{self.repository}/slurm/ray_job.sh")
         lines = {
             "job": f"{self.job_id} on {self.node}",
             "tunnel": f"{self.tunnel}     # on your own machine, leave it open",
             "url": f"http://127.0.0.1:{_LOCAL_PORT}     # there; on the cluster http://{host}:{self.port}",
             "key": f"{self.key_file}     # its content goes into the header X-Api-Key",
-            "test": f'scripts/smoke_test.sh http://{host}:{self.port} "$(cat {quote(str(self.key_file))})"',
+            # The key goes by the environment: arguments show in the list of processes.
+            "test": f'PERIOGT_API_KEY="$(cat {key})" {quote(self.repository)}/scripts/smoke_test.sh http://{host}:{self.port}',
             "batch": f"bash {script} {quote(str(self.directory))} submit -- "
             "periogt batch --input /absolute/in.csv --property egc --output /absolute/out.csv",
             "end": f"scancel {self.job_id}",

@@ -11,6 +11,7 @@
 #
 # PERIOGT_RUNTIME=apptainer (default) runs PERIOGT_CONTAINER (default: $PERIOGT_BASE_DIR/periogt.sif);
 # PERIOGT_RUNTIME=venv runs the venv or Conda environment at PERIOGT_VENV (default: the active one, else .venv here).
+# PERIOGT_BIND lists further directories for the container, separated by colons; APPTAINER_BIND works as ever.
 
 periogt_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # DGL asks for a backend where it finds none; a user's ~/.local would shadow an image's packages.
@@ -35,11 +36,16 @@ periogt_bind() {
     for bound in "${periogt_binds[@]}"; do [[ $bound != "$dir" ]] || continue 2; done
     periogt_binds+=("$dir")
   done
+  # For the shells that this job starts on other nodes.
+  PERIOGT_BIND=$(IFS=:; echo "${periogt_binds[*]}")
+  export PERIOGT_BIND
 }
 
 # Directories: those that are set must exist, those that are not set are made.
 _periogt_directories() {
-  local name
+  local name given
+  IFS=: read -ra given <<<"${PERIOGT_BIND:-}"
+  periogt_bind "${given[@]}"
   for name in PERIOGT_BASE_DIR PERIOGT_CHECKPOINT_DIR PERIOGT_RESULTS_DIR; do
     if [[ -n ${!name:-} && ! -d ${!name} ]]; then
       periogt_fail "$name is set to ${!name}, which is not a directory on $(hostname); create it or correct the variable"
@@ -72,7 +78,7 @@ _periogt_apptainer() {
   if [[ ${SLURM_GPUS_ON_NODE:-0} != 0 || -n ${CUDA_VISIBLE_DEVICES:-} || (-z ${SLURM_JOB_ID:-} && -e /dev/nvidiactl) ]]; then
     periogt_words+=(--nv)
   fi
-  periogt_image=$image
+  export PERIOGT_CONTAINER=$image
 }
 
 _periogt_venv() {
@@ -81,7 +87,7 @@ _periogt_venv() {
     periogt_fail "$dir has no bin/python on $(hostname); make it with scripts/install or deploy/conda/install.sh and" \
       "name it in PERIOGT_VENV"
   fi
-  export PATH=$dir/bin:$PATH PYTHONPATH=$periogt_root${PYTHONPATH:+:$PYTHONPATH}
+  export PERIOGT_VENV=$dir PATH=$dir/bin:$PATH PYTHONPATH=$periogt_root${PYTHONPATH:+:$PYTHONPATH}
   periogt_words=(env)
 }
 
@@ -120,7 +126,7 @@ _periogt_command() {
   if [[ $PERIOGT_RUNTIME == apptainer ]]; then
     _periogt_environment
     binds=$(IFS=,; echo "${periogt_binds[*]}")
-    periogt_command=("${periogt_words[@]}" --bind "$binds" "$periogt_image" "$@")
+    periogt_command=("${periogt_words[@]}" --bind "$binds" "$PERIOGT_CONTAINER" "$@")
   else
     periogt_command=("${periogt_words[@]}" "$@")
   fi
@@ -163,7 +169,7 @@ periogt_check() {
 # Slurm's warning before the wall time (--signal=B:TERM@...) ends it in an orderly way: open requests are answered,
 # finished rows are kept. periogt_was_warned then is 1.
 periogt_on_nodes() {
-  local kill_wait child
+  local kill_wait child name
   kill_wait=$(scontrol show config | sed -n 's/^KillWait *= *\([0-9]*\).*/\1/p')
   periogt_job_dir=$PERIOGT_RESULTS_DIR/periogt-job-$SLURM_JOB_ID
   # shellcheck disable=SC2034 # for the script
@@ -171,6 +177,10 @@ periogt_on_nodes() {
   # One that is there is left of a job that was killed and requeued.
   rm -rf "$periogt_job_dir"
   mkdir -m 700 "$periogt_job_dir"
+  # For ray_job.sh, which runs without what a script's user edited.
+  for name in PERIOGT_{RUNTIME,CONTAINER,VENV,BIND,BASE_DIR,CHECKPOINT_DIR,RESULTS_DIR}; do
+    if [[ -n ${!name:-} ]]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
+  done >"$periogt_job_dir/environment"
   trap 'periogt_was_warned=1; touch "$periogt_job_dir/stop" 2>/dev/null || true' TERM INT
   trap 'rm -rf "$periogt_job_dir"' EXIT
   # A task for each node; --overlap lets steps beside it in, such as those of ray_job.sh.
@@ -186,6 +196,7 @@ periogt_on_nodes() {
   wait "$child" || periogt_status=$?
   while kill -0 "$child" 2>/dev/null; do
     periogt_status=0
+    # shellcheck disable=SC2034
     wait "$child" || periogt_status=$?
   done
 }
