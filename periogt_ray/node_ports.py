@@ -36,7 +36,6 @@ class NodePorts:
     agent_http: int
     dashboard: int
     client_server: int
-    metrics: int
 
     @classmethod
     def from_first(cls, first: int) -> "NodePorts":

@@ -263,7 +263,6 @@ def _common_options(share: NodeShare, ports: NodePorts, temp_dir: Path) -> list[
         f"--runtime-env-agent-port={ports.runtime_env_agent}",
         f"--dashboard-agent-grpc-port={ports.agent_grpc}",
         f"--dashboard-agent-listen-port={ports.agent_http}",
-        f"--metrics-export-port={ports.metrics}",
         # 0: the kernel gives each worker a free port; a range of our own would bound their number.
         "--min-worker-port=0",
         "--max-worker-port=0",
