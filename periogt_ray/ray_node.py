@@ -31,7 +31,7 @@ _LEAST_STORE_BYTES = 128 * _MIB  # Ray refuses less than 75
 _MOST_STORE_BYTES = 4096 * _MIB
 _RAY_ITSELF_BYTES = 1024 * _MIB  # of a head without replicas, measured: 860 MB
 _LOG_LINES = 15
-_LOGS = ("gcs_server.out", "gcs_server.err", "raylet.out", "raylet.err", "dashboard.log")
+_LOGS = ("gcs_server.out", "gcs_server.err", "raylet.out", "raylet.err")
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,16 @@ class SlurmSite:
         # Alice runs the package that is tested, from this clone, with the environment that tests it.
         self.settings = {"PERIOGT_RUNTIME": "venv", "PERIOGT_VENV": sys.prefix, "PERIOGT_DEVICE": "cpu"}
 
-    def call(self, *words: str, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
-        command = [str(ROOT / "tests" / "slurm" / "slurm_site.sh"), *words]
+    def call(self, *words: str, timeout: float = 300, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, env=self._environment, cwd=self.home, check=False
+            [str(ROOT / "tests" / "slurm" / "slurm_site.sh"), *words],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            input=stdin,
+            env=self._environment,
+            cwd=self.home,
+            check=False,
         )
 
     def user(self, *words: str, timeout: float = 300, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -52,9 +58,9 @@ class SlurmSite:
         result = self.call("node", node, *words)
         return result.stdout
 
-    def other(self, node: str, *words: str, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
-        """Run a command as bob on a node."""
-        return self.call("other", node, *words, timeout=timeout)
+    def other(self, node: str, *words: str, timeout: float = 300, stdin: str = "") -> str:
+        """Run a command as bob on a node; return what it prints."""
+        return self.call("other", node, *words, timeout=timeout, stdin=stdin).stdout
 
     def submit(self, script: str, *arguments: str, options: tuple[str, ...] = (), **variables: str) -> "Job":
         """Submit one of the scripts, with the resources that a node of this site has."""
