@@ -181,6 +181,7 @@ periogt_on_nodes() {
   for name in PERIOGT_{RUNTIME,CONTAINER,VENV,BIND,BASE_DIR,CHECKPOINT_DIR,RESULTS_DIR}; do
     if [[ -n ${!name:-} ]]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
   done >"$periogt_job_dir/environment"
+  chmod 600 "$periogt_job_dir/environment"
   trap 'periogt_was_warned=1; touch "$periogt_job_dir/stop" 2>/dev/null || true' TERM INT
   trap 'rm -rf "$periogt_job_dir"' EXIT
   # A task for each node; --overlap lets steps beside it in, such as those of ray_job.sh.

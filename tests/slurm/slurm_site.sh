@@ -91,7 +91,7 @@ I
 ClusterName=site
 SlurmctldHost=login($NET.1)
 AuthType=auth/munge
-AuthInfo=socket=$S/munge/munge.sock
+AuthInfo=socket=$S/munge/munge.sock,cred_expire=${CLUSTER_CRED_EXPIRE:-20}
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root

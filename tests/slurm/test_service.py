@@ -2,9 +2,7 @@
 
 import csv
 import json
-import re
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,7 +35,8 @@ def note(job: Job) -> dict[str, str]:
 
 def test_files_are_for_alice_alone(served: Job) -> None:
     assert served.directory.stat().st_mode & 0o777 == 0o700
-    assert {path.name: path.stat().st_mode & 0o077 for path in served.directory.iterdir()} == dict.fromkeys(("api-key", "cluster.json", "connection.txt", "environment", "ray-job.env", "ray-token"), 0)
+    names = {"api-key", "cluster.json", "connection.txt", "environment", "ray-job.env", "ray-token"}
+    assert {path.name: path.stat().st_mode & 0o077 for path in served.directory.iterdir()} == dict.fromkeys(names, 0)
     # Ray opens its own directory to everybody; the one around it is closed.
     private = [path for path in served.site.files("n1") if "/pgt-" in path]
     assert [served.site.node("n1", "stat", "--format=%a", path).strip() for path in private] == ["700"]
@@ -156,49 +155,3 @@ def test_two_jobs_of_one_user_share_a_node(served: Job) -> None:
     ]
     assert '"status":"ok"' in site.user(*health).stdout
     assert not batch.directory.exists()
-
-
-def test_the_warning_before_the_wall_time_drains(site: SlurmSite) -> None:
-    """What is open when Slurm warns is answered; then nothing is left."""
-    job = site.submit("ray_serve.sbatch", options=NODE_ONE)
-    job.wait_until_logged(READY)
-    items = [{"smiles": f"*C{'C' * n}C(*)c1ccccc1", "property": "egc"} for n in range(100)]
-    address = f"http://n1:{job.addresses['http_port']}/v1/predict/batch"
-    header = ("-H", f"X-Api-Key: {job.key}", "-H", "Content-Type: application/json")
-    answers: list[str] = []
-    ask = ("curl", "--silent", "--max-time", "300", *header, "--data-binary", "@-", address)
-    body = json.dumps({"items": items})
-    client = threading.Thread(target=lambda: answers.append(site.call("user", *ask, stdin=body).stdout))
-    client.start()
-    wait_for(lambda: re.search(r"featurize|Featurizer", "".join(site.processes("n1"))), 60, lambda: "work begins")
-    # As Slurm does at the time that --signal=B:TERM@120 names: to the batch script alone.
-    job.cancel("--batch", "--signal=TERM")
-    client.join(300)
-    values = [result["prediction"]["value"] for result in json.loads(answers[0])["results"]]
-    assert len(values) == len(items)
-    assert job.wait_until_ended() == "COMPLETED", job.log[-3000:]
-    assert "open requests are answered" in job.log
-    site.assert_nothing_left(job)
-
-
-def test_two_nodes_and_scancel(site: SlurmSite) -> None:
-    job = site.submit("ray_serve.sbatch", options=("--nodes=2",))
-    job.wait_until_logged(READY)
-    assert "Ray runs on n1, n2" in job.log
-    assert all(any("raylet" in line for line in site.processes(node)) for node in ("n1", "n2"))
-    ask = ("curl", "--silent", "-H", f"X-Api-Key: {job.key}", "-H", "Content-Type: application/json", "--data")
-    body = '{"smiles": "*CC*", "property": "egc"}'
-    answer = site.user(*ask, body, f"http://n1:{job.addresses['http_port']}/v1/predict")
-    assert json.loads(answer.stdout)["prediction"]["units"] == "eV"
-    job.cancel()
-    assert job.wait_until_ended() == "CANCELLED"
-    site.assert_nothing_left(job)
-
-
-def test_a_head_whose_ray_dies_says_so(site: SlurmSite) -> None:
-    job = site.submit("ray_serve.sbatch", options=NODE_ONE)
-    job.wait_until_logged("Ray runs on")
-    assert site.node("n1", "pkill", "-KILL", "-u", "alice", "gcs_server") == ""
-    assert job.wait_until_ended(START_S) == "FAILED"
-    assert "error [internal_error]: Ray ended on n1" in job.log
-    site.assert_nothing_left(job)
