@@ -30,7 +30,7 @@ from periogt_ray.errors import PerioGTError
 from periogt_ray.job_directory import JobDirectory
 from periogt_ray.private_dir import private_dir
 from periogt_ray.processes import kill_descendants
-from periogt_ray.ray_node import adopt_orphans
+from periogt_ray.ray_node import adopt_orphans, connection_environment
 from periogt_ray.slurm_job import SlurmJob
 from periogt_ray.stop_request import StopRequest
 
@@ -109,8 +109,6 @@ def _run(
     drain_s: float,
 ) -> None:
     job, files = SlurmJob.from_env(os.environ), JobDirectory(directory)
-    # Connections from this process, too, show the token; Ray takes it from the environment alone.
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(files.token_file))
     adopt_orphans()
     with (
         _stop_signals(files, kill_wait_s=kill_wait_s, drain_s=drain_s) as stop,
@@ -118,6 +116,8 @@ def _run(
         private_dir(os.environ) as temp_dir,
         _processes_ended(job),
     ):
+        # This process connects, too; what lets it in Ray takes from the environment alone.
+        os.environ.update(connection_environment(os.environ, files, temp_dir))
         place = Place(job, files, temp_dir, dict(os.environ), start_timeout_s)
         if job.is_head:
             status = run_head(place, HeadOptions(command, arguments, repository, ready_timeout_s), stop)

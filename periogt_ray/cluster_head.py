@@ -12,9 +12,10 @@ from typing import Any
 
 import httpx
 
+from periogt_ray.certificates import make_authority
 from periogt_ray.cluster_node import Place, RunningNode, running_node
 from periogt_ray.connection_note import ConnectionNote
-from periogt_ray.errors import InternalError
+from periogt_ray.errors import InternalError, SettingsError
 from periogt_ray.local_ray import local_ray
 from periogt_ray.ray_node import reap_orphans
 from periogt_ray.settings import Settings
@@ -63,63 +64,91 @@ def run_head(place: Place, options: HeadOptions, stop: StopRequest) -> int:
     """
     settings = Settings.from_env(place.env)
     place.files.write_private(place.files.token_file.name, secrets.token_hex(_TOKEN_BYTES))
+    make_authority(place.files.path)
     with running_node(place, head=None) as node:
         address = f"{node.address}:{node.ports.gcs}"
         try:
-            if not _wait_for_nodes(place, node, address, stop):
+            if not _Start(place, node, stop, address).wait():
                 return 0
             return _Head(place, node, options, stop, address=address, settings=settings).run()
         finally:
             place.files.withdraw()
 
 
-def _wait_for_nodes(place: Place, node: RunningNode, address: str, stop: StopRequest) -> bool:
-    """Wait until every node of the job is part of Ray; False if the job is to end before."""
-    started = monotonic()
-    deadline = started + place.start_timeout_s
+class _Start:
+    """The wait for Ray, with a deadline and reasons."""
 
-    def is_due(what: str) -> bool:
-        if node.ray.has_ended or monotonic() > deadline:
-            happened = "has ended" if node.ray.has_ended else f"is not complete after {place.start_timeout_s:g} s"
-            raise InternalError(
-                f"Ray on {place.job.node} {happened}: {what}. The last lines of its logs:\n{node.ray.last_lines()}"
-            )
-        return stop.is_asked
+    def __init__(self, place: Place, node: RunningNode, stop: StopRequest, address: str) -> None:
+        self._place = place
+        self._node = node
+        self._stop = stop
+        self._address = address
+        self._started = monotonic()
 
-    while True:
-        try:
-            socket.create_connection((node.address, node.ports.gcs), timeout=1).close()
-            break
-        except OSError:
-            if is_due("its control service does not listen"):
+    def wait(self) -> bool:
+        """Wait until every node of the job is part of Ray; False if the job is to end before."""
+        while not self._listens():
+            if self._is_over("its control service does not listen"):
                 return False
-            stop.pause()
-    place.files.publish(
-        {
-            "ray_address": address,
-            "node": place.job.node,
-            "job": place.job.job_id,
-            "dashboard": f"http://127.0.0.1:{node.ports.dashboard}",
-            "http_port": node.ports.http,
-        }
-    )
-    with local_ray(address=address):
+        while not self._stop.is_asked:
+            try:
+                with local_ray(address=self._address):
+                    return self._wait_for_nodes()
+            except SettingsError as error:
+                # The control service listens before everything that a connection needs is there.
+                if self._is_over(f"no connection ({error.message})"):
+                    return False
+        return False
+
+    def _wait_for_nodes(self) -> bool:
         import ray
 
+        # The others begin when it is proved that the head can be joined.
+        self._publish()
         cluster: Any = ray  # not annotated throughout
-        while True:
-            names = {one["NodeManagerHostname"] for one in cluster.nodes() if one["Alive"]}
-            if len(names) >= len(place.job.nodes):
-                break
-            if is_due(f"{len(names)} of {len(place.job.nodes)} nodes have joined ({', '.join(sorted(names))})"):
+        wanted = len(self._place.job.nodes)
+        while len(names := {one["NodeManagerHostname"] for one in cluster.nodes() if one["Alive"]}) < wanted:
+            if self._is_over(f"{len(names)} of {wanted} nodes have joined ({', '.join(sorted(names))})"):
                 return False
-            stop.pause()
         resources = cluster.cluster_resources()
-    logger.info(
-        "Ray runs on %s after %.0f s: %g CPUs, %g GPUs.",
-        *(", ".join(place.job.nodes), monotonic() - started, resources.get("CPU", 0), resources.get("GPU", 0)),
-    )
-    return True
+        logger.info(
+            "Ray runs on %s after %.0f s: %g CPUs, %g GPUs.",
+            *(", ".join(self._place.job.nodes), monotonic() - self._started),
+            *(resources.get("CPU", 0), resources.get("GPU", 0)),
+        )
+        return True
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection((self._node.address, self._node.ports.gcs), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def _publish(self) -> None:
+        self._place.files.publish(
+            {
+                "ray_address": self._address,
+                "node": self._place.job.node,
+                "job": self._place.job.job_id,
+                "dashboard": f"http://127.0.0.1:{self._node.ports.dashboard}",
+                "http_port": self._node.ports.http,
+            }
+        )
+
+    def _is_over(self, what: str) -> bool:
+        """Pause, and tell whether the job is to end; raise if a node failed or the time is over."""
+        for failure in self._place.files.failures():
+            raise InternalError(f"A node could not join. {failure}")
+        limit = self._place.start_timeout_s
+        if self._node.ray.has_ended or monotonic() > self._started + limit:
+            happened = "has ended" if self._node.ray.has_ended else f"is not complete after {limit:g} s"
+            raise InternalError(
+                f"Ray on {self._place.job.node} {happened}: {what}. The last lines of its logs:\n"
+                f"{self._node.ray.last_lines()}"
+            )
+        self._stop.pause()
+        return self._stop.is_asked
 
 
 class _Head:

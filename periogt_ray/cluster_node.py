@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+from periogt_ray.certificates import Authority, make_node_certificate
 from periogt_ray.errors import InternalError
 from periogt_ray.job_directory import JobDirectory
 from periogt_ray.node_ports import NodePorts, reserved_ports
-from periogt_ray.ray_node import NodeShare, RayNode, node_address, ray_environment
+from periogt_ray.ray_node import NodeShare, RayNode, connection_environment, node_address, ray_environment
 from periogt_ray.slurm_job import SlurmJob
 from periogt_ray.stop_request import StopRequest
 
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 5.0
 _REFUSALS = 3  # in a row, before the head counts as gone
 _HEAD_POLL_S = 2.0
+_STARTS = 3  # joining may fail while the head is busy with its own start
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,12 @@ def running_node(place: Place, *, head: str | None) -> Iterator[RunningNode]:
     """
     job = place.job
     scratch = place.temp_dir / "tmp"
-    scratch.mkdir()
+    scratch.mkdir(exist_ok=True)
     address = node_address(job.node, towards=head.rpartition(":")[0] if head else None)
-    environment = ray_environment(place.env, token_file=place.files.token_file, scratch_dir=scratch)
+    make_node_certificate(Authority.below(place.files.path), place.temp_dir, hostname=job.node, address=address)
+    environment = ray_environment(
+        place.env, connection_environment(place.env, place.files, place.temp_dir), scratch_dir=scratch
+    )
     share = NodeShare.here(job)
     logger.info(
         "%s: %d CPUs, %d GPUs, %.1f GiB for tasks, %.1f GiB object store; directory %s",
@@ -107,16 +112,18 @@ def run_worker(place: Place, stop: StopRequest) -> int:
     head = _wait_for_head(place, stop)
     if head is None:
         return 0
+    deadline = monotonic() + place.start_timeout_s
     with running_node(place, head=head) as node:
         refusals, next_look = 0, monotonic()
         # A signal leaves the head time to answer what is open, for which it may need this node.
-        while refusals < _REFUSALS and not (stop.is_asked and stop.remaining_s == 0):
-            if node.ray.has_ended:
-                if not _is_up(head):
-                    break
-                raise InternalError(
-                    f"Ray ended on {place.job.node}; the last lines of its logs:\n{node.ray.last_lines()}"
-                )
+        while place.files.exists and refusals < _REFUSALS and not (stop.is_asked and stop.remaining_s == 0):
+            if node.ray.has_ended and _is_up(head):
+                message = f"Ray ended on {place.job.node}; the last lines of its logs:\n{node.ray.last_lines()}"
+                if monotonic() > deadline or node.ray.n_starts == _STARTS:
+                    place.files.report_failure(place.job.node, message)
+                    raise InternalError(message)
+                logger.warning("%s\nIt is started once more.", message)
+                node.ray.start()
             if monotonic() >= next_look:
                 refusals = 0 if _is_up(head) else refusals + 1
                 next_look = monotonic() + (_HEAD_POLL_S if refusals == 0 else 0.0)

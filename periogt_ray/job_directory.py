@@ -4,9 +4,11 @@
 
     cluster.json     addresses, written once the head runs; other nodes wait for it
     ray-token        what every process of this Ray shows to every other
+    ca.crt, ca.key   what the nodes make their certificates with, see certificates.py
     api-key          what a request to the service needs
     connection.txt   how to reach the service, once it is ready
     ray-job.env      for slurm/ray_job.sh
+    failed-<node>    why a node is not part of it; read while the head waits for all of them
     stop             made by the batch script: answer what is open, keep what is finished, and end
 """
 
@@ -96,6 +98,15 @@ class JobDirectory:
         except FileNotFoundError:
             return None
         return found
+
+    def report_failure(self, node: str, message: str) -> None:
+        """Tell the head why a node could not stay."""
+        if self.exists:
+            self.write_private(f"failed-{node}", message)
+
+    def failures(self) -> list[str]:
+        """Return what nodes reported."""
+        return [path.read_text(encoding="utf-8") for path in sorted(self.path.glob("failed-*"))]
 
     def withdraw(self) -> None:
         """Remove what leads to the service and what lets in."""

@@ -16,12 +16,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from periogt_ray.certificates import Authority, NodeCertificate
 from periogt_ray.errors import InternalError
+from periogt_ray.job_directory import JobDirectory
 from periogt_ray.node_ports import NodePorts
 from periogt_ray.private_dir import sessions_dir
 from periogt_ray.slurm_job import SlurmJob
 
-__all__ = ["NodeShare", "RayNode", "adopt_orphans", "node_address", "ray_environment", "reap_orphans"]
+__all__ = [
+    "NodeShare",
+    "RayNode",
+    "adopt_orphans",
+    "connection_environment",
+    "node_address",
+    "ray_environment",
+    "reap_orphans",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -83,23 +93,37 @@ class NodeShare:
         )
 
 
-def ray_environment(env: Mapping[str, str], *, token_file: Path, scratch_dir: Path) -> dict[str, str]:
+def connection_environment(env: Mapping[str, str], files: JobDirectory, temp_dir: Path) -> dict[str, str]:
+    """Return what Ray needs to be let in by Ray: the job's token and authority, and this node's certificate."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(files.token_file)}
+    if env.get("PERIOGT_RAY_TLS") == "0":
+        return token
+    certificate = NodeCertificate.below(temp_dir)
+    return {
+        **token,
+        "RAY_USE_TLS": "1",
+        "RAY_TLS_CA_CERT": str(Authority.below(files.path).certificate),
+        "RAY_TLS_SERVER_CERT": str(certificate.certificate),
+        "RAY_TLS_SERVER_KEY": str(certificate.key),
+    }
+
+
+def ray_environment(env: Mapping[str, str], connection: Mapping[str, str], *, scratch_dir: Path) -> dict[str, str]:
     """Return the environment of every process of the cluster, and of what connects to it.
 
     Parameters
     ----------
     env : Mapping
         Of this process.
-    token_file : pathlib.Path
-        With the token that every process shows to every other.
+    connection : Mapping
+        See :func:`connection_environment`.
     scratch_dir : pathlib.Path
         On this node, for temporary files; it goes with the cluster.
     """
     dropped = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_TMPDIR")  # of another Ray; a token there would go first
     return {
         **{name: value for name, value in env.items() if name not in dropped},
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token_file),
+        **connection,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # The cores are the job's own: by default workers give way to everything else (niceness 15).
@@ -202,20 +226,28 @@ class RayNode:
     ) -> None:
         self._temp_dir = temp_dir
         self._log = temp_dir / "ray-start.log"
-        options = (
-            _head_options(ports, address) if head is None else [f"--address={head}", f"--node-ip-address={address}"]
-        )
+        self._environment = environment
+        joins = [f"--address={head}", f"--node-ip-address={address}"]
+        self._options = [
+            *(_head_options(ports, address) if head is None else joins),
+            *_common_options(share, ports, temp_dir),
+        ]
+        self.n_starts = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start it, the first time or again after it has ended."""
+        self.n_starts += 1
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
-                    *options,
-                    *_common_options(share, ports, temp_dir),
+                    *self._options,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=self._environment,
                 start_new_session=True,  # signals to a job's process group are ours to pass on
             )
 
@@ -230,12 +262,17 @@ class RayNode:
         shown = []
         for log in logs:
             try:
-                lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+                lines = [line for line in log.read_text(errors="replace").splitlines() if _says_something(line)]
             except OSError:
                 continue
             if lines:
                 shown.append("\n".join([f"--- {log.name}", *lines[-_LOG_LINES:]]))
         return "\n".join(shown) or "(Ray wrote no log)"
+
+
+def _says_something(line: str) -> bool:
+    """Whether a line of a log is neither empty nor an address of a stack trace."""
+    return bool(line.strip()) and "(+0x" not in line
 
 
 def _head_options(ports: NodePorts, address: str) -> list[str]:

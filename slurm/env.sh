@@ -187,7 +187,7 @@ periogt_on_nodes() {
   # A task for each node; --overlap lets steps beside it in, such as those of ray_job.sh.
   # shellcheck disable=SC2016 # expanded by the inner shell
   srun --overlap --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
-    --wait=60 bash -c 'source "$1/slurm/env.sh"; shift; periogt_prepare; periogt_exec "$@"' periogt "$periogt_root" \
+    --wait=0 bash -c 'source "$1/slurm/env.sh"; shift; periogt_prepare; periogt_exec "$@"' periogt "$periogt_root" \
     python -m periogt_ray.cluster "$1" --directory "$periogt_job_dir" --repository "$periogt_root" \
     --kill-wait-s "${kill_wait:-30}" "${@:2}" &
   child=$!

@@ -27,7 +27,7 @@ def rows(output: Path) -> list[dict[str, Any]]:
 
 
 def n_finished(output: Path) -> int:
-    return len(list(Path(f"{output}.parts").glob("part*")))
+    return len(list(Path(f"{output}.parts").glob("part-*.json")))
 
 
 def wait_until_works(job: Job, output: Path, more_than: int) -> None:
