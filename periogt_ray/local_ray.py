@@ -5,7 +5,6 @@ resources. It is ended by ending the processes that it started: ``ray stop`` kno
 would end every Ray of the user on the node.
 """
 
-import fcntl
 import importlib
 import logging
 import os
@@ -13,7 +12,6 @@ import secrets
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -23,15 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from periogt_ray.errors import InternalError, SettingsError
+from periogt_ray.private_dir import private_dir, sessions_dir
+from periogt_ray.processes import descendants_of, signals_held, still_alive
 
 __all__ = ["LocalRay", "local_ray"]
 
 logger = logging.getLogger(__name__)
 
-# Unix socket paths hold 107 characters, of which a session takes about 62.
-_MAX_TEMP_DIR_LENGTH = 40
-_PREFIX = "pgt-"
-_OWNER_NAME = "owner"
 _EXIT_TIMEOUT_S = 10.0
 _COMMON_ENVIRONMENT: Mapping[str, str | None] = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -42,10 +38,6 @@ _COMMON_ENVIRONMENT: Mapping[str, str | None] = {
     # Ray's default of 15 keeps workers behind everything else on the node; ours are what it is for.
     "RAY_worker_niceness": "0",
 }
-# Sockets and shared memory do not work, or are slow, on these.
-_NETWORK_FILE_SYSTEMS = frozenset(
-    {"afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3"}
-)
 
 
 @dataclass(frozen=True)
@@ -120,7 +112,7 @@ def local_ray(
         return
     with (
         termination.handled(),
-        _private_dir() as temp_dir,
+        private_dir(os.environ) as temp_dir,
         _environment(_environment_to_start(temp_dir)) as environment,
         _ending_processes(temp_dir),
     ):
@@ -143,7 +135,7 @@ def _start(environment: Mapping[str, str], temp_dir: Path, termination: "_Termin
     try:
         with termination.deferred():
             # "local": a bare init() would join whatever Ray the node's files speak of.
-            ray.init(address="local", _temp_dir=str(temp_dir), configure_logging=True, **options)
+            ray.init(address="local", _temp_dir=str(sessions_dir(temp_dir)), configure_logging=True, **options)
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InternalError(
@@ -211,8 +203,9 @@ def _forget_token() -> None:
 def _disconnect() -> None:
     ray = sys.modules.get("ray")
     if ray is not None:
-        with _signals_held():
+        with signals_held():
             ray.shutdown()
+            _reinstall_handler()
 
 
 @contextmanager
@@ -238,118 +231,21 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 
 
 @contextmanager
-def _private_dir() -> Iterator[Path]:
-    """Make the directory of a Ray, and remove it with what is in it."""
-    root = _temp_root()
-    _sweep(root)
-    with _signals_held():
-        temp_dir = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
-        owner = os.open(temp_dir / _OWNER_NAME, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(owner, fcntl.LOCK_EX)
-        os.write(owner, f"{os.getpid()}\n".encode())
-    try:
-        yield temp_dir
-    finally:
-        with _signals_held():
-            shutil.rmtree(temp_dir, ignore_errors=True)
-            os.close(owner)
-
-
-def _temp_root() -> Path:
-    given = [os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp"]
-    candidates = [Path(path) for path in given if path]
-    for path in candidates:
-        length = len(str(path)) + 1 + len(_PREFIX) + 8  # mkdtemp appends eight characters
-        if length <= _MAX_TEMP_DIR_LENGTH and path.is_dir() and os.access(path, os.W_OK | os.X_OK) and _is_local(path):
-            return path
-    tried = ", ".join(map(str, dict.fromkeys(candidates)))
-    raise SettingsError(
-        f"No directory for Ray's sockets: tried {tried}. Set RAY_TMPDIR to a writable directory on this node's own "
-        f"disk (not a network file system) of at most {_MAX_TEMP_DIR_LENGTH - 9 - len(_PREFIX)} characters."
-    )
-
-
-def _is_local(path: Path) -> bool:
-    """Whether a directory is on a file system of this node, by the longest mount point above it."""
-    resolved = path.resolve()
-    kinds: dict[Path, str] = {}
-    for line in Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines():
-        _, mount_point, kind, *_ = line.split(" ")
-        kinds[Path(mount_point)] = kind
-    above = next(
-        parent for parent in (resolved, *resolved.parents, Path("/")) if parent in kinds or parent == Path("/")
-    )
-    return kinds.get(above, "") not in _NETWORK_FILE_SYSTEMS
-
-
-def _sweep(root: Path) -> None:
-    """Remove what runs left behind that were killed: directories of ours whose owner holds no lock."""
-    for temp_dir in root.glob(f"{_PREFIX}*"):
-        owner_file = temp_dir / _OWNER_NAME
-        with suppress(OSError):
-            if temp_dir.stat().st_uid != os.getuid() or not owner_file.stat().st_size:
-                continue
-            with owner_file.open("rb") as owner:
-                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(temp_dir, ignore_errors=True)
-
-
-@contextmanager
 def _ending_processes(temp_dir: Path) -> Iterator[None]:
     """End Ray at exit, and kill what has not ended by itself."""
     try:
         yield
     finally:
-        with _signals_held():
-            started = _processes_of(temp_dir)
+        with signals_held():
+            started = descendants_of(os.getpid(), marked=str(temp_dir))
             _disconnect()
             deadline = time.monotonic() + _EXIT_TIMEOUT_S
-            while (alive := _alive(started)) and time.monotonic() < deadline:
+            while (alive := still_alive(started)) and time.monotonic() < deadline:
                 time.sleep(0.05)
             for pid in alive:
                 logger.warning("ending process %d of Ray, which has not ended by itself", pid)
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-
-
-def _processes_of(temp_dir: Path) -> dict[int, str]:
-    """Return pid and start time of children that name the directory, and of all below them."""
-    children: dict[int, list[int]] = {}
-    born: dict[int, str] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (found := _parent_and_start(int(entry.name))) is not None:
-            parent, born[int(entry.name)] = found
-            children.setdefault(parent, []).append(int(entry.name))
-    queue = [pid for pid in children.get(os.getpid(), []) if str(temp_dir) in _command_line(pid)]
-    reached: dict[int, str] = {}
-    while queue:
-        pid = queue.pop()
-        reached[pid] = born[pid]
-        queue += children.get(pid, [])
-    return reached
-
-
-def _alive(started: Mapping[int, str]) -> list[int]:
-    """Return those that still run; a pid that was given to another process has another start time."""
-    found = ((pid, _parent_and_start(pid)) for pid in started)
-    return [pid for pid, now in found if now is not None and now[1] == started[pid]]
-
-
-def _parent_and_start(pid: int) -> tuple[int, str] | None:
-    """Return parent and start time (ticks since boot) of a process; None if it has ended."""
-    try:
-        # Fields after the name, which is in parentheses and may hold anything; see proc(5).
-        state, parent, *rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except (OSError, ValueError):
-        return None
-    return None if state in "ZX" else (int(parent), rest[17])
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def _in_main_thread() -> bool:
@@ -391,10 +287,7 @@ class _Termination:
             yield
         finally:
             utils.set_sigterm_handler = replaced
-            handler = signal.getsignal(signal.SIGTERM)
-            if _in_main_thread() and handler is not None:
-                # Ray's core puts a handler below Python's that reports a crash and aborts.
-                signal.signal(signal.SIGTERM, handler)
+            _reinstall_handler()
             self._is_deferred = False
         if self._noted is not None:
             raise SystemExit(128 + self._noted)
@@ -405,19 +298,15 @@ class _Termination:
         self._noted = signum
 
 
+def _reinstall_handler() -> None:
+    """Put Python's handler back: Ray's core puts one below it that aborts, and at the end the system's default."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if _in_main_thread() and handler is not None:
+        signal.signal(signal.SIGTERM, handler)
+
+
 def _leave_handler(_handler: object) -> None:
     """Stand in for the function by which Ray replaces the handler."""
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let signals that would interrupt wait until the block has ended."""
-    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _default_object_store_bytes() -> int:

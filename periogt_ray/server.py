@@ -108,10 +108,12 @@ def local_url(settings: Settings) -> str:
 
 
 def metrics_addresses() -> list[str]:
-    """Return where each node's figures are, the service's beside Ray's own."""
+    """Return where each node's figures are, the service's beside Ray's own; none where Ray keeps none."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [
-        f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes if node["Alive"]
+        f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+        for node in nodes
+        if node["Alive"] and node["MetricsExportPort"] > 0
     ]
 
 

@@ -13,7 +13,7 @@ PACKAGE = Path(periogt_ray.__file__).parent
 
 # Each layer may import from those before it and from its own.
 LAYERS = [
-    {"settings", "errors"},
+    {"settings", "errors", "slurm_job", "node_ports", "connection_note", "job_directory", "certificates"},
     {"polymer"},
     {"depict", "descriptors", "graph", "paths", "substructure"},
     {"featurize"},
@@ -27,13 +27,17 @@ LAYERS = [
     {"service"},
     {"access_log"},
     {"gate", "page", "http_api"},
-    {"local_ray", "metrics"},
+    {"processes", "stop_request"},
+    {"private_dir"},
+    {"ray_node"},
+    {"local_ray", "metrics", "cluster_node"},
     {"batching", "replicas"},
     {"app"},
     {"server"},
     {"csv_rows"},
     {"batch", "batch_figures", "batch_parts", "batch_pipeline", "batch_progress", "batch_report", "batch_stages"},
-    {"cli"},
+    {"cluster_head"},
+    {"cli", "cluster"},
     {"__main__"},
 ]
 FORBIDDEN = {
@@ -101,8 +105,9 @@ def test_only_settings_and_the_command_line_see_the_environment() -> None:
         )
     }
     # A child process that converts checkpoints is started with its parent's environment; Ray is told its
-    # mode and token by the environment, which its processes inherit; `serve deploy` starts at app.build.
-    allowed = {"app", "cli", "convert", "local_ray"}
+    # mode and token by the environment, which its processes inherit; `serve deploy` starts at app.build;
+    # cluster is the command line of a Slurm job.
+    allowed = {"app", "cli", "cluster", "convert", "local_ray"}
     assert readers <= allowed, "settings are built once, at the command line, and passed on"
 
 

@@ -1,0 +1,174 @@
+"""``python -m periogt_ray.cluster``: the service or a batch on the nodes of a Slurm job.
+
+::
+
+    sbatch slurm/ray_serve.sbatch                      makes the job's directory, then on every node:
+        srun python -m periogt_ray.cluster serve
+            first node   ray start --head, waits for the others, periogt serve, says how to reach it
+            others       ray start --address=<first node>, until that is gone
+
+Every node runs the same command; they meet in the job's directory. A step of srun needs no Slurm
+inside a container, and Slurm ends its processes with the job. An orderly end comes as the file
+``stop``, which leaves Ray as it is while requests are answered; SIGTERM comes with scancel, and
+little time after it.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from periogt_ray.cluster_head import HeadOptions, run_head
+from periogt_ray.cluster_node import Place, run_worker
+from periogt_ray.errors import PerioGTError
+from periogt_ray.job_directory import JobDirectory
+from periogt_ray.private_dir import private_dir
+from periogt_ray.processes import kill_descendants
+from periogt_ray.ray_node import adopt_orphans, connection_environment
+from periogt_ray.slurm_job import SlurmJob
+from periogt_ray.stop_request import StopRequest
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+_KILL_TIMEOUT_S = 5.0
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cluster() -> None:
+    """Run the service or a batch on every node of a Slurm job; the scripts in slurm/ call this."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # every look at the service would be a line
+
+
+def _node_options(command: Any) -> Any:
+    for option in (
+        click.option("--directory", required=True, type=click.Path(path_type=Path), help="The job's own, shared."),
+        click.option("--repository", default=".", help="Where slurm/ray_job.sh is, for the line that names it."),
+        click.option("--start-timeout-s", default=300.0, show_default=True, help="For Ray on all nodes."),
+        click.option(
+            "--kill-wait-s", default=30.0, show_default=True, help="From SIGTERM to SIGKILL; Slurm's KillWait."
+        ),
+        click.option("--drain-s", default=90.0, show_default=True, help="For an orderly end."),
+    ):
+        command = option(command)
+    return command
+
+
+@cluster.command()
+@_node_options
+@click.option("--ready-timeout-s", default=1800.0, show_default=True, help="For the model to answer.")
+def serve(**given: Any) -> None:
+    """Serve HTTP until the job ends."""
+    _run("serve", (), **given)
+
+
+@cluster.command()
+@_node_options
+@click.argument("arguments", nargs=-1)
+def batch(arguments: tuple[str, ...], **given: Any) -> None:
+    """Run `periogt batch ARGUMENTS`; its exit status is this one's."""
+    _run("batch", arguments, ready_timeout_s=0.0, **given)
+
+
+@cluster.command()
+@click.option("--input", "input_path", type=click.Path(path_type=Path), help="CSV to check, too.")
+@click.option("--property", "properties", default="all", help="Property ids, separated by commas.")
+def check(input_path: Path | None, properties: str) -> None:
+    """Check settings, artifacts, properties and input, on a login node, before a job is queued."""
+    from periogt_ray.artifacts import ArtifactDirectory
+    from periogt_ray.csv_rows import scan_csv
+    from periogt_ray.settings import Settings
+
+    artifacts = ArtifactDirectory.open(Settings.from_env(os.environ).checkpoint_dir)
+    names = artifacts.supported if properties == "all" else [name.strip() for name in properties.split(",")]
+    for name in names:
+        artifacts.property(name)
+    n_rows = "" if input_path is None else f"; {scan_csv(input_path, rows_per_part=64).n_rows} rows in {input_path}"
+    click.echo(f"{artifacts.name} at {artifacts.root} serves {', '.join(names)}{n_rows}")
+
+
+def _run(
+    command: str,
+    arguments: tuple[str, ...],
+    *,
+    directory: Path,
+    repository: str,
+    start_timeout_s: float,
+    ready_timeout_s: float,
+    kill_wait_s: float,
+    drain_s: float,
+) -> None:
+    job, files = SlurmJob.from_env(os.environ), JobDirectory(directory)
+    adopt_orphans()
+    with (
+        _stop_signals(files, kill_wait_s=kill_wait_s, drain_s=drain_s) as stop,
+        _files_removed(job, files),
+        private_dir(os.environ) as temp_dir,
+        _processes_ended(job),
+    ):
+        # This process connects, too; what lets it in Ray takes from the environment alone.
+        os.environ.update(connection_environment(os.environ, files, temp_dir))
+        place = Place(job, files, temp_dir, dict(os.environ), start_timeout_s)
+        if job.is_head:
+            status = run_head(place, HeadOptions(command, arguments, repository, ready_timeout_s), stop)
+        else:
+            status = run_worker(place, stop)
+    raise SystemExit(status)
+
+
+@contextmanager
+def _stop_signals(files: JobDirectory, *, kill_wait_s: float, drain_s: float) -> Iterator[StopRequest]:
+    """Note the first signal; the time that Slurm leaves runs from there."""
+    stop = StopRequest(files, kill_wait_s=kill_wait_s, drain_s=drain_s)
+    names = (signal.SIGTERM, signal.SIGINT)
+    before = {name: signal.signal(name, lambda *_: stop.hurry()) for name in names}
+    try:
+        yield stop
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+@contextmanager
+def _processes_ended(job: SlurmJob) -> Iterator[None]:
+    """End every process below this one, whatever happened."""
+    try:
+        yield
+    finally:
+        left = kill_descendants(timeout_s=_KILL_TIMEOUT_S)
+        if left:
+            logger.warning("%s: processes %s could not be ended.", job.node, ", ".join(map(str, left)))
+
+
+@contextmanager
+def _files_removed(job: SlurmJob, files: JobDirectory) -> Iterator[None]:
+    """Remove the job's files at the end; the head's alone, on which all depends."""
+    try:
+        yield
+    finally:
+        if job.is_head:
+            files.remove()
+
+
+def main() -> None:
+    """Run the command line; an error ends in one message and its exit status."""
+    os.environ.setdefault("DGLBACKEND", "pytorch")
+    try:
+        cluster(prog_name="python -m periogt_ray.cluster")
+    except PerioGTError as error:
+        click.echo(f"error [{error.code}]: {error.message}", err=True)
+        raise SystemExit(error.exit_code) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""What the head node does: Ray, the wait for the other nodes, the service or the batch, the end."""
+
+import ipaddress
+import logging
+import secrets
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import httpx
+
+from periogt_ray.certificates import make_authority
+from periogt_ray.cluster_node import Place, RunningNode, running_node
+from periogt_ray.connection_note import ConnectionNote
+from periogt_ray.errors import InternalError, SettingsError
+from periogt_ray.local_ray import local_ray
+from periogt_ray.ray_node import reap_orphans
+from periogt_ray.settings import Settings
+from periogt_ray.stop_request import StopRequest
+
+__all__ = ["HeadOptions", "run_head"]
+
+logger = logging.getLogger(__name__)
+
+_TOKEN_BYTES = 32
+_HEALTH_POLL_S = 2.0
+_RAY_END_S = 1.0  # of the remaining time, for what comes after the service
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """What runs on the cluster.
+
+    Attributes
+    ----------
+    command : str
+        ``serve`` or ``batch`` of the command line.
+    arguments : tuple of str
+        Its own.
+    repository : str
+        Where slurm/ray_job.sh is.
+    ready_timeout_s : float
+        For the service's first answer.
+    """
+
+    command: str
+    arguments: tuple[str, ...]
+    repository: str
+    ready_timeout_s: float
+
+
+def run_head(place: Place, options: HeadOptions, stop: StopRequest) -> int:
+    """Start the cluster and run the command on it; return its exit status, 0 for a service that was ended.
+
+    Raises
+    ------
+    SettingsError
+        If the settings cannot be used; before Ray starts.
+    InternalError
+        If Ray, a node or the service does not come up in time.
+    """
+    settings = Settings.from_env(place.env)
+    place.files.write_private(place.files.token_file.name, secrets.token_hex(_TOKEN_BYTES))
+    make_authority(place.files.path)
+    with running_node(place, head=None) as node:
+        address = f"{node.address}:{node.ports.gcs}"
+        try:
+            if not _Start(place, node, stop, address).wait():
+                return 0
+            return _Head(place, node, options, stop, address=address, settings=settings).run()
+        finally:
+            place.files.withdraw()
+
+
+class _Start:
+    """The wait for Ray, with a deadline and reasons."""
+
+    def __init__(self, place: Place, node: RunningNode, stop: StopRequest, address: str) -> None:
+        self._place = place
+        self._node = node
+        self._stop = stop
+        self._address = address
+        self._started = monotonic()
+
+    def wait(self) -> bool:
+        """Wait until every node of the job is part of Ray; False if the job is to end before."""
+        while not self._listens():
+            if self._is_over("its control service does not listen"):
+                return False
+        while not self._stop.is_asked:
+            try:
+                with local_ray(address=self._address):
+                    return self._wait_for_nodes()
+            except SettingsError as error:
+                # The control service listens before everything that a connection needs is there.
+                if self._is_over(f"no connection ({error.message})"):
+                    return False
+        return False
+
+    def _wait_for_nodes(self) -> bool:
+        import ray
+
+        # The others begin when it is proved that the head can be joined.
+        self._publish()
+        cluster: Any = ray  # not annotated throughout
+        wanted = len(self._place.job.nodes)
+        while len(names := {one["NodeManagerHostname"] for one in cluster.nodes() if one["Alive"]}) < wanted:
+            if self._is_over(f"{len(names)} of {wanted} nodes have joined ({', '.join(sorted(names))})"):
+                return False
+        resources = cluster.cluster_resources()
+        logger.info(
+            "Ray runs on %s after %.0f s: %g CPUs, %g GPUs.",
+            *(", ".join(self._place.job.nodes), monotonic() - self._started),
+            *(resources.get("CPU", 0), resources.get("GPU", 0)),
+        )
+        return True
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection((self._node.address, self._node.ports.gcs), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def _publish(self) -> None:
+        self._place.files.publish(
+            {
+                "ray_address": self._address,
+                "node": self._place.job.node,
+                "job": self._place.job.job_id,
+                "dashboard": f"http://127.0.0.1:{self._node.ports.dashboard}",
+                "http_port": self._node.ports.http,
+            }
+        )
+
+    def _is_over(self, what: str) -> bool:
+        """Pause, and tell whether the job is to end; raise if a node failed or the time is over."""
+        for failure in self._place.files.failures():
+            raise InternalError(f"A node could not join. {failure}")
+        limit = self._place.start_timeout_s
+        if self._node.ray.has_ended or monotonic() > self._started + limit:
+            happened = "has ended" if self._node.ray.has_ended else f"is not complete after {limit:g} s"
+            raise InternalError(
+                f"Ray on {self._place.job.node} {happened}: {what}. The last lines of its logs:\n"
+                f"{self._node.ray.last_lines()}"
+            )
+        self._stop.pause()
+        return self._stop.is_asked
+
+
+class _Head:
+    """A cluster that runs, and the command on it."""
+
+    def __init__(
+        self,
+        place: Place,
+        node: RunningNode,
+        options: HeadOptions,
+        stop: StopRequest,
+        *,
+        address: str,
+        settings: Settings,
+    ) -> None:
+        self._place = place
+        self._node = node
+        self._options = options
+        self._stop = stop
+        self._environment = {**node.environment, "RAY_ADDRESS": address}
+        self._host = settings.host
+        # What the environment chose goes first.
+        self._port = settings.port if place.env.get("PERIOGT_PORT") else node.ports.http
+        self._key = settings.api_key or secrets.token_urlsafe(_TOKEN_BYTES)
+        if options.command == "serve":
+            place.files.write_private(place.files.key_file.name, self._key)
+            self._environment |= {"PERIOGT_API_KEY": self._key, "PERIOGT_PORT": str(self._port)}
+
+    def run(self) -> int:
+        """Run the command to its end, or to that of the job."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "periogt_ray", self._options.command, *self._options.arguments],
+            stdin=subprocess.DEVNULL,
+            env=self._environment,
+            start_new_session=True,
+        )
+        is_serving = self._options.command == "serve"
+        is_ready, deadline, next_look = not is_serving, monotonic() + self._options.ready_timeout_s, monotonic()
+        while process.poll() is None and not self._stop.is_asked:
+            self._check_ray()
+            if not is_ready and monotonic() >= next_look:
+                next_look = monotonic() + _HEALTH_POLL_S
+                if is_ready := self._answers():
+                    self._announce()
+            if not is_ready and monotonic() > deadline:
+                raise InternalError(
+                    f"The service has not answered within {self._options.ready_timeout_s:g} s; what it says is above. "
+                    f"The last lines of Ray's logs:\n{self._node.ray.last_lines()}"
+                )
+            reap_orphans({process.pid, self._node.ray.process.pid})
+            self._stop.pause()
+        self._place.files.withdraw()
+        if process.poll() is None:
+            self._end(process)
+        if is_serving and self._stop.is_asked:
+            return 0
+        return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+    def _check_ray(self) -> None:
+        if self._node.ray.has_ended:
+            raise InternalError(
+                f"Ray ended on {self._place.job.node}, the head; the last lines of its logs:\n"
+                f"{self._node.ray.last_lines()}"
+            )
+
+    def _answers(self) -> bool:
+        """Whether the service has its model."""
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host
+        try:
+            answer = httpx.get(
+                f"http://{host}:{self._port}/v1/health", headers={"X-Api-Key": self._key}, timeout=5, trust_env=False
+            )
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200 and answer.json()["status"] == "ok"
+
+    def _announce(self) -> None:
+        """Say how to reach the service, in the job's log and in its directory."""
+        place = self._place
+        note = ConnectionNote(
+            job_id=place.job.job_id,
+            node=place.job.node,
+            port=self._port,
+            key_file=place.files.key_file,
+            directory=place.files.path,
+            repository=self._options.repository,
+            login=ConnectionNote.login_of(place.env),
+            is_loopback=_is_loopback(self._host),
+        ).text()
+        place.files.write_private(place.files.connection_file.name, note)
+        print(f"\nThe service is ready ({place.files.connection_file}):\n\n{note}", flush=True)
+
+    def _end(self, process: "subprocess.Popen[bytes]") -> None:
+        """Let the command answer what is open, or keep what is finished, as long as there is time."""
+        logger.info("Ending; %.0f s are left for what is open.", self._stop.remaining_s)
+        process.terminate()
+        while process.poll() is None and self._stop.is_asked and self._stop.remaining_s > _RAY_END_S:
+            self._stop.pause()
+        if process.poll() is None:
+            logger.warning("It has not ended in time and is killed.")
+            process.kill()
+            process.wait()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,85 @@
+"""Ports of one Ray on one node, which it may share with other Rays of the same or of other users."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from periogt_ray.errors import InternalError
+
+__all__ = ["NodePorts", "reserved_ports"]
+
+# Above the ports of well-known services and below those that Linux gives to outgoing connections.
+_FIRST, _END = 10240, 32768
+_BLOCK = 16
+_N_BLOCKS = (_END - _FIRST) // _BLOCK
+
+
+@dataclass(frozen=True)
+class NodePorts:
+    """A block of ports, in this order from its first.
+
+    Attributes
+    ----------
+    gcs : int
+        Control service of the head, the address of the cluster.
+    http : int
+        Of the service.
+    """
+
+    gcs: int
+    http: int
+    node_manager: int
+    object_manager: int
+    runtime_env_agent: int
+    agent_grpc: int
+    agent_http: int
+    dashboard: int
+    client_server: int
+
+    @classmethod
+    def from_first(cls, first: int) -> "NodePorts":
+        """Return the block that begins with a port."""
+        return cls(*range(first, first + len(cls.__dataclass_fields__)))
+
+    def all(self) -> list[int]:
+        """Return every port of the block."""
+        return [getattr(self, name) for name in self.__dataclass_fields__]
+
+
+@contextmanager
+def reserved_ports(job_id: int) -> Iterator[NodePorts]:
+    """Choose a block that is free on this node, beginning with the job's own, and keep it from others.
+
+    While the block lasts no other Ray started by this function takes the same ports, whoever's it
+    is: between choosing ports and listening at them is time for another job to choose them, too.
+
+    Raises
+    ------
+    InternalError
+        If the node has no free block.
+    """
+    for offset in range(_N_BLOCKS):
+        first = _FIRST + (job_id + offset) % _N_BLOCKS * _BLOCK
+        ports = NodePorts.from_first(first)
+        with socket.socket(socket.AF_UNIX) as claim:
+            try:
+                # An abstract name: no file, the same for all users of the node, gone with the process.
+                claim.bind(f"\0periogt-ports-{first}")
+            except OSError:
+                continue
+            if all(map(_is_free, ports.all())):
+                yield ports
+                return
+    raise InternalError(f"No {_BLOCK} neighbouring ports from {_FIRST} to {_END} are free on this node.")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers do: what an ended server left in TIME_WAIT is no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True

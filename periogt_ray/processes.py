@@ -1,0 +1,76 @@
+"""Processes below one of ours, how they are ended, and the signals that have to wait meanwhile."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["descendants_of", "kill_descendants", "signals_held", "still_alive"]
+
+_PAUSE_S = 0.05
+
+
+def descendants_of(pid: int, *, marked: str = "") -> dict[int, str]:
+    """Return pid and start time of children whose command line holds a mark, and of all below them."""
+    children: dict[int, list[int]] = {}
+    born: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (found := _parent_and_start(int(entry.name))) is not None:
+            parent, born[int(entry.name)] = found
+            children.setdefault(parent, []).append(int(entry.name))
+    queue = [child for child in children.get(pid, []) if marked in _command_line(child)]
+    reached: dict[int, str] = {}
+    while queue:
+        child = queue.pop()
+        reached[child] = born[child]
+        queue += children.get(child, [])
+    return reached
+
+
+def still_alive(started: Mapping[int, str]) -> list[int]:
+    """Return those that still run; a pid that was given to another process has another start time."""
+    found = ((pid, _parent_and_start(pid)) for pid in started)
+    return [pid for pid, now in found if now is not None and now[1] == started[pid]]
+
+
+def kill_descendants(*, timeout_s: float) -> list[int]:
+    """Kill everything below this process, also what is started meanwhile; return what was left."""
+    deadline = time.monotonic() + timeout_s
+    while left := descendants_of(os.getpid()):
+        for pid in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_PAUSE_S)
+    return list(left)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let signals that would interrupt wait until the block has ended."""
+    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _parent_and_start(pid: int) -> tuple[int, str] | None:
+    """Return parent and start time (ticks since boot) of a process; None if it has ended."""
+    try:
+        # Fields after the name, which is in parentheses and may hold anything; see proc(5).
+        state, parent, *rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None
+    return None if state in "ZX" else (int(parent), rest[17])
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""

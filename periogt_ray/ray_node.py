@@ -1,0 +1,306 @@
+"""One node's part of a Ray on an allocation: what it is started with, and how it is ended.
+
+Ray reads none of Slurm's limits, shares its directory and ports with every other Ray of the node,
+leaves processes behind when it is killed, and ``ray stop`` ends every Ray of the user on a node. So
+everything is stated, and what ends is what was started here: all processes below this one.
+"""
+
+import ctypes
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from periogt_ray.certificates import Authority, NodeCertificate
+from periogt_ray.errors import InternalError
+from periogt_ray.job_directory import JobDirectory
+from periogt_ray.node_ports import NodePorts
+from periogt_ray.private_dir import sessions_dir
+from periogt_ray.slurm_job import SlurmJob
+
+__all__ = [
+    "NodeShare",
+    "RayNode",
+    "adopt_orphans",
+    "connection_environment",
+    "node_address",
+    "ray_environment",
+    "reap_orphans",
+]
+
+logger = logging.getLogger(__name__)
+
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_MIB = 1 << 20
+_LEAST_STORE_BYTES = 128 * _MIB  # Ray refuses less than 75
+_MOST_STORE_BYTES = 4096 * _MIB
+_RAY_ITSELF_BYTES = 1024 * _MIB  # of a head without replicas, measured: 860 MB
+_LOG_LINES = 15
+_LOGS = ("gcs_server.out", "gcs_server.err", "raylet.out", "raylet.err")
+
+
+@dataclass(frozen=True)
+class NodeShare:
+    """What Ray may use of a node.
+
+    Attributes
+    ----------
+    n_cpus, n_gpus : int
+        As allocated.
+    object_store_bytes : int
+        Of the memory, in shared memory.
+    memory_bytes : int
+        For tasks and actors that ask for memory.
+    """
+
+    n_cpus: int
+    n_gpus: int
+    object_store_bytes: int
+    memory_bytes: int
+
+    @classmethod
+    def of(cls, job: SlurmJob, *, node_memory_bytes: int, node_cpus: int, shared_memory_bytes: int) -> "NodeShare":
+        """Divide an allocation's memory; where Slurm does not state it, it goes with the CPUs.
+
+        Parameters
+        ----------
+        job : SlurmJob
+            The allocation.
+        node_memory_bytes, node_cpus : int
+            What the whole node has.
+        shared_memory_bytes : int
+            What is free in /dev/shm.
+        """
+        n_bytes = job.memory_bytes or node_memory_bytes * min(job.n_cpus, node_cpus) // max(1, node_cpus)
+        store = min(_MOST_STORE_BYTES, n_bytes // 10, shared_memory_bytes // 2)
+        store = max(_LEAST_STORE_BYTES, store)
+        rest = max(_LEAST_STORE_BYTES, n_bytes - store - _RAY_ITSELF_BYTES)
+        return cls(job.n_cpus, job.n_gpus, store, rest)
+
+    @classmethod
+    def here(cls, job: SlurmJob) -> "NodeShare":
+        """Divide an allocation's memory on this node."""
+        return cls.of(
+            job,
+            node_memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+            node_cpus=os.cpu_count() or 1,
+            shared_memory_bytes=shutil.disk_usage("/dev/shm").free,
+        )
+
+
+def connection_environment(env: Mapping[str, str], files: JobDirectory, temp_dir: Path) -> dict[str, str]:
+    """Return what Ray needs to be let in by Ray: the job's token and authority, and this node's certificate."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(files.token_file)}
+    if env.get("PERIOGT_RAY_TLS") == "0":
+        return token
+    certificate = NodeCertificate.below(temp_dir)
+    return {
+        **token,
+        "RAY_USE_TLS": "1",
+        "RAY_TLS_CA_CERT": str(Authority.below(files.path).certificate),
+        "RAY_TLS_SERVER_CERT": str(certificate.certificate),
+        "RAY_TLS_SERVER_KEY": str(certificate.key),
+    }
+
+
+def ray_environment(env: Mapping[str, str], connection: Mapping[str, str], *, scratch_dir: Path) -> dict[str, str]:
+    """Return the environment of every process of the cluster, and of what connects to it.
+
+    Parameters
+    ----------
+    env : Mapping
+        Of this process.
+    connection : Mapping
+        See :func:`connection_environment`.
+    scratch_dir : pathlib.Path
+        On this node, for temporary files; it goes with the cluster.
+    """
+    dropped = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_TMPDIR")  # of another Ray; a token there would go first
+    return {
+        **{name: value for name, value in env.items() if name not in dropped},
+        **connection,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # The cores are the job's own: by default workers give way to everything else (niceness 15).
+        "RAY_worker_niceness": "0",
+        # It would kill workers because of what other users' jobs take; Slurm guards the job's memory.
+        "RAY_memory_monitor_refresh_ms": "0",
+        # The token does not guard figures, and they are served on every address of the node.
+        "RAY_enable_metrics_collection": "0",
+        "DASHBOARD_METRIC_PORT": "-1",  # has no switch; a port that cannot be is not served
+        "TMPDIR": str(scratch_dir),
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+    }
+
+
+def node_address(hostname: str, *, towards: str | None = None) -> str:
+    """Return this node's address on the cluster's network.
+
+    Parameters
+    ----------
+    hostname : str
+        This node's name, as Slurm knows it.
+    towards : str, optional
+        The head's address; decides between networks where the name does not lead to one.
+
+    Raises
+    ------
+    InternalError
+        If the name leads to no address that other nodes can reach.
+    """
+    try:
+        found = socket.gethostbyname(hostname)
+    except OSError:
+        found = "127.0.0.1"
+    if not found.startswith("127."):
+        return found
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Sends nothing; chooses the address that packets to there would come from.
+            probe.connect((towards or "10.255.255.255", 9))
+            found = str(probe.getsockname()[0])
+        except OSError as error:
+            raise InternalError(f"{hostname} has no address that other nodes can reach ({error.strerror}).") from error
+    return found
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what loses its own below this process, so that all of it can be found and ended."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        logger.warning("Orphans cannot be adopted (%s).", os.strerror(ctypes.get_errno()))
+
+
+def reap_orphans(own: set[int]) -> None:
+    """Take the status of adopted processes that have ended; of those started here, their owner does.
+
+    Parameters
+    ----------
+    own : set of int
+        Process ids of those.
+    """
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in own:
+            return
+        os.waitpid(ended.si_pid, 0)
+
+
+class RayNode:
+    """``ray start --block`` on this node.
+
+    Parameters
+    ----------
+    share : NodeShare
+        What Ray may use.
+    ports : NodePorts
+        Where it listens.
+    address : str
+        Of this node.
+    temp_dir : pathlib.Path
+        For sessions, sockets and logs.
+    environment : Mapping
+        See :func:`ray_environment`.
+    head : str or None
+        Address of the cluster to join, ``host:port``; None starts one.
+    """
+
+    def __init__(
+        self,
+        share: NodeShare,
+        ports: NodePorts,
+        *,
+        address: str,
+        temp_dir: Path,
+        environment: Mapping[str, str],
+        head: str | None,
+    ) -> None:
+        self._temp_dir = temp_dir
+        self._log = temp_dir / "ray-start.log"
+        self._environment = environment
+        joins = [f"--address={head}", f"--node-ip-address={address}"]
+        self._options = [
+            *(_head_options(ports, address) if head is None else joins),
+            *_common_options(share, ports, temp_dir),
+        ]
+        self.n_starts = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start it, the first time or again after it has ended."""
+        self.n_starts += 1
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
+                    *self._options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,  # signals to a job's process group are ours to pass on
+            )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether Ray on this node is gone."""
+        return self.process.poll() is not None
+
+    def last_lines(self) -> str:
+        """Return the end of every log that says something."""
+        logs = [self._log, *(sessions_dir(self._temp_dir) / "session_latest" / "logs" / name for name in _LOGS)]
+        shown = []
+        for log in logs:
+            try:
+                lines = [line for line in log.read_text(errors="replace").splitlines() if _says_something(line)]
+            except OSError:
+                continue
+            if lines:
+                shown.append("\n".join([f"--- {log.name}", *lines[-_LOG_LINES:]]))
+        return "\n".join(shown) or "(Ray wrote no log)"
+
+
+def _says_something(line: str) -> bool:
+    """Whether a line of a log is neither empty nor an address of a stack trace."""
+    return bool(line.strip()) and "(+0x" not in line
+
+
+def _head_options(ports: NodePorts, address: str) -> list[str]:
+    return [
+        "--head",
+        f"--node-ip-address={address}",
+        f"--port={ports.gcs}",
+        "--include-dashboard=true",
+        "--dashboard-host=127.0.0.1",  # jobs are submitted on the head node itself
+        f"--dashboard-port={ports.dashboard}",
+        f"--ray-client-server-port={ports.client_server}",
+        "--no-monitor",  # an allocation does not grow, and the autoscaler serves figures to everybody
+    ]
+
+
+def _common_options(share: NodeShare, ports: NodePorts, temp_dir: Path) -> list[str]:
+    return [
+        f"--num-cpus={share.n_cpus}",
+        f"--num-gpus={share.n_gpus}",
+        f"--memory={share.memory_bytes}",
+        f"--object-store-memory={share.object_store_bytes}",
+        f"--temp-dir={sessions_dir(temp_dir)}",
+        f"--node-manager-port={ports.node_manager}",
+        f"--object-manager-port={ports.object_manager}",
+        f"--runtime-env-agent-port={ports.runtime_env_agent}",
+        f"--dashboard-agent-grpc-port={ports.agent_grpc}",
+        f"--dashboard-agent-listen-port={ports.agent_http}",
+        # 0: the kernel gives each worker a free port; a range of our own would bound their number.
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+    ]

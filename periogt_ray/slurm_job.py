@@ -1,0 +1,180 @@
+"""What a Slurm job was given, read from its environment; nothing is asked of Slurm itself.
+
+A container does not have Slurm's commands, and Ray reads none of Slurm's limits: it sees the whole
+node. So everything that Ray is started with follows from here.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from periogt_ray.errors import SettingsError
+
+__all__ = ["SlurmJob", "expand_nodelist"]
+
+_MIB = 1 << 20
+_MOST_NODES = 100_000  # of a list; a typing error must not fill the memory
+
+
+@dataclass(frozen=True)
+class SlurmJob:
+    """The allocation of a job, as one of its tasks sees it.
+
+    Attributes
+    ----------
+    job_id : int
+        Of the job; a job that was requeued keeps it.
+    n_restarts : int
+        How often it was requeued.
+    nodes : tuple of str
+        Names of its nodes, the head first.
+    node_index : int
+        Place of this task's node among them.
+    n_cpus : int
+        CPUs of this job on this node.
+    n_gpus : int
+        GPUs of this job on this node.
+    memory_bytes : int or None
+        Memory of this job on this node; None: Slurm does not say (``--mem`` was not given, or is the whole node).
+    """
+
+    job_id: int
+    nodes: tuple[str, ...]
+    node_index: int
+    n_cpus: int
+    n_gpus: int = 0
+    memory_bytes: int | None = None
+    n_restarts: int = 0
+
+    @property
+    def node(self) -> str:
+        """Name of this task's node."""
+        return self.nodes[self.node_index]
+
+    @property
+    def is_head(self) -> bool:
+        """Whether this task's node is the first."""
+        return self.node_index == 0
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "SlurmJob":
+        """Read the variables that Slurm sets for a task (srun) or a batch script.
+
+        Raises
+        ------
+        SettingsError
+            If this is no Slurm job, or the variables cannot be understood.
+        """
+        if not env.get("SLURM_JOB_ID"):
+            raise SettingsError(
+                "SLURM_JOB_ID is not set, so this is not a Slurm job. Submit it (sbatch slurm/ray_serve.sbatch); in a "
+                "container, pass the job's SLURM_* variables, as slurm/env.sh does."
+            )
+        nodes = tuple(expand_nodelist(_text(env, "SLURM_JOB_NODELIST", "SLURM_NODELIST")))
+        n_nodes = _number(env, "SLURM_JOB_NUM_NODES", default=len(nodes))
+        if n_nodes != len(nodes):
+            raise SettingsError(f"Slurm names {len(nodes)} nodes ({', '.join(nodes)}) and says there are {n_nodes}.")
+        node_index = _number(env, "SLURM_NODEID", default=0)
+        if node_index >= n_nodes:
+            raise SettingsError(f"SLURM_NODEID is {node_index} in a job of {n_nodes} nodes; expected less.")
+        n_cpus = _cpus(env, node_index)
+        return cls(
+            job_id=_number(env, "SLURM_JOB_ID"),
+            nodes=nodes,
+            node_index=node_index,
+            n_cpus=n_cpus,
+            n_gpus=_gpus(env),
+            memory_bytes=_memory_bytes(env, n_cpus),
+            n_restarts=_number(env, "SLURM_RESTART_COUNT", default=0),
+        )
+
+
+def expand_nodelist(nodelist: str) -> list[str]:
+    """Return the names in Slurm's short form, such as ``c[0001-0003,7],gpu1``, in its order.
+
+    Raises
+    ------
+    SettingsError
+        If the brackets or ranges make no sense.
+    """
+    names: list[str] = []
+    for word in _words(nodelist):
+        # Text and bracketed parts take turns; each bracket multiplies.
+        parts = re.split(r"\[([^\[\]]*)\]", word)
+        if any("[" in text or "]" in text for text in parts[::2]):
+            raise SettingsError(f"The list of nodes {nodelist!r} has brackets that do not match.")
+        choices = [[part] if index % 2 == 0 else list(_numbers(part, nodelist)) for index, part in enumerate(parts)]
+        names += ("".join(choice) for choice in itertools.islice(itertools.product(*choices), _MOST_NODES))
+    if not names or "" in names or len(names) > _MOST_NODES:
+        raise SettingsError(f"The list of nodes {nodelist!r} is not one of Slurm's, such as n[1-3],m7.")
+    return names
+
+
+def _words(nodelist: str) -> list[str]:
+    """Divide at commas that are not in brackets."""
+    return re.split(r",(?![^\[]*\])", nodelist.strip())
+
+
+def _numbers(ranges: str, nodelist: str) -> Iterator[str]:
+    """Yield the numbers of ``1-3,07``, as wide as they are written."""
+    for one in ranges.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", one)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if match is None or not 0 <= last - first < _MOST_NODES:
+            raise SettingsError(f"The list of nodes {nodelist!r} has a range {one!r}; expected such as 1-3.")
+        yield from (str(number).zfill(len(match[1])) for number in range(first, last + 1))
+
+
+def _cpus(env: Mapping[str, str], node_index: int) -> int:
+    """Return the CPUs on this node: of the task, of the step, of the job as ``4(x2),8``."""
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        if env.get(name):
+            return max(1, _number(env, name))
+    per_node: list[int] = []
+    for word in _text(env, "SLURM_JOB_CPUS_PER_NODE").split(","):
+        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", word)
+        if match is None:
+            raise SettingsError(f"SLURM_JOB_CPUS_PER_NODE is {env['SLURM_JOB_CPUS_PER_NODE']!r}; expected 4(x2),8.")
+        per_node += [int(match[1])] * int(match[2] or 1)
+    if node_index >= len(per_node):
+        raise SettingsError(f"SLURM_JOB_CPUS_PER_NODE has no entry for node {node_index} of this job.")
+    return max(1, per_node[node_index])
+
+
+def _gpus(env: Mapping[str, str]) -> int:
+    """Return the GPUs on this node; those that can be seen decide where Slurm limits them."""
+    visible = env.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and env.get("SLURM_GPUS_ON_NODE"):
+        named = [one for one in visible.split(",") if one and one != "NoDevFiles"]
+        return min(len(named), _number(env, "SLURM_GPUS_ON_NODE"))
+    return _number(env, "SLURM_GPUS_ON_NODE", default=0)
+
+
+def _memory_bytes(env: Mapping[str, str], n_cpus: int) -> int | None:
+    """Return the memory on this node, which Slurm gives in MiB: of the node, or for each CPU or GPU."""
+    for name, times in (
+        ("SLURM_MEM_PER_NODE", 1),
+        ("SLURM_MEM_PER_CPU", n_cpus),
+        ("SLURM_MEM_PER_GPU", max(1, _gpus(env))),
+    ):
+        n_mib = _number(env, name, default=0)
+        if n_mib:
+            return n_mib * times * _MIB
+    return None
+
+
+def _text(env: Mapping[str, str], *names: str) -> str:
+    for name in names:
+        if env.get(name):
+            return env[name]
+    raise SettingsError(f"{names[0]} is not set, though SLURM_JOB_ID is; pass all SLURM_* variables of the job.")
+
+
+def _number(env: Mapping[str, str], name: str, *, default: int | None = None) -> int:
+    value = env.get(name)
+    if not value and default is not None:
+        return default
+    if not value or not re.fullmatch(r"\d{1,18}", value):
+        raise SettingsError(f"{name} is {value!r}; expected a whole number, as Slurm sets it.")
+    return int(value)

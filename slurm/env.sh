@@ -1,0 +1,203 @@
+#!/usr/bin/env bash
+# Sourced by the Slurm scripts, by doctor and by your own jobs: where things are, and how a command of the
+# package is run. Defines functions and variables; starts nothing.
+#
+#   source /path/to/slurm/env.sh
+#   periogt_prepare                     # checks the container or the venv; exit 2 with a message
+#   periogt_bind /some/directory        # as often as needed: a directory that commands may read and write
+#   periogt_run periogt properties      # runs the command in the container or the venv; a child process
+#   periogt_exec python -m ...          # the same in place of this shell, so that signals reach the command
+# and for the scripts here: periogt_check, periogt_on_nodes.
+#
+# PERIOGT_RUNTIME=apptainer (default) runs PERIOGT_CONTAINER (default: $PERIOGT_BASE_DIR/periogt.sif);
+# PERIOGT_RUNTIME=venv runs the venv or Conda environment at PERIOGT_VENV (default: the active one, else .venv here).
+# PERIOGT_BIND lists further directories for the container, separated by colons; APPTAINER_BIND works as ever.
+
+periogt_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# DGL asks for a backend where it finds none; a user's ~/.local would shadow an image's packages.
+export DGLBACKEND=pytorch PYTHONNOUSERSITE=1 RAY_USAGE_STATS_ENABLED=0
+
+periogt_words=() # what goes before a command
+periogt_binds=() # directories that the container sees, beside Apptainer's own defaults
+
+periogt_fail() {
+  echo "periogt: $*" >&2
+  exit 2
+}
+
+# periogt_bind DIR...: lets a container see directories under their own names; without a container it only checks them.
+periogt_bind() {
+  local dir bound
+  for dir in "$@"; do
+    [[ -d $dir ]] || periogt_fail "$dir is not a directory on $(hostname); create it or correct the path"
+    # Apptainer takes a comma and a colon in --bind for separators.
+    if [[ $dir == *[,:]* ]]; then periogt_fail "$dir holds a comma or a colon, which --bind cannot express; rename it"; fi
+    dir=$(cd "$dir" && pwd)
+    for bound in "${periogt_binds[@]}"; do [[ $bound != "$dir" ]] || continue 2; done
+    periogt_binds+=("$dir")
+  done
+  # For the shells that this job starts on other nodes.
+  PERIOGT_BIND=$(IFS=:; echo "${periogt_binds[*]}")
+  export PERIOGT_BIND
+}
+
+# Directories: those that are set must exist, those that are not set are made.
+_periogt_directories() {
+  local name given
+  IFS=: read -ra given <<<"${PERIOGT_BIND:-}"
+  periogt_bind "${given[@]}"
+  for name in PERIOGT_BASE_DIR PERIOGT_CHECKPOINT_DIR PERIOGT_RESULTS_DIR; do
+    if [[ -n ${!name:-} && ! -d ${!name} ]]; then
+      periogt_fail "$name is set to ${!name}, which is not a directory on $(hostname); create it or correct the variable"
+    fi
+  done
+  export PERIOGT_BASE_DIR=${PERIOGT_BASE_DIR:-$HOME/periogt}
+  export PERIOGT_RESULTS_DIR=${PERIOGT_RESULTS_DIR:-$PERIOGT_BASE_DIR/results}
+  mkdir -p "$PERIOGT_RESULTS_DIR" || periogt_fail "PERIOGT_RESULTS_DIR ($PERIOGT_RESULTS_DIR) cannot be made"
+  periogt_bind "$PERIOGT_BASE_DIR" "$PERIOGT_RESULTS_DIR" ${PERIOGT_CHECKPOINT_DIR:+"$PERIOGT_CHECKPOINT_DIR"}
+  if [[ -n ${TMPDIR:-} && -d $TMPDIR ]]; then periogt_bind "$TMPDIR"; fi
+}
+
+_periogt_apptainer() {
+  local image=${PERIOGT_CONTAINER:-$PERIOGT_BASE_DIR/periogt.sif} name
+  # Explorer has Apptainer on every node and no module for it; elsewhere it may be a module.
+  if ! command -v apptainer >/dev/null && ! command -v singularity >/dev/null && [[ $(type -t module) == function ]]; then
+    module load apptainer >/dev/null 2>&1 || true
+  fi
+  name=$(command -v apptainer || command -v singularity || true)
+  if [[ -z $name ]]; then
+    periogt_fail "apptainer is not on the PATH of $(hostname); load its module, or set PERIOGT_RUNTIME=venv"
+  fi
+  if [[ ! -e $image ]]; then
+    periogt_fail "PERIOGT_CONTAINER ($image) does not exist on $(hostname); build it with apptainer/build.sh and name it" \
+      "in PERIOGT_CONTAINER, or set PERIOGT_RUNTIME=venv"
+  fi
+  [[ -r $image ]] || periogt_fail "PERIOGT_CONTAINER ($image) cannot be read; ask its owner for read permission"
+  periogt_words=("$name" exec --cleanenv)
+  # GPUs that the job has; nvidia-smi's devices tell on a login node.
+  if [[ ${SLURM_GPUS_ON_NODE:-0} != 0 || -n ${CUDA_VISIBLE_DEVICES:-} || (-z ${SLURM_JOB_ID:-} && -e /dev/nvidiactl) ]]; then
+    periogt_words+=(--nv)
+  fi
+  export PERIOGT_CONTAINER=$image
+}
+
+_periogt_venv() {
+  local dir=${PERIOGT_VENV:-${VIRTUAL_ENV:-${CONDA_PREFIX:-$periogt_root/.venv}}}
+  if [[ ! -x $dir/bin/python ]]; then
+    periogt_fail "$dir has no bin/python on $(hostname); make it with scripts/install or deploy/conda/install.sh and" \
+      "name it in PERIOGT_VENV"
+  fi
+  export PERIOGT_VENV=$dir PATH=$dir/bin:$PATH PYTHONPATH=$periogt_root${PYTHONPATH:+:$PYTHONPATH}
+  periogt_words=(env)
+}
+
+# periogt_prepare: everything that can be known before a job is queued or Ray is started.
+periogt_prepare() {
+  local runtime=${PERIOGT_RUNTIME:-apptainer}
+  case $runtime in
+    apptainer | venv) ;;
+    *) periogt_fail "PERIOGT_RUNTIME is '$runtime'; expected apptainer or venv" ;;
+  esac
+  export PERIOGT_RUNTIME=$runtime
+  _periogt_directories
+  "_periogt_$runtime"
+}
+
+# The environment that a container gets: --cleanenv keeps the rest out. It goes in by variables of Apptainer, which
+# no other user can read, and not by --env, which shows in the list of processes and splits values at commas.
+_periogt_environment() {
+  local name prefix=APPTAINERENV_
+  if [[ ${periogt_words[0]} == *singularity ]]; then prefix=SINGULARITYENV_; fi
+  while IFS= read -r name; do
+    case $name in
+      PERIOGT_* | SLURM_* | RAY_* | CUDA_VISIBLE_DEVICES | NVIDIA_VISIBLE_DEVICES | GPU_DEVICE_ORDINAL | \
+        DGLBACKEND | PYTHONNOUSERSITE | TMPDIR | OMP_NUM_THREADS | NUMBA_CACHE_DIR | TERM | NO_COLOR | \
+        http_proxy | https_proxy | no_proxy | HTTP_PROXY | HTTPS_PROXY | NO_PROXY)
+        export "$prefix$name=${!name}"
+        ;;
+    esac
+  done < <(compgen -e)
+}
+
+# Sets periogt_command to the words of a command.
+_periogt_command() {
+  local binds
+  ((${#periogt_words[@]} > 0)) || periogt_prepare
+  if [[ $PERIOGT_RUNTIME == apptainer ]]; then
+    _periogt_environment
+    binds=$(IFS=,; echo "${periogt_binds[*]}")
+    periogt_command=("${periogt_words[@]}" --bind "$binds" "$PERIOGT_CONTAINER" "$@")
+  else
+    periogt_command=("${periogt_words[@]}" "$@")
+  fi
+}
+
+periogt_run() {
+  local periogt_command
+  _periogt_command "$@"
+  "${periogt_command[@]}"
+}
+
+periogt_exec() {
+  local periogt_command
+  _periogt_command "$@"
+  exec "${periogt_command[@]}"
+}
+
+# periogt_check SCRIPT [sbatch options] [-- options of `python -m periogt_ray.cluster check`]: what can be known before
+# a job is queued: directories, container or venv, settings, artifacts, input, and what Slurm says to the options.
+periogt_check() {
+  local script=$1 answer
+  shift
+  local options=()
+  while (($# > 0)) && [[ $1 != -- ]]; do
+    options+=("$1")
+    shift
+  done
+  periogt_prepare
+  periogt_run python -m periogt_ray.cluster check "${@:2}" || exit 2
+  if command -v sbatch >/dev/null; then
+    # The number of a job that is not made is no answer.
+    answer=$(sbatch --test-only "${options[@]}" "$script" 2>&1) || periogt_fail "sbatch refuses $(basename "$script"):" \
+      "$answer. Correct the #SBATCH lines at its top, or give options before its name"
+    echo "Slurm would run it: ${answer#sbatch: }"
+  fi
+  echo "everything needed is there"
+}
+
+# periogt_on_nodes serve|batch [ARGUMENTS...]: runs the command on all nodes of this job, and sets periogt_status.
+# Slurm's warning before the wall time (--signal=B:TERM@...) ends it in an orderly way: open requests are answered,
+# finished rows are kept. periogt_was_warned then is 1.
+periogt_on_nodes() {
+  local kill_wait child name
+  kill_wait=$(scontrol show config | sed -n 's/^KillWait *= *\([0-9]*\).*/\1/p')
+  periogt_job_dir=$PERIOGT_RESULTS_DIR/periogt-job-$SLURM_JOB_ID
+  # shellcheck disable=SC2034 # for the script
+  periogt_was_warned=0
+  # One that is there is left of a job that was killed and requeued.
+  rm -rf "$periogt_job_dir"
+  mkdir -m 700 "$periogt_job_dir"
+  # For ray_job.sh, which runs without what a script's user edited.
+  for name in PERIOGT_{RUNTIME,CONTAINER,VENV,BIND,BASE_DIR,CHECKPOINT_DIR,RESULTS_DIR}; do
+    if [[ -n ${!name:-} ]]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
+  done >"$periogt_job_dir/environment"
+  chmod 600 "$periogt_job_dir/environment"
+  trap 'periogt_was_warned=1; touch "$periogt_job_dir/stop" 2>/dev/null || true' TERM INT
+  trap 'rm -rf "$periogt_job_dir"' EXIT
+  # A task for each node; --overlap lets steps beside it in, such as those of ray_job.sh.
+  # shellcheck disable=SC2016 # expanded by the inner shell
+  srun --overlap --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+    --wait=0 bash -c 'source "$1/slurm/env.sh"; shift; periogt_prepare; periogt_exec "$@"' periogt "$periogt_root" \
+    python -m periogt_ray.cluster "$1" --directory "$periogt_job_dir" --repository "$periogt_root" \
+    --kill-wait-s "${kill_wait:-30}" "${@:2}" &
+  child=$!
+  # A trap interrupts wait, which is then taken up again.
+  # shellcheck disable=SC2034 # for the script
+  periogt_status=0
+  wait "$child" || periogt_status=$?
+  while kill -0 "$child" 2>/dev/null; do
+    periogt_status=0
+    # shellcheck disable=SC2034
+    wait "$child" || periogt_status=$?
+  done
+}

@@ -1,0 +1,164 @@
+"""The service as a job: from sbatch to an answer through the tunnel, what strangers get, and its end."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from slurm_site import ROOT, START_S, Job, SlurmSite, wait_for
+
+pytestmark = pytest.mark.slurm
+
+EXAMPLE = ROOT / "periogt_ray" / "examples" / "polymers.csv"
+ADDRESS = "10.77.0.11"  # of n1
+NODE_ONE = ("--nodelist=n1",)
+READY = "\nend     scancel"
+
+
+@pytest.fixture(scope="module")
+def served(site: SlurmSite) -> Iterator[Job]:
+    """A service on n1, for all tests but those of its end."""
+    job = site.submit("ray_serve.sbatch", options=NODE_ONE)
+    job.wait_until_logged(READY)
+    yield job
+    job.cancel()
+    job.wait_until_ended()
+
+
+def note(job: Job) -> dict[str, str]:
+    """Return the values of the connection file, without its remarks."""
+    lines = (job.directory / "connection.txt").read_text().splitlines()
+    return {label: value.split("     #")[0].strip() for label, value in (line.split(None, 1) for line in lines)}
+
+
+def test_files_are_for_alice_alone(served: Job) -> None:
+    assert served.directory.stat().st_mode & 0o777 == 0o700
+    names = {"api-key", "ca.crt", "ca.key", "cluster.json", "connection.txt", "environment", "ray-job.env", "ray-token"}
+    assert {path.name: path.stat().st_mode & 0o077 for path in served.directory.iterdir()} == dict.fromkeys(names, 0)
+    # Ray opens its own directory to everybody; the one around it is closed.
+    private = [path for path in served.site.files("n1") if "/pgt-" in path]
+    assert [served.site.node("n1", "stat", "--format=%a", path).strip() for path in private] == ["700"]
+    assert served.key not in served.log
+
+
+def test_the_tunnel_leads_from_a_laptop_to_the_service(served: Job) -> None:
+    """With the commands of the note, as they are there."""
+    site, said = served.site, note(served)
+    assert said["job"] == f"{served.number} on n1"
+    port = served.addresses["http_port"]
+    direct = site.call("laptop", "curl", "--silent", "--max-time", "5", f"http://{ADDRESS}:{port}/v1/health")
+    assert direct.returncode == 7, "the laptop has a way to the node without the tunnel"
+    options = f"-F {site.state}/sshd/ssh_config -f -M -S {site.state}/control"
+    tunnel = said["tunnel"].replace("ssh ", f"ssh {options} ", 1)
+    assert site.call("laptop", "bash", "-c", tunnel).returncode == 0
+    try:
+        ask = f"curl --silent --output /dev/null --write-out %{{http_code}} {said['url']}/v1/health"
+        assert site.call("laptop", "bash", "-c", ask).stdout == "401"
+        smoke = [f"{ROOT}/scripts/smoke_test.sh", said["url"]]
+        result = site.call("laptop", "env", f"PERIOGT_API_KEY={served.key}", *smoke, timeout=600)
+        assert result.returncode == 0, result.stdout + result.stderr
+    finally:
+        site.call("laptop", "ssh", "-S", f"{site.state}/control", "-O", "exit", "login")
+
+
+def probe(served: Job, *, as_alice: bool = False) -> dict[str, Any]:
+    secrets = f"{served.key} {(served.directory / 'ray-token').read_text()}"
+    command = [sys.executable, str(ROOT / "tests" / "slurm" / "strangers.py"), ADDRESS]
+    if as_alice:
+        [private] = [path for path in served.site.files("n1") if "/pgt-" in path]
+        shown = {
+            "RAY_AUTH_TOKEN_PATH": f"{served.directory}/ray-token",
+            "RAY_TLS_CA_CERT": f"{served.directory}/ca.crt",
+            "RAY_TLS_SERVER_CERT": f"{private}/node.crt",
+            "RAY_TLS_SERVER_KEY": f"{private}/node.key",
+        }
+        words = [f"{name}={value}" for name, value in shown.items()]
+        output = served.site.call("node", "n1", "env", *words, *command, timeout=600, stdin=secrets).stdout
+    else:
+        output = served.site.other("n1", *command, timeout=600, stdin=secrets)
+    found: dict[str, Any] = json.loads(output)
+    return found
+
+
+def test_a_stranger_on_the_node_gets_nowhere(served: Job) -> None:
+    found = probe(served)
+    port, dashboard = served.addresses["http_port"], str(served.addresses["dashboard"]).removeprefix("http://")
+    pages = {where: set(answers) for where, answers in found["http"].items() if answers}
+    # The shell of Ray's page, without data, on the node itself; nothing of what it would show.
+    assert pages.pop(dashboard, {"/"}) == {"/"}
+    # The service's own page may be asked for without the key; what is below /v1 may not.
+    assert all(answers <= {"/"} for where, answers in pages.items() if where.endswith(f":{port}")), pages
+    assert not {where for where in pages if not where.endswith(f":{port}")}, pages
+    # Without a certificate nobody even answers, also not the call that would end Ray.
+    assert {where: answers for where, answers in found["grpc"].items() if answers} == {}
+    assert found["leaks"] == []
+    wait_for(lambda: served.state == "RUNNING", 5, lambda: "the service bears being asked")
+
+
+def test_what_strangers_are_refused_would_be_there(served: Job) -> None:
+    """The same calls with the token are answered, and root sees the secrets: the test above can fail."""
+    found = probe(served, as_alice=True)
+    answered = {
+        call.split("/")[1] for answers in found["grpc"].values() for call, status in answers.items() if status == "OK"
+    }
+    assert {
+        "ray.rpc.NodeInfoGcsService",
+        "ray.rpc.NodeManagerService",
+        "ray.rpc.ObjectManagerService",
+        "ray.rpc.CoreWorkerService",
+        "ray.rpc.ReporterService",
+    } <= answered
+    assert any("environ" in path for path in found["leaks"])
+
+
+def test_a_stranger_with_ray_gets_nowhere(served: Job) -> None:
+    """The ordinary clients, without a token and with another."""
+    site = served.site
+    ray = f"{sys.prefix}/bin/python -m ray.scripts.scripts"
+    wrong = f"umask 077; echo {'0' * 64} >~/wrong; export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=~/wrong;"
+    submit = f"{ray} job submit --address {served.addresses['dashboard']} --no-wait -- true"
+    for prepare in ("", wrong):
+        result = site.call("other", "n1", "bash", "-c", f"{prepare} {submit}", timeout=600)
+        assert result.returncode != 0
+        assert "submitted successfully" not in result.stdout + result.stderr
+    for name in ("api-key", "ca.key", "ray-token", "cluster.json"):
+        assert site.other("n1", "cat", f"{served.directory}/{name}") == ""
+
+
+def test_ray_job_submit_of_a_csv(served: Job) -> None:
+    """With the command of the note."""
+    site = served.site
+    output = site.home / "submitted.csv"
+    command = note(served)["batch"].replace("/absolute/in.csv", str(EXAMPLE)).replace("/absolute/out.csv", str(output))
+    result = site.call("user", "bash", "-c", command, timeout=1200)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(EXAMPLE.read_text().splitlines()) - 1
+    assert {row["ok"] for row in rows} == {"true"}
+
+
+def test_two_jobs_of_one_user_share_a_node(served: Job) -> None:
+    """A batch begins, works and ends beside the service, which does not notice."""
+    site = served.site
+    before = set(site.processes("n1"))
+    output = site.home / "beside.csv"
+    arguments = ("--input", str(EXAMPLE), "--property", "egc", "--output", str(output))
+    batch = site.submit("batch.sbatch", *arguments, options=NODE_ONE)
+    batch.wait_until_logged("Ray runs on")
+    ports = {str(value) for value in batch.addresses.values()} & {str(value) for value in served.addresses.values()}
+    assert ports == {"n1"}, "addresses that both clusters use"
+    assert batch.wait_until_ended(START_S) == "COMPLETED", batch.log[-3000:]
+    assert output.exists()
+    assert {line for line in before if "gcs_server" in line or "raylet" in line} <= set(site.processes("n1"))
+    health = [
+        "curl",
+        "--silent",
+        "-H",
+        f"X-Api-Key: {served.key}",
+        f"http://n1:{served.addresses['http_port']}/v1/health",
+    ]
+    assert '"status":"ok"' in site.user(*health).stdout
+    assert not batch.directory.exists()
