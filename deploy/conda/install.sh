@@ -47,13 +47,14 @@ export CONDA_PKGS_DIRS=${CONDA_PKGS_DIRS:-$prefix.packages} PYTHONNOUSERSITE=1
 # An active environment or a PYTHONPATH must not have a say in this one.
 unset PYTHONPATH PYTHONHOME
 say "step 1: Python, by $conda"
-if [[ -d $prefix/conda-meta ]]; then
-  "$conda" env update --quiet --prefix "$prefix" --file "$here/environment.yml" >&2
-else
+action=update
+if [[ ! -d $prefix/conda-meta ]]; then
   # What an interrupted first step left is not an environment.
   [[ ! -e $prefix ]] || die "$prefix exists and is not a Conda environment; remove it or choose another --prefix"
-  "$conda" env create --quiet --prefix "$prefix" --file "$here/environment.yml" >&2
+  action=create
 fi
+"$conda" env "$action" --quiet --prefix "$prefix" --file "$here/environment.yml" >&2 ||
+  die "step 1 failed, see above; where conda-forge cannot be reached, run it on a transfer node, or use the container"
 
 say "step 2: torch $torch_version and the package, by pip"
 constraints=$prefix/periogt-constraints.txt

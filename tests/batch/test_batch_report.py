@@ -127,7 +127,7 @@ def test_neither_the_report_nor_its_memory_grows_with_the_input(tmp_path: Path) 
                 yield str(i), smiles, name, None if i % 50 == 0 else math.sin(i) * i
 
     peaks, sizes = [], []
-    for n in (300, 6000):
+    for n in (300, 2000):
         output = write_rows(tmp_path / f"{n}.csv", rows(n), message="long " * 100)
         path = tmp_path / f"{n}.html"
         tracemalloc.start()

@@ -56,13 +56,14 @@ def test_installs_in_two_steps_and_does_nothing_the_second_time(place: Path) -> 
     version = torch.__version__.partition("+")[0]
     wanted = ("--torch-version", version, "--torch-index", "https://pypi.org/simple")
     failed = install(place, *wanted, CONDA_FAILS="1")
-    assert failed.returncode == 1
+    assert failed.returncode == 2
+    assert "step 1 failed" in failed.stderr
     done = install(place, *wanted)
     assert done.returncode == 0, done.stderr
     prefix = place / "environment"
     calls = (place / "record").read_text().splitlines()
     assert calls == [f"env create --quiet --prefix {prefix} --file {CONDA / 'environment.yml'}"] * 2
-    where = [prefix / "bin" / "python", "-c", "import periogt_ray; print(periogt_ray.__file__)"]
+    where = [prefix / "bin" / "python", "-I", "-c", "import periogt_ray; print(periogt_ray.__file__)"]
     found = subprocess.run(where, cwd=place, capture_output=True, text=True, check=True).stdout
     assert found.startswith(str(prefix)), "the package itself, not the checkout"
     assert (prefix / "share" / "periogt" / "requirements.lock").read_text() == (ROOT / "requirements.lock").read_text()
