@@ -8,6 +8,7 @@ together from the parts under another name, renamed, and the directory removed.
 import csv
 import errno
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -89,6 +90,7 @@ class PartsDirectory:
     """
 
     def __init__(self, output: Path) -> None:
+        self._output = output
         self.path = output.with_name(f"{output.name}.parts")
 
     def manifest(self) -> dict[str, Any] | None:
@@ -114,6 +116,7 @@ class PartsDirectory:
             self.path.mkdir(exist_ok=True)
             with (self.path / _LOCK).open("w") as lock:
                 _lock(lock.fileno(), self.path)
+                self._remove_leftovers()
                 try:
                     yield
                 finally:
@@ -126,6 +129,11 @@ class PartsDirectory:
                 f"Writing to {self.path.parent} failed: {error.strerror}. Finished parts are kept: make room or the "
                 "directory writable and run again with --resume, or choose another --output."
             ) from error
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a run that was killed while it wrote the output or its summary left beside them."""
+        for path in self._output.parent.glob(f".{glob.escape(self._output.name)}*.part"):
+            path.unlink(missing_ok=True)
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
         """Write what the parts are going to be computed from; parts of another run go."""

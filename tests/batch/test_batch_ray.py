@@ -12,8 +12,8 @@ from pathlib import Path
 from shutil import copytree
 
 import pytest
+from ray_cluster import Cluster, clean_environment
 
-from conftest import Cluster, clean_environment
 from golden_data import ARTIFACTS, golden_polymers
 from periogt_ray.featurize import featurize
 from periogt_ray.polymer import RepeatUnit

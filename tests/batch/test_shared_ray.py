@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-
-from conftest import Cluster
+from ray_cluster import Cluster
 
 pytestmark = pytest.mark.ray
 
