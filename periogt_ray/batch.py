@@ -51,7 +51,9 @@ logger = logging.getLogger(__name__)
 
 _ROWS_PER_PART = 64
 _PARTS_OF_SHORT_INPUT = 16  # so that a short file is spread over the workers, too
-_MOST_PARTS = 20_000  # of a long one: each is a file, and an entry in Ray's tables
+# Of a long one: each part is a file, and an entry in Ray's tables; but it is held in memory whole.
+_WANTED_PARTS = 20_000
+_MOST_ROWS_PER_PART = 256
 
 
 @dataclass(frozen=True)
@@ -342,7 +344,7 @@ def _scan(request: BatchRequest, manifest: Mapping[str, Any] | None) -> CsvScan:
 
 def _rows_per_part(n_rows: int) -> int:
     spread = max(1, -(-n_rows // _PARTS_OF_SHORT_INPUT))
-    return max(min(_ROWS_PER_PART, spread), -(-n_rows // _MOST_PARTS))
+    return max(min(_ROWS_PER_PART, spread), min(_MOST_ROWS_PER_PART, -(-n_rows // _WANTED_PARTS)))
 
 
 def _basis(scan: CsvScan, artifacts: ArtifactDirectory, property_ids: list[str], settings: Settings) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from periogt_ray.batch_parts import PartResult
-from periogt_ray.batch_stages import BatchSpec, FeaturizePart, Ledger, PartMessage, PredictPart
+from periogt_ray.batch_stages import BatchSpec, FeaturizePart, Ledger, PartMessage
 from periogt_ray.csv_rows import Part
 from periogt_ray.errors import CudaUnavailableError, InternalError, PerioGTError
 
@@ -191,6 +191,8 @@ class Pipeline:
             num_cpus=self._shares.featurizer_cpus,
             ray_remote_args_fn=_retried_for_ever,
         )
+        from periogt_ray.batch_predict import PredictPart
+
         predict: Any = PredictPart  # Ray's annotations have no callable classes
         return featurized.map(
             predict,

@@ -1,4 +1,4 @@
-"""What the workers of a batch do: featurize a part, predict a part, and keep the ledger.
+"""What the featurizers of a batch do, and the ledger; what predictors do is in batch_predict.
 
 The ledger is one small actor on the driver's node. It hands every polymer to the first part that
 asks for it, holds parts back while enough are under way, and counts attempts: when a worker has
@@ -11,28 +11,27 @@ import logging
 import sqlite3
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from periogt_ray.batch_parts import Answer, PartResult
+from periogt_ray.batch_parts import PartResult
 from periogt_ray.csv_rows import Part, read_part
 from periogt_ray.descriptors import DescriptorEngine
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError, ValidationError
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
 from periogt_ray.polymer import RepeatUnit
-from periogt_ray.predictor import Job, Outcome, Predictor
 from periogt_ray.settings import Settings
 
-__all__ = ["BatchSpec", "FeaturizePart", "Ledger", "PartMessage", "PredictPart"]
+__all__ = ["ROW_ERRORS", "BatchSpec", "FeaturizePart", "Guard", "Ledger", "PartMessage", "Work", "contained"]
 
 logger = logging.getLogger(__name__)
 
 _MAX_DEATHS = 2
 # What concerns one polymer; any other error concerns the run and ends it.
-_ROW_ERRORS = (ValidationError, InternalError, GPUOutOfMemoryError)
+ROW_ERRORS = (ValidationError, InternalError, GPUOutOfMemoryError)
 
 _T = TypeVar("_T")
 
@@ -54,8 +53,9 @@ class BatchSpec:
         return tuple(dict.fromkeys(scheme for _, scheme in self.properties))
 
 
-@dataclass(frozen=True)
-class _Work:
+# Without repr: Ray Data asks for that of every object that it takes into a table, all its arrays included.
+@dataclass(frozen=True, repr=False)
+class Work:
     """A part between the stages; a class of its own, so that Ray Data keeps it whole."""
 
     rows: list[list[str | None]] = field(default_factory=list)
@@ -63,7 +63,7 @@ class _Work:
     fatal: PerioGTError | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PartMessage:
     """What the driver gets for a part: its result, or the error that ends the run."""
 
@@ -126,7 +126,7 @@ class Ledger:
 
 
 @dataclass(frozen=True)
-class _Guard:
+class Guard:
     """Goes through the items of a part so that one that kills its worker is found."""
 
     ledger: Any  # handle of a Ledger
@@ -142,16 +142,17 @@ class _Guard:
             if ray.get(self.ledger.touch.remote(self.stage, self.part, item)) >= _MAX_DEATHS:
                 return InternalError("The process that computed this polymer ended abruptly, each time it was tried.")
             try:
-                return _contained(compute)
+                return contained(compute)
             finally:
                 ray.get(self.ledger.done.remote(self.stage, self.part, item))
-        return _contained(compute)
+        return contained(compute)
 
 
-def _contained(compute: Callable[[], _T]) -> _T | PerioGTError:
+def contained(compute: Callable[[], _T]) -> _T | PerioGTError:
+    """Compute something for one polymer, or for several together; what fails for them is a value."""
     try:
         return compute()
-    except _ROW_ERRORS as error:
+    except ROW_ERRORS as error:
         return error
     except PerioGTError:
         raise
@@ -174,21 +175,21 @@ class FeaturizePart:
         try:
             work = self._work(part)
         except PerioGTError as error:
-            work = _Work(fatal=error)
+            work = Work(fatal=error)
         return {"part": part.number, "work": work}
 
-    def _work(self, part: Part) -> _Work:
+    def _work(self, part: Part) -> Work:
         import ray
 
         spec = self._spec
         is_careful = ray.get(self._ledger.begin.remote("featurize", part.number))
         given = read_part(spec.input, part, smiles_column=spec.smiles_column, id_column=spec.id_column)
-        guard = _Guard(self._ledger, "parse", part.number, is_careful)
+        guard = Guard(self._ledger, "parse", part.number, is_careful)
         units = [guard.run(str(i), partial(RepeatUnit.parse, item.smiles)) for i, item in enumerate(given)]
         keys = dict.fromkeys(unit.smiles for unit in units if isinstance(unit, RepeatUnit))
         mine = ray.get(self._ledger.claim.remote(part.number, list(keys))) if keys else []
-        guard = _Guard(self._ledger, "featurize", part.number, is_careful)
-        return _Work(
+        guard = Guard(self._ledger, "featurize", part.number, is_careful)
+        return Work(
             rows=[_row(item.id, item.smiles, unit) for item, unit in zip(given, units, strict=True)],
             polymers={key: guard.run(key, partial(self._featurize, key)) for key in mine},
         )
@@ -202,91 +203,3 @@ def _row(identifier: str, smiles: str, unit: RepeatUnit | PerioGTError) -> list[
     if isinstance(unit, PerioGTError):
         return [identifier, smiles, None, unit.code, unit.message]
     return [identifier, smiles, unit.smiles]
-
-
-class PredictPart:
-    """Stage around one :class:`Predictor`, loaded once a worker: features to a finished part.
-
-    A model that cannot be loaded is an answer too, so that its error arrives whole.
-    """
-
-    def __init__(self, spec: BatchSpec, ledger: Any) -> None:
-        self._spec = spec
-        self._ledger = ledger
-        self._failure: PerioGTError | None = None
-        try:
-            self._predictor = Predictor.load(spec.settings)
-        except PerioGTError as error:
-            self._failure = error
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Predict one part."""
-        part, work = int(row["part"]), row["work"]
-        failure = self._failure or work.fatal
-        if failure is not None:
-            return {"message": PartMessage(fatal=failure)}
-        try:
-            return {"message": PartMessage(result=self._result(part, work))}
-        except PerioGTError as error:
-            return {"message": PartMessage(fatal=error)}
-
-    def _result(self, part: int, work: _Work) -> PartResult:
-        import ray
-
-        is_careful = ray.get(self._ledger.begin.remote("predict", part))
-        answers = self._answers(work.polymers, _Guard(self._ledger, "predict", part, is_careful))
-        return PartResult(part=part, rows=work.rows, answers=answers, device=self._predictor.device.type)
-
-    def _answers(
-        self, polymers: dict[str, dict[PromptScheme, FeaturizedPolymer] | PerioGTError], guard: _Guard
-    ) -> dict[str, list[Answer]]:
-        ready = {key: value for key, value in polymers.items() if not isinstance(value, PerioGTError)}
-        together = self._predict(ready) if not guard.is_careful else InternalError("one by one")
-        answers = {}
-        for key, value in polymers.items():
-            found: Sequence[Outcome] | PerioGTError
-            if isinstance(value, PerioGTError):
-                found = value
-            elif isinstance(together, PerioGTError):
-                found = self._one(key, value, guard)
-            else:
-                found = together[key]
-            answers[key] = [_answer(outcome) for outcome in self._spread(found)]
-        return answers
-
-    def _one(
-        self, key: str, polymer: dict[PromptScheme, FeaturizedPolymer], guard: _Guard
-    ) -> Sequence[Outcome] | PerioGTError:
-        found = guard.run(key, lambda: self._predict({key: polymer}))
-        return found if isinstance(found, PerioGTError) else found[key]
-
-    def _predict(
-        self, polymers: dict[str, dict[PromptScheme, FeaturizedPolymer]]
-    ) -> dict[str, list[Outcome]] | PerioGTError:
-        """Return the outcomes of all properties; a failure of all together is an error."""
-        jobs = [
-            Job(schemes[scheme], property_id)
-            for schemes in polymers.values()
-            for property_id, scheme in self._spec.properties
-        ]
-        outcomes = _contained(lambda: self._predictor.predict_many(jobs))
-        if isinstance(outcomes, PerioGTError):
-            return outcomes
-        n_properties = len(self._spec.properties)
-        return {key: outcomes[i * n_properties : (i + 1) * n_properties] for i, key in enumerate(polymers)}
-
-    def _spread(self, found: Sequence[Outcome] | PerioGTError) -> Iterable[Outcome]:
-        if isinstance(found, PerioGTError):
-            return [Outcome(error=found)] * len(self._spec.properties)
-        return found
-
-
-def _answer(outcome: Outcome) -> Answer:
-    """Bring an outcome into the form of a part file; an error that concerns the run is raised."""
-    if outcome.error is not None:
-        if not isinstance(outcome.error, _ROW_ERRORS):
-            raise outcome.error
-        return Answer(code=outcome.error.code, message=outcome.error.message)
-    if outcome.value is None:
-        raise InternalError("An outcome without an error has no value; this is a bug.")
-    return Answer(value=outcome.value, units=outcome.units)

@@ -22,7 +22,8 @@ from periogt_ray.settings import Settings, unknown_variables
 from periogt_ray.setup_command import make_command
 
 if TYPE_CHECKING:
-    from periogt_ray.predictor import Outcome, Predictor
+    from periogt_ray.jobs import Outcome
+    from periogt_ray.predictor import Predictor
 
 __all__ = ["main"]
 
@@ -212,7 +213,8 @@ def _predict_one(
         ArtifactDirectory.open(settings.checkpoint_dir).property(property_id)
 
     from periogt_ray.featurize import featurize
-    from periogt_ray.predictor import Job, Predictor
+    from periogt_ray.jobs import Job
+    from periogt_ray.predictor import Predictor
 
     predictor = Predictor.load(settings)
     polymer = featurize(unit, predictor.scheme(property_id), engine=settings.descriptor_engine)

@@ -18,10 +18,10 @@ from periogt_ray.auth import API_KEY_HEADER
 from periogt_ray.depict import Theme
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.gate import Gate, deadline_of, error_response, trace_of
+from periogt_ray.jobs import Outcome
 from periogt_ray.model_card import ModelResponse
 from periogt_ray.page import NodePrefix, add_page
 from periogt_ray.polymer import MAX_SMILES_LENGTH
-from periogt_ray.predictor import Outcome
 from periogt_ray.schemas import (
     BatchRequest,
     BatchResponse,

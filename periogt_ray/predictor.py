@@ -22,61 +22,13 @@ from periogt_ray.descriptors import Scaler
 from periogt_ray.device import choose_device, probe_device
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
+from periogt_ray.jobs import Job, Outcome
 from periogt_ray.model import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
 from periogt_ray.settings import Settings
 
-__all__ = ["Job", "Outcome", "Packing", "Predictor"]
+__all__ = ["Packing", "Predictor"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One thing that is asked of the predictor.
-
-    Attributes
-    ----------
-    polymer : FeaturizedPolymer
-        Featurized by the scheme that the property's checkpoint was trained with.
-    property_id : str or None
-        None asks for the embedding alone.
-    return_embedding : bool
-        Whether a prediction comes with the embedding.
-    """
-
-    polymer: FeaturizedPolymer
-    property_id: str | None = None
-    return_embedding: bool = False
-
-    @property
-    def wants_embedding(self) -> bool:
-        """Whether the answer holds an embedding."""
-        return self.return_embedding or self.property_id is None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The answer to one :class:`Job`: ``error``, or what was asked for.
-
-    Attributes
-    ----------
-    value : float or None
-        In ``units``.
-    units : str
-        Empty for a dimensionless property.
-    checkpoint : str or None
-        Weights that answered, relative to the artifact directory.
-    embedding : numpy.ndarray or None
-        float32 [3D].
-    error : PerioGTError or None
-        Why there is no answer.
-    """
-
-    value: float | None = None
-    units: str = ""
-    checkpoint: str | None = None
-    embedding: np.ndarray | None = None
-    error: PerioGTError | None = None
 
 
 @dataclass(frozen=True)

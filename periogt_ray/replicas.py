@@ -1,4 +1,4 @@
-"""The classes behind Serve's deployments that do the work; each is one actor."""
+"""The classes behind Serve's predictors, one actor each."""
 
 import asyncio
 import logging
@@ -8,20 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from periogt_ray.errors import InternalError, PerioGTError, RequestTimeoutError
-from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.errors import InternalError
+from periogt_ray.featurize import featurize
+from periogt_ray.featurizer_replica import NICENESS, WARM_UP, too_late
+from periogt_ray.jobs import Job, Outcome
 from periogt_ray.polymer import RepeatUnit
-from periogt_ray.predictor import Job, Outcome, Predictor
+from periogt_ray.predictor import Predictor
 from periogt_ray.service import PredictCall, PredictReply
 from periogt_ray.settings import Settings
 
-__all__ = ["FeaturizerReplica", "ModelFacts", "PassRunner", "PredictorReplica"]
+__all__ = ["ModelFacts", "PassRunner", "PredictorReplica"]
 
 logger = logging.getLogger(__name__)
-
-# What answers HTTP goes before what computes, or health would wait for a core.
-_NICENESS = 5
-_WARM_UP = "*CC*"
 
 
 @dataclass(frozen=True)
@@ -29,38 +27,6 @@ class ModelFacts:
     """What a predictor says of itself once it is loaded."""
 
     device: str
-
-
-class FeaturizerReplica:
-    """Computes features on one core; its errors are values, because raised ones come with a traceback.
-
-    Parameters
-    ----------
-    settings : Settings
-        Names the descriptor engine.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        os.nice(_NICENESS)
-        self._engine = settings.descriptor_engine
-        # The first polymer of a process loads compiled kernels.
-        featurize(RepeatUnit.parse(_WARM_UP), PromptScheme.MONOMER, engine=self._engine)
-
-    def parse(self, smiles: str) -> RepeatUnit | PerioGTError:
-        """Validate a SMILES."""
-        try:
-            return RepeatUnit.parse(smiles)
-        except PerioGTError as error:
-            return error
-
-    def featurize(self, unit: RepeatUnit, scheme: PromptScheme, deadline: float) -> FeaturizedPolymer | PerioGTError:
-        """Compute the features of a polymer, unless its deadline has passed."""
-        if time.time() >= deadline:
-            return _too_late()
-        try:
-            return featurize(unit, scheme, engine=self._engine)
-        except PerioGTError as error:
-            return error
 
 
 class _PredictsMany(Protocol):
@@ -91,7 +57,7 @@ class PassRunner:
             forward_s = time.perf_counter() - started
         return [
             PredictReply(
-                next(found) if call.deadline > now else (Outcome(error=_too_late()),) * len(call.jobs),
+                next(found) if call.deadline > now else (Outcome(error=too_late()),) * len(call.jobs),
                 batch_size=len(live),
                 queue_s=0.0,
                 forward_s=forward_s,
@@ -125,10 +91,10 @@ class PredictorReplica(PassRunner):
     """
 
     def __init__(self, settings: Settings) -> None:
-        os.nice(_NICENESS)
+        os.nice(NICENESS)
         predictor = Predictor.load(settings)
         # The first pass of a process is slower by far, and fails where the device does.
-        polymer = featurize(RepeatUnit.parse(_WARM_UP), predictor.scheme(None), engine=settings.descriptor_engine)
+        polymer = featurize(RepeatUnit.parse(WARM_UP), predictor.scheme(None), engine=settings.descriptor_engine)
         [outcome] = predictor.predict_many([Job(polymer)])
         if outcome.error is not None:
             raise outcome.error
@@ -138,7 +104,3 @@ class PredictorReplica(PassRunner):
     def describe(self) -> ModelFacts:
         """Tell what is loaded; an answer means that the model can answer."""
         return ModelFacts(device=self._device)
-
-
-def _too_late() -> RequestTimeoutError:
-    return RequestTimeoutError("The request's deadline passed before its work began; it was dropped.")

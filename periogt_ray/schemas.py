@@ -10,7 +10,7 @@ from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.polymer import MAX_SMILES_LENGTH
 
 if TYPE_CHECKING:  # the predictor brings torch, which an answer that is an error need not wait for
-    from periogt_ray.predictor import Outcome
+    from periogt_ray.jobs import Outcome
 
 __all__ = [
     "MAX_ITEMS",

@@ -16,8 +16,8 @@ from periogt_ray.depict import DrawingCache, Theme, draw
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError
 from periogt_ray.feature_cache import FeatureCache, FeatureKey
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
+from periogt_ray.jobs import Job, Outcome
 from periogt_ray.polymer import MAX_SMILES_LENGTH, RepeatUnit
-from periogt_ray.predictor import Job, Outcome
 from periogt_ray.settings import Settings
 
 __all__ = ["Asked", "Backend", "PredictCall", "PredictReply", "Recorder", "Service", "Trace"]

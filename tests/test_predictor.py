@@ -18,8 +18,9 @@ from periogt_ray.errors import (
     ValidationError,
 )
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.jobs import Job, Outcome
 from periogt_ray.polymer import RepeatUnit
-from periogt_ray.predictor import Job, Outcome, Packing, Predictor
+from periogt_ray.predictor import Packing, Predictor
 from periogt_ray.settings import Settings
 
 CPU = torch.device("cpu")

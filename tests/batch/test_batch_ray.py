@@ -16,8 +16,9 @@ from ray_cluster import Cluster, clean_environment
 
 from golden_data import ARTIFACTS, golden_polymers
 from periogt_ray.featurize import featurize
+from periogt_ray.jobs import Job
 from periogt_ray.polymer import RepeatUnit
-from periogt_ray.predictor import Job, Predictor
+from periogt_ray.predictor import Predictor
 
 pytestmark = pytest.mark.ray
 

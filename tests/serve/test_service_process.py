@@ -21,8 +21,9 @@ from served_process import ROOT, ServedProcess, parent_of, serving, start, wait_
 
 from golden_data import ARTIFACTS
 from periogt_ray.featurize import featurize
+from periogt_ray.jobs import Job
 from periogt_ray.polymer import RepeatUnit
-from periogt_ray.predictor import Job, Predictor
+from periogt_ray.predictor import Predictor
 
 pytestmark = pytest.mark.ray
 

@@ -1,0 +1,52 @@
+"""The class behind Serve's featurizers, one actor a core; apart from replicas, so that it does without torch."""
+
+import os
+import time
+
+from periogt_ray.errors import PerioGTError, RequestTimeoutError
+from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.polymer import RepeatUnit
+from periogt_ray.settings import Settings
+
+__all__ = ["NICENESS", "WARM_UP", "FeaturizerReplica", "too_late"]
+
+# What answers HTTP goes before what computes, or health would wait for a core.
+NICENESS = 5
+WARM_UP = "*CC*"
+
+
+class FeaturizerReplica:
+    """Computes features on one core; its errors are values, because raised ones come with a traceback.
+
+    Parameters
+    ----------
+    settings : Settings
+        Names the descriptor engine.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        os.nice(NICENESS)
+        self._engine = settings.descriptor_engine
+        # The first polymer of a process loads compiled kernels.
+        featurize(RepeatUnit.parse(WARM_UP), PromptScheme.MONOMER, engine=self._engine)
+
+    def parse(self, smiles: str) -> RepeatUnit | PerioGTError:
+        """Validate a SMILES."""
+        try:
+            return RepeatUnit.parse(smiles)
+        except PerioGTError as error:
+            return error
+
+    def featurize(self, unit: RepeatUnit, scheme: PromptScheme, deadline: float) -> FeaturizedPolymer | PerioGTError:
+        """Compute the features of a polymer, unless its deadline has passed."""
+        if time.time() >= deadline:
+            return too_late()
+        try:
+            return featurize(unit, scheme, engine=self._engine)
+        except PerioGTError as error:
+            return error
+
+
+def too_late() -> RequestTimeoutError:
+    """Return the error of work whose deadline passed before it began."""
+    return RequestTimeoutError("The request's deadline passed before its work began; it was dropped.")
