@@ -48,10 +48,10 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_MIN_DRIVER": "oldest NVIDIA driver that is accepted (default: 560.28)",
     "PERIOGT_WEIGHTS_GB": "memory for finetuned weights; the least recently used go (default: 8)",
     "PERIOGT_MIRROR": "address that replaces the hosts of published files",
-    "PERIOGT_CONTAINER": "image that the Slurm scripts run",
-    "PERIOGT_RUNTIME": "apptainer or venv, how the Slurm scripts run (default: apptainer)",
     "PERIOGT_LOGIN": "login node that the tunnel goes through (default: the host that submitted the job)",
+    "PERIOGT_CONTAINER": "image that the Slurm scripts run",
     "PERIOGT_BIND": "further directories that the container sees, separated by colons",
+    "PERIOGT_RUNTIME": "apptainer or venv, how the Slurm scripts run (default: apptainer)",
     "PERIOGT_VENV": "environment that the Slurm scripts run as PERIOGT_RUNTIME=venv (default: active one or .venv)",
 }
 _OBSOLETE = {"PERIOGT_SRC_DIR": "no research code is vendored, so there is no source directory to configure"}
