@@ -90,16 +90,14 @@ def check_gpu(gpu: GPUFacts, facts: DeviceFacts, min_driver: str) -> Check:
             name,
             Status.FAIL,
             f"{message}: this torch has code for {', '.join(facts.architectures)} alone",
-            "Install torch 2.6 or newer for CUDA 12.6, which has code for V100 to H200: "
-            "TORCH_INDEX_URL=https://download.pytorch.org/whl/cu126 scripts/install, or rebuild the image.",
+            "Install torch 2.6.0 for CUDA 12.6, which has code for V100 to H200: "
+            "apptainer/build.sh and deploy/conda/install.sh do, unless told otherwise.",
         )
     if gpu.launch_error:
         remedy = "Try another node; if it fails there too, install torch for CUDA 12.6."
         return Check(name, Status.FAIL, f"{message}: no kernel runs, {gpu.launch_error}", remedy)
     if problem := driver_problem(facts, _SPECIFIED_DRIVER):
-        remedy = (
-            f"Nothing, if predictions are right; {_SPECIFIED_DRIVER} is what CUDA 12.6 asks for. {problem.message}"
-        )
+        remedy = f"Nothing, if predictions are right; {_SPECIFIED_DRIVER} is what CUDA 12.6 asks for. {problem.message}"
         return Check(name, Status.WARN, f"{message}: runs, below the driver asked for", remedy)
     return Check(name, Status.PASS, f"{message}: compatible")
 
