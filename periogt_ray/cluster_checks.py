@@ -10,7 +10,7 @@ from pathlib import Path
 
 from periogt_ray.checks import Check, Status
 from periogt_ray.device import MIN_CAPABILITY, DeviceFacts, GPUFacts, driver_problem, has_code_for
-from periogt_ray.settings import DEFAULT_MIN_DRIVER
+from periogt_ray.settings import Settings
 from periogt_ray.surroundings import Directory, GPULibraries, RayFacts, Surroundings
 
 __all__ = [
@@ -32,6 +32,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )
 _IMAGE_FILE_SYSTEMS = frozenset({"overlay", "squashfs", "fuse.squashfuse", "fuse.squashfuse_ll", "fuse.fuse-overlayfs"})
 _SHARED_MEMORY_POINTS = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
+_SPECIFIED_DRIVER = Settings.min_driver  # the setting's default, which a user may have lowered
 _LEAST_FREE_BYTES = 1 << 30
 _CLOCK_TOLERANCE_S = 60.0
 # Unix socket paths hold 107 characters, of which a session of Ray takes about 62 and our directory 13.
@@ -89,16 +90,14 @@ def check_gpu(gpu: GPUFacts, facts: DeviceFacts, min_driver: str) -> Check:
             name,
             Status.FAIL,
             f"{message}: this torch has code for {', '.join(facts.architectures)} alone",
-            "Install torch 2.6 or newer for CUDA 12.6, which has code for V100 to H200: "
-            "TORCH_INDEX_URL=https://download.pytorch.org/whl/cu126 scripts/install, or rebuild the image.",
+            "Install torch 2.6.0 for CUDA 12.6, which has code for V100 to H200: "
+            "apptainer/build.sh and deploy/conda/install.sh do, unless told otherwise.",
         )
     if gpu.launch_error:
         remedy = "Try another node; if it fails there too, install torch for CUDA 12.6."
         return Check(name, Status.FAIL, f"{message}: no kernel runs, {gpu.launch_error}", remedy)
-    if problem := driver_problem(facts, DEFAULT_MIN_DRIVER):
-        remedy = (
-            f"Nothing, if predictions are right; {DEFAULT_MIN_DRIVER} is what CUDA 12.6 asks for. {problem.message}"
-        )
+    if problem := driver_problem(facts, _SPECIFIED_DRIVER):
+        remedy = f"Nothing, if predictions are right; {_SPECIFIED_DRIVER} is what CUDA 12.6 asks for. {problem.message}"
         return Check(name, Status.WARN, f"{message}: runs, below the driver asked for", remedy)
     return Check(name, Status.PASS, f"{message}: compatible")
 

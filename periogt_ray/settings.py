@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from periogt_ray.errors import SettingsError
 
 __all__ = [
-    "DEFAULT_MIN_DRIVER",
     "EMBEDDED_DIR",
     "EXAMPLES",
     "VARIABLES",
@@ -57,7 +56,7 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_VENV": "environment that the Slurm scripts run as PERIOGT_RUNTIME=venv (default: active one or .venv)",
 }
 _OBSOLETE = {"PERIOGT_SRC_DIR": "no research code is vendored, so there is no source directory to configure"}
-DEFAULT_MIN_DRIVER = "560.28"  # NVIDIA's release notes for CUDA 12.6
+_DEFAULT_MIN_DRIVER = "560.28"  # NVIDIA's release notes for CUDA 12.6
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ class Settings:
     port: int = 8000
     api_key: str | None = None
     descriptor_engine: Literal["native", "mordred"] = "native"
-    min_driver: str = DEFAULT_MIN_DRIVER
+    min_driver: str = _DEFAULT_MIN_DRIVER
     weights_bytes: int = 8 << 30
     mirror: str | None = None
     service: ServiceSettings = ServiceSettings()
@@ -196,7 +195,7 @@ class Settings:
             port=_port(given),
             api_key=given.get("PERIOGT_API_KEY"),
             descriptor_engine=_choice(given, "PERIOGT_DESCRIPTORS", ("native", "mordred")) or "native",  # type: ignore[arg-type]
-            min_driver=_version(given, "PERIOGT_MIN_DRIVER", DEFAULT_MIN_DRIVER),
+            min_driver=_version(given, "PERIOGT_MIN_DRIVER", _DEFAULT_MIN_DRIVER),
             weights_bytes=int(_number(given, "PERIOGT_WEIGHTS_GB", 8, (0, 4096)) * (1 << 30)),
             mirror=check_mirror(given.get("PERIOGT_MIRROR")),
             service=ServiceSettings.from_given(given),

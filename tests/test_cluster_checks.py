@@ -65,7 +65,13 @@ VERDICTS: list[tuple[GPUFacts, DeviceFacts, str, Status, list[str]]] = [
     (H200, BETWEEN, FLOOR, FAIL, ["535.104.05", "PERIOGT_MIN_DRIVER=525.60"]),
     (H200, BETWEEN, "525.60", WARN, ["535.104.05", "560.28", "Nothing, if"]),
     # Builds of torch for CUDA 12.8 and later have no code for V100.
-    (V100, replace(GOOD, torch_cuda="12.9", architectures=("sm_75", "sm_80", "sm_90")), FLOOR, FAIL, ["cu126"]),
+    (
+        V100,
+        replace(GOOD, torch_cuda="12.9", architectures=("sm_75", "sm_80", "sm_90")),
+        FLOOR,
+        FAIL,
+        ["torch 2.6.0 for CUDA 12.6"],
+    ),
     (H200, replace(GOOD, architectures=("sm_80", "compute_80")), FLOOR, PASS, ["compatible"]),
     (H200, replace(GOOD, architectures=("sm_80", "sm_90a", "compute_100")), FLOOR, FAIL, ["sm_90a", "CUDA 12.6"]),
     (replace(H200, launch_error="out of memory"), GOOD, FLOOR, FAIL, ["out of memory", "another node"]),
