@@ -52,14 +52,9 @@ def test_a_block_with_a_port_in_use_is_passed_over() -> None:
 # Memory and CPUs.
 
 
-def share(**changes: int | None) -> NodeShare:
-    job = {"job_id": 1, "nodes": ("n1",), "node_index": 0, "n_cpus": 4, "memory_bytes": 32 * GIB, **changes}
-    return NodeShare.of(
-        SlurmJob(**job),
-        node_memory_bytes=512 * GIB,
-        node_cpus=128,
-        shared_memory_bytes=256 * GIB,  # type: ignore[arg-type]
-    )
+def share(*, memory_bytes: int | None = 32 * GIB, n_gpus: int = 0) -> NodeShare:
+    job = SlurmJob(job_id=1, nodes=("n1",), node_index=0, n_cpus=4, n_gpus=n_gpus, memory_bytes=memory_bytes)
+    return NodeShare.of(job, node_memory_bytes=512 * GIB, node_cpus=128, shared_memory_bytes=256 * GIB)
 
 
 def test_ray_gets_what_the_job_has() -> None:
@@ -177,17 +172,17 @@ def test_the_environment_lets_in_and_keeps_out(files: JobDirectory, tmp_path: Pa
 # What the user reads.
 
 
-def note(**changes: object) -> ConnectionNote:
-    given = {
-        "job_id": 5,
-        "node": "c0123",
-        "port": 10321,
-        "key_file": Path("/results/my job/api-key"),
-        "directory": Path("/results/my job"),
-        "repository": "/home/me/periogt ray",
-        "login": "me@login",
-    }
-    return ConnectionNote(**{**given, **changes})  # type: ignore[arg-type]
+def note(*, is_loopback: bool = False) -> ConnectionNote:
+    return ConnectionNote(
+        job_id=5,
+        node="c0123",
+        port=10321,
+        key_file=Path("/results/my job/api-key"),
+        directory=Path("/results/my job"),
+        repository="/home/me/periogt ray",
+        login="me@login",
+        is_loopback=is_loopback,
+    )
 
 
 def test_the_tunnel_ends_where_the_service_listens() -> None:
