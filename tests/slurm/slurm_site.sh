@@ -211,7 +211,9 @@ down() { local f p u c
     if [ -n "$p" ] && [ "$(ps -o ppid= -p "$p" | tr -d ' ')" = "$u" ]; then kill -KILL "$p" 2>/dev/null || true; fi
   done
   for f in "$S"/hosts.d/*.unshare; do [ -e "$f" ] || continue
-    p=$(cat "$f"); for _ in $(seq 100); do [ -d "/proc/$p" ] && ! grep -q '^State:.Z' "/proc/$p/status" 2>/dev/null || break; sleep 0.05; done
+    p=$(cat "$f")
+    # shellcheck disable=SC2015
+    for _ in $(seq 100); do [ -d "/proc/$p" ] && ! grep -q '^State:.Z' "/proc/$p/status" 2>/dev/null || break; sleep 0.05; done
   done
   for f in "$S"/hosts.d/*.unshare; do for c in $CG; do
     find "/sys/fs/cgroup/$c/$CGP-$(basename "$f" .unshare)" -depth -type d -exec rmdir {} + 2>/dev/null || true; done; done
