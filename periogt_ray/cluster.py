@@ -13,10 +13,12 @@ inside a container, and Slurm ends its processes with the job. An orderly end co
 little time after it.
 """
 
+import json
 import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +32,7 @@ from periogt_ray.errors import PerioGTError
 from periogt_ray.job_directory import JobDirectory
 from periogt_ray.private_dir import private_dir
 from periogt_ray.processes import kill_descendants
-from periogt_ray.ray_node import adopt_orphans, connection_environment
+from periogt_ray.ray_node import adopt_orphans
 from periogt_ray.slurm_job import SlurmJob
 from periogt_ray.stop_request import StopRequest
 
@@ -39,6 +41,7 @@ __all__ = ["main"]
 logger = logging.getLogger(__name__)
 
 _KILL_TIMEOUT_S = 5.0
+_POLL_S = 0.25
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -97,6 +100,24 @@ def check(input_path: Path | None, properties: str) -> None:
     click.echo(f"{artifacts.name} at {artifacts.root} serves {', '.join(names)}{n_rows}")
 
 
+@cluster.command(hidden=True)
+@click.argument("n_nodes", type=int)
+def wait(n_nodes: int) -> None:
+    """Wait until the Ray at RAY_ADDRESS has so many nodes, and print its resources as JSON.
+
+    A process of its own: a connection that does not come about cannot be given up in one's own process.
+    """
+    import ray
+
+    from periogt_ray.local_ray import local_ray
+
+    with local_ray(address=os.environ["RAY_ADDRESS"]):
+        connected: Any = ray  # not annotated throughout
+        while sum(node["Alive"] for node in connected.nodes()) < n_nodes:
+            time.sleep(_POLL_S)
+        click.echo(json.dumps(connected.cluster_resources()))
+
+
 def _run(
     command: str,
     arguments: tuple[str, ...],
@@ -116,8 +137,6 @@ def _run(
         private_dir(os.environ) as temp_dir,
         _processes_ended(job),
     ):
-        # This process connects, too; what lets it in Ray takes from the environment alone.
-        os.environ.update(connection_environment(os.environ, files, temp_dir))
         place = Place(job, files, temp_dir, dict(os.environ), start_timeout_s)
         if job.is_head:
             status = run_head(place, HeadOptions(command, arguments, repository, ready_timeout_s), stop)

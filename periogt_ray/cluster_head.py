@@ -1,6 +1,7 @@
 """What the head node does: Ray, the wait for the other nodes, the service or the batch, the end."""
 
 import ipaddress
+import json
 import logging
 import secrets
 import socket
@@ -8,15 +9,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 
 import httpx
 
-from periogt_ray.certificates import make_authority
 from periogt_ray.cluster_node import Place, RunningNode, running_node
 from periogt_ray.connection_note import ConnectionNote
-from periogt_ray.errors import InternalError, SettingsError
-from periogt_ray.local_ray import local_ray
+from periogt_ray.errors import InternalError
 from periogt_ray.ray_node import reap_orphans
 from periogt_ray.settings import Settings
 from periogt_ray.stop_request import StopRequest
@@ -64,7 +62,6 @@ def run_head(place: Place, options: HeadOptions, stop: StopRequest) -> int:
     """
     settings = Settings.from_env(place.env)
     place.files.write_private(place.files.token_file.name, secrets.token_hex(_TOKEN_BYTES))
-    make_authority(place.files.path)
     with running_node(place, head=None) as node:
         address = f"{node.address}:{node.ports.gcs}"
         try:
@@ -90,33 +87,36 @@ class _Start:
         while not self._listens():
             if self._is_over("its control service does not listen"):
                 return False
-        while not self._stop.is_asked:
-            try:
-                with local_ray(address=self._address):
-                    return self._wait_for_nodes()
-            except SettingsError as error:
-                # The control service listens before everything that a connection needs is there.
-                if self._is_over(f"no connection ({error.message})"):
-                    return False
-        return False
-
-    def _wait_for_nodes(self) -> bool:
-        import ray
-
-        # The others begin when it is proved that the head can be joined.
         self._publish()
-        cluster: Any = ray  # not annotated throughout
-        wanted = len(self._place.job.nodes)
-        while len(names := {one["NodeManagerHostname"] for one in cluster.nodes() if one["Alive"]}) < wanted:
-            if self._is_over(f"{len(names)} of {wanted} nodes have joined ({', '.join(sorted(names))})"):
+        nodes = self._place.job.nodes
+        while True:
+            with self._waiting(len(nodes)) as process:
+                try:
+                    while process.poll() is None:
+                        if self._is_over(f"not all of {', '.join(nodes)} have joined"):
+                            return False
+                finally:
+                    process.kill()
+                resources = json.loads(process.communicate()[0]) if process.returncode == 0 else None
+            if resources is not None:
+                break
+            # The control service listens before everything is there that a connection needs.
+            if self._is_over("no program can connect; its messages are above"):
                 return False
-        resources = cluster.cluster_resources()
         logger.info(
             "Ray runs on %s after %.0f s: %g CPUs, %g GPUs.",
-            *(", ".join(self._place.job.nodes), monotonic() - self._started),
-            *(resources.get("CPU", 0), resources.get("GPU", 0)),
+            *(", ".join(nodes), monotonic() - self._started, resources.get("CPU", 0), resources.get("GPU", 0)),
         )
         return True
+
+    def _waiting(self, n_nodes: int) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "periogt_ray.cluster", "wait", str(n_nodes)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env={**self._node.environment, "RAY_ADDRESS": self._address},
+            start_new_session=True,
+        )
 
     def _listens(self) -> bool:
         try:

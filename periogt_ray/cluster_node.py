@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from periogt_ray.certificates import Authority, make_node_certificate
 from periogt_ray.errors import InternalError
 from periogt_ray.job_directory import JobDirectory
 from periogt_ray.node_ports import NodePorts, reserved_ports
-from periogt_ray.ray_node import NodeShare, RayNode, connection_environment, node_address, ray_environment
+from periogt_ray.ray_node import NodeShare, RayNode, node_address, ray_environment
 from periogt_ray.slurm_job import SlurmJob
 from periogt_ray.stop_request import StopRequest
 
@@ -86,10 +85,7 @@ def running_node(place: Place, *, head: str | None) -> Iterator[RunningNode]:
     scratch = place.temp_dir / "tmp"
     scratch.mkdir(exist_ok=True)
     address = node_address(job.node, towards=head.rpartition(":")[0] if head else None)
-    make_node_certificate(Authority.below(place.files.path), place.temp_dir, hostname=job.node, address=address)
-    environment = ray_environment(
-        place.env, connection_environment(place.env, place.files, place.temp_dir), scratch_dir=scratch
-    )
+    environment = ray_environment(place.env, token_file=place.files.token_file, scratch_dir=scratch)
     share = NodeShare.here(job)
     logger.info(
         "%s: %d CPUs, %d GPUs, %.1f GiB for tasks, %.1f GiB object store; directory %s",

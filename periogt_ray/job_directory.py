@@ -4,7 +4,6 @@
 
     cluster.json     addresses, written once the head runs; other nodes wait for it
     ray-token        what every process of this Ray shows to every other
-    ca.crt, ca.key   what the nodes make their certificates with, see certificates.py
     api-key          what a request to the service needs
     connection.txt   how to reach the service, once it is ready
     ray-job.env      for slurm/ray_job.sh

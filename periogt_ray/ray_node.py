@@ -16,9 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from periogt_ray.certificates import Authority, NodeCertificate
 from periogt_ray.errors import InternalError
-from periogt_ray.job_directory import JobDirectory
 from periogt_ray.node_ports import NodePorts
 from periogt_ray.private_dir import sessions_dir
 from periogt_ray.slurm_job import SlurmJob
@@ -27,7 +25,6 @@ __all__ = [
     "NodeShare",
     "RayNode",
     "adopt_orphans",
-    "connection_environment",
     "node_address",
     "ray_environment",
     "reap_orphans",
@@ -93,37 +90,23 @@ class NodeShare:
         )
 
 
-def connection_environment(env: Mapping[str, str], files: JobDirectory, temp_dir: Path) -> dict[str, str]:
-    """Return what Ray needs to be let in by Ray: the job's token and authority, and this node's certificate."""
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(files.token_file)}
-    if env.get("PERIOGT_RAY_TLS") == "0":
-        return token
-    certificate = NodeCertificate.below(temp_dir)
-    return {
-        **token,
-        "RAY_USE_TLS": "1",
-        "RAY_TLS_CA_CERT": str(Authority.below(files.path).certificate),
-        "RAY_TLS_SERVER_CERT": str(certificate.certificate),
-        "RAY_TLS_SERVER_KEY": str(certificate.key),
-    }
-
-
-def ray_environment(env: Mapping[str, str], connection: Mapping[str, str], *, scratch_dir: Path) -> dict[str, str]:
+def ray_environment(env: Mapping[str, str], *, token_file: Path, scratch_dir: Path) -> dict[str, str]:
     """Return the environment of every process of the cluster, and of what connects to it.
 
     Parameters
     ----------
     env : Mapping
         Of this process.
-    connection : Mapping
-        See :func:`connection_environment`.
+    token_file : pathlib.Path
+        With the token that every process shows to every other.
     scratch_dir : pathlib.Path
         On this node, for temporary files; it goes with the cluster.
     """
     dropped = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_TMPDIR")  # of another Ray; a token there would go first
     return {
         **{name: value for name, value in env.items() if name not in dropped},
-        **connection,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token_file),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # The cores are the job's own: by default workers give way to everything else (niceness 15).

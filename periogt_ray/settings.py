@@ -50,7 +50,6 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_MIRROR": "address that replaces the hosts of published files",
     "PERIOGT_LOGIN": "login node that the tunnel goes through (default: the host that submitted the job)",
     "PERIOGT_CONTAINER": "image that the Slurm scripts run",
-    "PERIOGT_RAY_TLS": "0 leaves connections inside a job's Ray without TLS, should a site have trouble with it",
     "PERIOGT_BIND": "further directories that the container sees, separated by colons",
     "PERIOGT_RUNTIME": "apptainer or venv, how the Slurm scripts run (default: apptainer)",
     "PERIOGT_VENV": "environment that the Slurm scripts run as PERIOGT_RUNTIME=venv (default: active one or .venv)",

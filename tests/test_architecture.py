@@ -13,7 +13,7 @@ PACKAGE = Path(periogt_ray.__file__).parent
 
 # Each layer may import from those before it and from its own.
 LAYERS = [
-    {"settings", "errors", "slurm_job", "node_ports", "connection_note", "job_directory", "certificates"},
+    {"settings", "errors", "slurm_job", "node_ports", "connection_note", "job_directory"},
     {"polymer"},
     {"depict", "descriptors", "graph", "paths", "substructure"},
     {"featurize"},
