@@ -25,6 +25,7 @@ from periogt_ray.errors import InternalError, NotReadyError, OverloadedError, Pe
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
 from periogt_ray.featurizer_replica import FeaturizerReplica
 from periogt_ray.http_api import create_api
+from periogt_ray.http_protocol import BoundedProtocol
 from periogt_ray.metrics import RayRecorder
 from periogt_ray.polymer import RepeatUnit
 from periogt_ray.replicas import ModelFacts, PredictorReplica
@@ -41,6 +42,8 @@ _T = TypeVar("_T")
 
 # The ingress itself refuses what exceeds the queue; Serve must not hold health checks back.
 _INGRESS_REQUESTS = 10_000
+_DESCRIBE_PERIOD_S = 3.0
+_DESCRIBE_TIMEOUT_S = 15.0  # a node may be that busy
 _CONSTRUCTOR_TRIES = 2  # a model that cannot be loaded stays so; a second try is for the file system
 # So that a featurizer a core and the predictors fit together, and leave room for a batch beside them.
 _SHARE_OF_CORE = 0.25
@@ -209,6 +212,9 @@ def _server_options(api: ASGIApp, settings: Settings) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=30,
         backlog=4096,
+        http=BoundedProtocol,
+        # What is open at the end is a body that does not come; Slurm's KillWait may be 30 s.
+        timeout_graceful_shutdown=5,
     )
 
 

@@ -361,10 +361,13 @@ def _basis(scan: CsvScan, artifacts: ArtifactDirectory, property_ids: list[str],
 
 def _check_basis(manifest: Mapping[str, Any], basis: Mapping[str, Any], parts: PartsDirectory) -> None:
     named = {"input_sha256": "the input", "properties": "--property", "artifacts": "the artifacts"}
-    changed = [named.get(name, name) for name in basis if manifest.get(name) != basis[name]]
+    changed = [name for name in basis if manifest.get(name) != basis[name]]
+    if "properties" in changed and "artifacts" in changed:
+        changed.remove("artifacts")  # the digest is of those files that the properties need
     if changed:
+        told = ", ".join(named.get(name, name) for name in changed)
         raise ValidationError(
-            f"{parts.path} cannot be resumed: changed since it was begun: {', '.join(changed)}. "
+            f"{parts.path} cannot be resumed: changed since it was begun: {told}. "
             "Restore that, or delete the directory to start over."
         )
 

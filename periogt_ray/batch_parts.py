@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TextIO, TypedDict
 from uuid import uuid4
 
 from periogt_ray.artifacts import LABEL_STATS_NAME, SCALER_NAMES, ArtifactDirectory
@@ -113,14 +113,13 @@ class PartsDirectory:
             If it cannot be written, or another run holds it.
         """
         try:
-            self.path.mkdir(exist_ok=True)
-            with (self.path / _LOCK).open("w") as lock:
-                _lock(lock.fileno(), self.path)
+            with self._locked() as lock:
                 self._remove_leftovers()
                 try:
                     yield
                 finally:
-                    if not self.finished():
+                    # Once it was removed, the directory may be another run's.
+                    if self._is_at_its_place(lock) and not self.finished():
                         self.remove()
         except OSError as error:
             if error.errno not in _STORAGE_ERRORS:
@@ -129,6 +128,29 @@ class PartsDirectory:
                 f"Writing to {self.path.parent} failed: {error.strerror}. Finished parts are kept: make room or the "
                 "directory writable and run again with --resume, or choose another --output."
             ) from error
+
+    def _locked(self) -> TextIO:
+        """Return the open lock, once it is ours and still the one in the directory."""
+        while True:
+            self.path.mkdir(exist_ok=True)
+            try:
+                lock = (self.path / _LOCK).open("w")
+            except FileNotFoundError:
+                continue  # a run that has ended has just removed the directory
+            try:
+                _lock(lock.fileno(), self.path)
+            except BaseException:
+                lock.close()
+                raise
+            if self._is_at_its_place(lock):
+                return lock
+            lock.close()
+
+    def _is_at_its_place(self, lock: TextIO) -> bool:
+        try:
+            return os.path.samestat(os.fstat(lock.fileno()), (self.path / _LOCK).stat())
+        except FileNotFoundError:
+            return False
 
     def _remove_leftovers(self) -> None:
         """Remove what a run that was killed while it wrote the output or its summary left beside them."""
@@ -215,10 +237,13 @@ def write_output(
     tally = Tally(0, Counter())
     try:
         with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(OUTPUT_COLUMNS)
+            plain = csv.writer(file, lineterminator="\n")
+            # The csv module leaves a lone carriage return without quotes, and takes it for a line's end when it reads.
+            quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+            plain.writerow(OUTPUT_COLUMNS)
             for result in parts:
                 for row in _output_rows(result, property_ids, store):
+                    writer = quoted if any("\r" in field for field in row) else plain
                     writer.writerow([*row, str(uuid4())])
                     tally.n_rows += 1
                     if row[5] == "false":

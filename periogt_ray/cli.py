@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -183,7 +184,7 @@ def serve() -> None:
     os.environ.update(RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")
     from periogt_ray.server import run_service
 
-    run_service(_settings(), ray_address=os.environ.get("RAY_ADDRESS"), announce=click.echo)
+    run_service(_settings(), ray_address=os.environ.get("RAY_ADDRESS"), announce=partial(click.echo, file=sys.stdout))
 
 
 def main() -> None:

@@ -188,7 +188,7 @@ def _add_error_handlers(api: FastAPI, public: Callable[[PerioGTError], PerioGTEr
     async def answer_malformed(request: Request, error: RequestValidationError) -> Response:
         # Without the input, which may be large, or hold what JSON cannot.
         problems = [
-            {"field": ".".join(str(part) for part in problem["loc"]), "problem": problem["msg"]}
+            {"field": ".".join(str(part) for part in problem["loc"])[:_MAX_FIELD_LENGTH], "problem": problem["msg"]}
             for problem in error.errors()[:_MAX_PROBLEMS]
         ]
         named = "; ".join(f"{problem['field']}: {problem['problem']}" for problem in problems[:3])
@@ -267,7 +267,9 @@ def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+_MAX_FIELD_LENGTH = 100
 _MAX_PROBLEMS = 20
+_MAX_FIELD_LENGTH = 100  # characters of a field's name that are repeated
 _PREDICT: dict[str, Any] = {
     "polystyrene": {"summary": "Dielectric constant", "value": {"smiles": _STYRENE, "property": "eps"}},
     "with embedding": {

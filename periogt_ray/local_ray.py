@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -29,6 +30,7 @@ __all__ = ["LocalRay", "local_ray"]
 logger = logging.getLogger(__name__)
 
 _EXIT_TIMEOUT_S = 10.0
+_CONNECT_TIMEOUT_S = 10.0
 _COMMON_ENVIRONMENT: Mapping[str, str | None] = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # A call after the end is an error; by default it would start another Ray.
@@ -151,6 +153,7 @@ def _connect(
 
     _forget_token()
     try:
+        _check_reachable(address)
         with termination.deferred():
             ray.init(address=address, **common)
     except (OSError, RuntimeError, ValueError) as error:
@@ -161,6 +164,13 @@ def _connect(
             "and that RAY_AUTH_TOKEN_PATH names the token it was started with."
         ) from error
     return LocalRay(ray.get_runtime_context().gcs_address, is_own=False, environment=environment)
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError where nothing listens; Ray would go on trying for many minutes, deaf to signals."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
 
 
 def _environment_to_start(temp_dir: Path) -> dict[str, str | None]:

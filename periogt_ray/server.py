@@ -3,9 +3,10 @@
 import logging
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 import httpx
@@ -58,7 +59,12 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
     warning = exposure_warning(settings.host, settings.port, settings.api_key)
     if warning is not None:
         logger.warning("%s", warning)
-    with _stop_signals() as stop, local_ray(address=ray_address, log_to_driver=True) as cluster:
+    # Ray prints what befalls workers on standard output, which is for the announcement alone.
+    with (
+        redirect_stdout(sys.stderr),
+        _stop_signals() as stop,
+        local_ray(address=ray_address, log_to_driver=True) as cluster,
+    ):
         try:
             start_application(settings)
             _wait_until_running(settings, stop)

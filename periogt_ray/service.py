@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.depict import DrawingCache, Theme, draw
-from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError
+from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
 from periogt_ray.feature_cache import FeatureCache, FeatureKey
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
 from periogt_ray.jobs import Job, Outcome
@@ -257,10 +257,7 @@ class Service:
                 scheme = PromptScheme(artifacts.property(asked.property_id).prompt_scheme)
             unit = await self._parse(asked.smiles)
             started = time.perf_counter()
-            polymer, is_hit = await self.cache.get(
-                FeatureKey(unit.smiles, scheme, self._engine),
-                lambda: self._backend.featurize(unit, scheme, deadline=deadline),
-            )
+            polymer, is_hit = await self._features(unit, scheme, deadline)
         except PerioGTError as error:
             return error
         seconds = time.perf_counter() - started
@@ -270,6 +267,21 @@ class Service:
         trace.featurize_s = max(trace.featurize_s, seconds)
         trace.n_triplets += polymer.n_triplets
         return Job(polymer, asked.property_id, asked.return_embedding)
+
+    async def _features(
+        self, unit: RepeatUnit, scheme: PromptScheme, deadline: float
+    ) -> tuple[FeaturizedPolymer, bool]:
+        """Return features and whether they were there; with those who ask for the same polymer at the same time."""
+        while True:
+            try:
+                return await self.cache.get(
+                    FeatureKey(unit.smiles, scheme, self._engine),
+                    lambda: self._backend.featurize(unit, scheme, deadline=deadline),
+                )
+            except RequestTimeoutError:
+                # The deadline was that of whoever asked first.
+                if time.time() >= deadline:
+                    raise
 
     async def _parse(self, smiles: str) -> RepeatUnit:
         if _PARSED_HERE < len(smiles) <= MAX_SMILES_LENGTH:

@@ -28,7 +28,7 @@ LAYERS = [
     {"auth", "feature_cache", "request_ids"},
     {"service"},
     {"access_log"},
-    {"gate", "page", "http_api"},
+    {"gate", "page", "http_api", "http_protocol"},
     {"processes", "stop_request"},
     {"private_dir"},
     {"ray_node"},

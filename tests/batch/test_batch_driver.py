@@ -235,6 +235,38 @@ def test_two_runs_do_not_share_an_output(input_path: Path) -> None:
         run(input_path)
 
 
+def test_the_end_of_a_run_leaves_the_directory_of_the_next(tmp_path: Path) -> None:
+    """A run that has its output removes its directory before it ends; another may begin at once."""
+    output = tmp_path / "o.csv"
+    first, second = PartsDirectory(output), PartsDirectory(output)
+    with first.held():
+        first.remove()
+        with second.held():
+            second.begin({})
+            with pytest.raises(ValidationError, match="Another run"), PartsDirectory(output).held():
+                pass
+            second.write({"part": 0, "rows": [], "answers": {}, "device": "cpu"})
+    assert second.finished() == [0]
+
+
+def test_what_a_killed_run_left_beside_the_output_goes(tmp_path: Path) -> None:
+    output = tmp_path / "o.csv"
+    left = [tmp_path / ".o.csv.part", tmp_path / ".o.csv.summary.json.x1y2.part"]
+    others = [tmp_path / ".p.csv.part", tmp_path / "o.csv.part"]
+    for path in (*left, *others):
+        path.touch()
+    with PartsDirectory(output).held():
+        assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
+
+
+def test_a_lone_carriage_return_does_not_break_the_output(tmp_path: Path) -> None:
+    given = tmp_path / "input.csv"
+    given.write_bytes(b'id,smiles\n"a\rb",*CC*\nplain,*CCC*\n')
+    run(given)
+    assert [row[:2] for row in rows_but_request_ids(output_of(given))] == [["a\rb", "*CC*"], ["plain", "*CCC*"]]
+
+
 def test_a_fatal_error_keeps_what_is_done(
     input_path: Path, plain: type[PlainPipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
