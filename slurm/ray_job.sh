@@ -3,8 +3,7 @@
 #   bash slurm/ray_job.sh DIRECTORY submit -- periogt batch --input /abs/in.csv --property egc --output /abs/out.csv
 #   bash slurm/ray_job.sh DIRECTORY list|status|logs|stop ...
 # It runs as a step of the service's Slurm job, since Ray's dashboard listens on the head node's loopback address
-# alone. The batch takes CPUs that the service leaves; the service keeps its GPU, so give it PERIOGT_DEVICE=cpu:
-#   ... submit -- env PERIOGT_DEVICE=cpu periogt batch ...
+# alone. The batch takes the CPUs and the part of each GPU that the service leaves.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=slurm/env.sh
