@@ -113,13 +113,18 @@ def _apply_to_rows(network: nn.Module, rows: Tensor) -> Tensor:
     return result[: len(rows)]
 
 
+def _embedding(n: int, width: int) -> nn.Embedding:
+    """Return a table of normal values, as torch's own, which on the meta device loads torch's compiler, for seconds."""
+    return nn.Embedding(n, width, _weight=torch.randn(n, width))
+
+
 class AtomEmbedding(nn.Module):
     """Linear embedding of atoms; a triplet is the sum of its two."""
 
     def __init__(self, sizes: ModelSizes) -> None:
         super().__init__()
         self.in_proj = nn.Linear(sizes.n_atom_features, sizes.width)
-        self.virtual_atom_emb = nn.Embedding(1, sizes.width)  # for atoms without bonds, which no polymer has
+        self.virtual_atom_emb = _embedding(1, sizes.width)  # for atoms without bonds, which no polymer has
 
 
 class BondEmbedding(nn.Module):
@@ -128,7 +133,7 @@ class BondEmbedding(nn.Module):
     def __init__(self, sizes: ModelSizes) -> None:
         super().__init__()
         self.in_proj = nn.Linear(sizes.n_bond_features, sizes.width)
-        self.virutal_bond_emb = nn.Embedding(1, sizes.width)  # spelt as in the checkpoint
+        self.virutal_bond_emb = _embedding(1, sizes.width)  # spelt as in the checkpoint
 
 
 class TripletEmbedding(nn.Module):
@@ -199,9 +204,9 @@ class LiGhT(nn.Module):
     def __init__(self, sizes: ModelSizes, dropout: float) -> None:
         super().__init__()
         width, heads = sizes.width, sizes.n_heads
-        self.path_len_emb = nn.Embedding(PATH_LENGTH + 1, width)
-        self.virtual_path_emb = nn.Embedding(1, width)
-        self.self_loop_emb = nn.Embedding(1, width)
+        self.path_len_emb = _embedding(PATH_LENGTH + 1, width)
+        self.virtual_path_emb = _embedding(1, width)
+        self.self_loop_emb = _embedding(1, width)
         self.dist_attn_layer = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, heads))
         self.trip_fortrans = nn.ModuleList(MLP(width, sizes.path_width, sizes.path_width) for _ in range(PATH_LENGTH))
         self.path_attn_layer = nn.Sequential(
