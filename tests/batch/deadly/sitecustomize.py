@@ -12,24 +12,23 @@ from types import ModuleType
 
 class _Deadly(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "periogt_ray.batch_stages":
+        patch = _PATCHES.get(name)
+        if patch is None:
             return None
-        sys.meta_path.remove(self)
+        del _PATCHES[name]
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         execute = spec.loader.exec_module
 
         def patched(module: ModuleType) -> None:
             execute(module)
-            _patch(module)
+            patch(module)
 
         spec.loader.exec_module = patched
         return spec
 
 
-def _patch(module: ModuleType) -> None:
-    from periogt_ray.errors import ModelLoadError
-
-    featurize, predictor = module.featurize, module.Predictor
+def _patch_featurizers(module: ModuleType) -> None:
+    featurize = module.featurize
 
     def deadly_featurize(unit, *args, **kwargs):
         if "[Se]" in unit.smiles:
@@ -38,7 +37,13 @@ def _patch(module: ModuleType) -> None:
             raise ZeroDivisionError
         return featurize(unit, *args, **kwargs)
 
-    class DeadlyPredictor(predictor):
+    module.featurize = deadly_featurize
+
+
+def _patch_predictors(module: ModuleType) -> None:
+    from periogt_ray.errors import ModelLoadError
+
+    class DeadlyPredictor(module.Predictor):
         @classmethod
         def load(cls, settings):
             if settings.checkpoint_dir.name == "broken":
@@ -50,8 +55,8 @@ def _patch(module: ModuleType) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().predict_many(jobs)
 
-    module.featurize = deadly_featurize
     module.Predictor = DeadlyPredictor
 
 
+_PATCHES = {"periogt_ray.batch_stages": _patch_featurizers, "periogt_ray.batch_predict": _patch_predictors}
 sys.meta_path.insert(0, _Deadly())
