@@ -111,6 +111,9 @@ def ray_environment(env: Mapping[str, str], *, token_file: Path, scratch_dir: Pa
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # The cores are the job's own: by default workers give way to everything else (niceness 15).
         "RAY_worker_niceness": "0",
+        # Workers beyond the number of CPUs, as beside a service, would be ended after every task (1 s), and a new one
+        # takes longer to start than a part of a batch.
+        "RAY_idle_worker_killing_time_threshold_ms": "60000",
         # It would kill workers because of what other users' jobs take; Slurm guards the job's memory.
         "RAY_memory_monitor_refresh_ms": "0",
         # The token does not guard figures, and they are served on every address of the node.
