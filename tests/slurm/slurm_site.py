@@ -143,7 +143,8 @@ class Job:
 @contextmanager
 def running_site(state: Path, **variables: str) -> Iterator[SlurmSite]:
     """Bring a site up, and down at the end."""
-    shown = {ROOT, Path(sys.prefix), Path(sys.base_prefix)}
+    given = {ROOT, Path(sys.prefix), Path(sys.base_prefix)}
+    shown = {path for path in given if not given & set(path.parents)}
     # Every node has a /tmp of its own, and /root is closed to users: what alice needs of them is shown to her.
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PERIOGT_", "RAY_", "SLURM"))},

@@ -71,13 +71,13 @@ h=\$1
 hostname "\$h"
 mount -t proc proc /proc
 mkdir -p "$S/tmp/\$h"; chmod 1777 "$S/tmp/\$h"
-d=; IFS=:; for d in $SHARE; do mkdir -p "$S/tmp/\$h/\${d#/tmp/}"; mount --rbind "\$d" "$S/tmp/\$h/\${d#/tmp/}"; done; unset IFS
+d=; list="$SHARE"; IFS=:; for d in \$list; do mkdir -p "$S/tmp/\$h/\${d#/tmp/}"; mount --rbind "\$d" "$S/tmp/\$h/\${d#/tmp/}"; done; unset IFS
 mount --rbind "$S/tmp/\$h" /tmp
 mount -t tmpfs -o size=4g,mode=1777 tmpfs /dev/shm
 case \$h in laptop) mount --bind "$S/etc-hosts.laptop" /etc/hosts;; *) mount --bind "$S/etc-hosts" /etc/hosts;; esac
 [ ! -c "$S/dev/fuse" ] || mount --bind "$S/dev/fuse" /dev/fuse          # 0666 as on clusters: squashfuse by users
 if [ -n "$EXPOSE" ]; then
-  IFS=:; for d in $EXPOSE; do mkdir -p "$S/root.\$h/\${d#/root/}"; mount --rbind "\$d" "$S/root.\$h/\${d#/root/}"; done; unset IFS
+  list="$EXPOSE"; IFS=:; for d in \$list; do mkdir -p "$S/root.\$h/\${d#/root/}"; mount --rbind "\$d" "$S/root.\$h/\${d#/root/}"; done; unset IFS
   mount --rbind "$S/root.\$h" /root; fi
 for f in passwd group shadow; do mount --bind "$S/\$f" "/etc/\$f"; done
 if [ -n "\$CG" ]; then umount -l /sys/fs/cgroup; mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
