@@ -69,7 +69,7 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
             start_application(settings)
             _wait_until_running(settings, stop)
             _wait_until_answering(settings, stop)
-            logger.info("The service is ready on port %d.", settings.port)
+            logger.info("The service is ready; Ctrl-C ends it. Its page: %s/", local_url(settings))
             for address in metrics_addresses():
                 logger.info("Figures for Prometheus: %s", address)
             announce(example_request(settings))

@@ -1,6 +1,7 @@
 """The command line of setup, shared by ``periogt setup`` and ``python -m periogt_ray.setup``."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,10 +26,11 @@ that is complete is left as it is. Without network: --list names the files to br
 
 
 def _print_list(files: "tuple[PublishedFile, ...]") -> None:
-    """Print address, name, size and hash of each published file."""
+    """Print size and hash of each published file as a remark, and a command that fetches it under its name."""
     for file in files:
         hashes = " ".join(f"{kind}={value}" for kind, value in (("md5", file.md5), ("sha256", file.sha256)) if value)
-        click.echo(f"{file.name}  {file.planned_bytes} bytes  {hashes}\n  {file.url}")
+        click.echo(f"# about {file.planned_bytes:,} bytes, {hashes}")
+        click.echo(f"curl -fL -C - --create-dirs -o {shlex.quote(file.name)} {shlex.quote(file.url)}")
 
 
 def _print_report(report: "SetupReport") -> None:
