@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -188,16 +189,20 @@ class Ingress:
         while True:
             self._backend.predictor_lost.clear()
             try:
-                facts = await self._backend.describe()
-            except PerioGTError:
+                async with asyncio.timeout(_DESCRIBE_TIMEOUT_S if self._service.is_model_loaded else None):
+                    facts = await self._backend.describe()
+            except (PerioGTError, TimeoutError):
+                # Until another one answers, requests are refused at once rather than held until their deadline.
+                self._service.is_model_loaded = False
                 await asyncio.sleep(1.0)
                 continue
             self._service.has_gpu = facts.device == "cuda"
             self._service.device = "cuda" if self._service.has_gpu else "cpu"
             self._service.is_model_loaded = True
-            # Until another one answers, requests are refused at once rather than held until their deadline.
-            await self._backend.predictor_lost.wait()
-            self._service.is_model_loaded = False
+            # A predictor may also die when nobody asks it anything.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._backend.predictor_lost.wait(), _DESCRIBE_PERIOD_S)
+                self._service.is_model_loaded = False
 
 
 def _server_options(api: ASGIApp, settings: Settings) -> uvicorn.Config:
