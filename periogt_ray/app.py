@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -28,6 +27,7 @@ from periogt_ray.featurizer_replica import FeaturizerReplica
 from periogt_ray.http_api import create_api
 from periogt_ray.http_protocol import BoundedProtocol
 from periogt_ray.metrics import RayRecorder
+from periogt_ray.model_watch import watch_model
 from periogt_ray.polymer import RepeatUnit
 from periogt_ray.replicas import ModelFacts, PredictorReplica
 from periogt_ray.service import PredictCall, PredictReply, Service
@@ -43,8 +43,6 @@ _T = TypeVar("_T")
 
 # The ingress itself refuses what exceeds the queue; Serve must not hold health checks back.
 _INGRESS_REQUESTS = 10_000
-_DESCRIBE_PERIOD_S = 3.0
-_DESCRIBE_TIMEOUT_S = 15.0  # a node may be that busy
 _CONSTRUCTOR_TRIES = 2  # a model that cannot be loaded stays so; a second try is for the file system
 # So that a featurizer a core and the predictors fit together, and leave room for a batch beside them.
 _SHARE_OF_CORE = 0.25
@@ -186,23 +184,7 @@ class Ingress:
             # The predictor fails for the same reason, and with it the deployment.
             logger.error("%s: %s", error.code, error.message)
             return
-        while True:
-            self._backend.predictor_lost.clear()
-            try:
-                async with asyncio.timeout(_DESCRIBE_TIMEOUT_S if self._service.is_model_loaded else None):
-                    facts = await self._backend.describe()
-            except (PerioGTError, TimeoutError):
-                # Until another one answers, requests are refused at once rather than held until their deadline.
-                self._service.is_model_loaded = False
-                await asyncio.sleep(1.0)
-                continue
-            self._service.has_gpu = facts.device == "cuda"
-            self._service.device = "cuda" if self._service.has_gpu else "cpu"
-            self._service.is_model_loaded = True
-            # A predictor may also die when nobody asks it anything.
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._backend.predictor_lost.wait(), _DESCRIBE_PERIOD_S)
-                self._service.is_model_loaded = False
+        await watch_model(self._service, self._backend)
 
 
 def _server_options(api: ASGIApp, settings: Settings) -> uvicorn.Config:

@@ -233,10 +233,12 @@ def _consumed(dataset: "Dataset") -> "Iterator[queue.Queue[PartMessage | None]]"
 
     def consume() -> None:
         try:
-            for row in dataset.iter_rows():
-                if is_left.is_set():
-                    return
-                messages.put(row["message"])
+            # Blocks as they come: with prefetching, each would wait for the next one to be finished.
+            for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for message in block["message"].to_pylist():
+                    if is_left.is_set():
+                        return
+                    messages.put(message)
         except Exception as error:
             # Whatever Ray raises ends the run; the driver's loop tells it.
             messages.put(PartMessage(fatal=_ray_failure(error)))

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -141,6 +142,36 @@ def test_killed_workers_and_drivers_cost_nothing(cluster: Cluster, input_path: P
     assert json.loads(stdout)["n_rows_computed"] == 20 - 2 * n_kept
     assert rows_but_request_ids(output) == expected
     assert not output.with_name("killed.csv.parts").exists()
+
+
+def test_killed_at_twenty_random_moments_it_loses_and_doubles_no_row(cluster: Cluster, input_path: Path) -> None:
+    options = ["--input", str(input_path), "--property", "tg", "--batch-size", "2"]
+    whole = input_path.with_name("once.csv")
+    started_s = time.monotonic()
+    assert cluster.run("batch", *options, "--output", str(whole)).returncode == 1
+    duration_s = time.monotonic() - started_s
+    expected = rows_but_request_ids(whole)
+
+    output = input_path.with_name("often.csv")
+    parts = output.with_name("often.csv.parts")
+    chance = random.Random(0)
+    n_killed = n_kept_at_kill = 0
+    while n_killed < 20:
+        driver = cluster.start("batch", *options, "--output", str(output), "--resume")
+        try:
+            driver.communicate(timeout=chance.uniform(0, duration_s))
+        except subprocess.TimeoutExpired:
+            driver.kill()
+            driver.communicate()
+            n_killed += 1
+            n_kept_at_kill += any(parts.glob("part-*.json"))
+        else:
+            assert rows_but_request_ids(output) == expected
+            output.unlink()
+    assert cluster.run("batch", *options, "--output", str(output), "--resume").returncode == 1
+    assert rows_but_request_ids(output) == expected
+    assert n_kept_at_kill > 5, "the kills came before there was anything to lose"
+    assert not parts.exists()
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_code(

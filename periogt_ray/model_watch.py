@@ -1,0 +1,56 @@
+"""Keeps what the service says of its model true, also while nobody asks it anything."""
+
+import asyncio
+from contextlib import suppress
+from typing import Protocol
+
+from periogt_ray.errors import PerioGTError
+from periogt_ray.replicas import ModelFacts
+from periogt_ray.service import Service
+
+__all__ = ["Watched", "watch_model"]
+
+_PERIOD_S = 3.0
+_TIMEOUT_S = 5.0  # a loaded predictor answers beside its passes; without one, the question waits for the next
+_RETRY_S = 1.0
+
+
+class Watched(Protocol):
+    """Predictors, seen from the service.
+
+    Attributes
+    ----------
+    predictor_lost : asyncio.Event
+        Set when a predictor died at work.
+    """
+
+    predictor_lost: asyncio.Event
+
+    async def describe(self) -> ModelFacts:
+        """Wait for a predictor that is loaded."""
+        ...
+
+
+async def watch_model(
+    service: Service, predictors: Watched, *, period_s: float = _PERIOD_S, timeout_s: float = _TIMEOUT_S
+) -> None:
+    """Note in ``service`` whether a predictor is loaded, until cancelled.
+
+    While none is, requests are refused at once rather than held until their deadline.
+    """
+    while True:
+        predictors.predictor_lost.clear()
+        try:
+            # The first predictor takes as long as the weights take to read.
+            async with asyncio.timeout(timeout_s if service.is_model_loaded else None):
+                facts = await predictors.describe()
+        except (PerioGTError, TimeoutError):
+            service.is_model_loaded = False
+            await asyncio.sleep(_RETRY_S)
+            continue
+        service.has_gpu = facts.device == "cuda"
+        service.device = "cuda" if service.has_gpu else "cpu"
+        service.is_model_loaded = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(predictors.predictor_lost.wait(), period_s)
+            service.is_model_loaded = False
