@@ -234,7 +234,8 @@ def _consumed(dataset: "Dataset") -> "Iterator[queue.Queue[PartMessage | None]]"
     def consume() -> None:
         try:
             # Blocks as they come: with prefetching, each would wait for the next one to be finished.
-            for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            blocks: Any = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+            for block in blocks:
                 for message in block["message"].to_pylist():
                     if is_left.is_set():
                         return

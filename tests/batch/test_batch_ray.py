@@ -158,8 +158,15 @@ def test_killed_at_twenty_random_moments_it_loses_and_doubles_no_row(cluster: Cl
     n_killed = n_kept_at_kill = 0
     while n_killed < 20:
         driver = cluster.start("batch", *options, "--output", str(output), "--resume")
+        delay_s = chance.uniform(0, duration_s)
+        if n_killed % 2:
+            # Most of a short run is its start; so every other kill comes among the parts.
+            n_before = len(list(parts.glob("part-*.json")))
+            while driver.poll() is None and len(list(parts.glob("part-*.json"))) == n_before:
+                time.sleep(0.02)
+            delay_s = chance.uniform(0, 0.5)
         try:
-            driver.communicate(timeout=chance.uniform(0, duration_s))
+            driver.communicate(timeout=delay_s)
         except subprocess.TimeoutExpired:
             driver.kill()
             driver.communicate()
