@@ -39,7 +39,11 @@ class Progress:
     n_before: int = 0
     bar: "tuple[Bar, TaskID] | None" = None
     started_s: float = field(default_factory=time.monotonic)
-    _line_at_s: float = field(default_factory=time.monotonic)
+    _line_at_s: float = field(init=False)
+    _n_at_line: int | None = None
+
+    def __post_init__(self) -> None:
+        self._line_at_s = self.started_s
 
     @property
     def rate(self) -> float:
@@ -56,14 +60,18 @@ class Progress:
         """Bring the bar up to date, or write a line if it is time for one."""
         if self.bar is not None:
             bar, task = self.bar
-            bar.update(task, completed=self.n_done, failed=self.n_failed)
+            phase = "computing" if self.n_done > self.n_before else "starting workers"
+            bar.update(task, completed=self.n_done, description=phase, failed=self.n_failed, rate=self.rate)
         elif time.monotonic() - self._line_at_s >= _LINE_INTERVAL_S:
-            self._line_at_s = time.monotonic()
             logger.info("%s", self.line())
+            self._line_at_s, self._n_at_line = time.monotonic(), self.n_done
 
     def line(self) -> str:
-        """Return rows done, failed, rate and time left, for a log."""
+        """Return rows done, failed, rate since the last line and time left, for a log."""
         rate = self.rate
+        if self._n_at_line is not None and self.n_done > self._n_at_line:
+            # The start is slow; what is left will go as the rows of late did.
+            rate = (self.n_done - self._n_at_line) / (time.monotonic() - self._line_at_s)
         left = _duration((self.n_total - self.n_done) / rate) if rate else "unknown time"
         share = 100 * self.n_done // max(self.n_total, 1)
         return (
@@ -82,9 +90,15 @@ def shown_progress(n_total: int) -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]} failed"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("rows, {task.fields[failed]} failed, {task.fields[rate]:.1f} rows/s, left"),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        progress.bar = bar, bar.add_task("rows", total=n_total, failed=0)
+        progress.bar = bar, bar.add_task("starting Ray", total=n_total, failed=0, rate=0.0)
         yield progress
         progress.show()
 

@@ -34,6 +34,7 @@ LAYERS = [
     {"ray_node"},
     {"local_ray", "metrics", "cluster_node"},
     {"batching", "featurizer_replica", "replicas"},
+    {"model_watch"},
     {"app"},
     {"server"},
     {"csv_rows"},

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import random
 import signal
@@ -349,6 +350,26 @@ def test_a_part_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_progress_counts_this_run_alone() -> None:
     progress = Progress(n_total=100, n_done=40, n_failed=1, n_before=20, started_s=time.monotonic() - 10)
     assert progress.line() == "40 of 100 rows (40 %), 1 failed, 2.0 rows/s, 30 s left"
+
+
+def test_the_time_left_follows_from_the_rows_of_late(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run starts slowly, and its first minute must not foretell the others."""
+    clock = SimpleNamespace(now_s=0.0, monotonic=lambda: clock.now_s)
+    monkeypatch.setattr("periogt_ray.batch_progress.time", clock)
+    progress = Progress(n_total=1000, started_s=0.0)
+    with caplog.at_level(logging.INFO, logger="periogt_ray"):
+        for clock.now_s, n_rows in ((30.0, 30), (60.0, 300), (90.0, 0)):
+            progress.add(n_rows, 0)
+            progress.show()
+            progress.show()
+    assert [record.message for record in caplog.records] == [
+        "30 of 1000 rows (3 %), 0 failed, 1.0 rows/s, 16 min left",
+        "330 of 1000 rows (33 %), 0 failed, 10.0 rows/s, 67 s left",
+        "330 of 1000 rows (33 %), 0 failed, 3.7 rows/s, 3 min left",
+    ]
+    assert progress.rate == pytest.approx(330 / 90), "of the run as a whole"
 
 
 def test_a_report_is_written_with_the_output_and_again_without_computing(tmp_path: Path) -> None:
