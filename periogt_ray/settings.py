@@ -211,8 +211,7 @@ class Settings:
 
     def log(self) -> None:
         """Log every resolved value at INFO, the key masked."""
-        for field in fields(self):
-            logger.info("%s = %s", field.name, self._shown(field.name))
+        logger.info("%r", self)
         if self.is_embedded:
             logger.info(
                 "No published checkpoints found at %s: the embedded compact model answers, not the published weights "

@@ -13,6 +13,11 @@
 # PERIOGT_RUNTIME=venv runs the venv or Conda environment at PERIOGT_VENV (default: the active one, else .venv here).
 # PERIOGT_BIND lists further directories for the container, separated by colons; APPTAINER_BIND works as ever.
 
+if [[ $0 == *.sbatch && (${1:-} == --help || ${1:-} == -h) ]]; then
+  sed -n '2,${/^#SBATCH/q; s/^# \{0,1\}//; p}' "$0" # what the script says of itself
+  exit 0
+fi
+
 periogt_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # DGL asks for a backend where it finds none; a user's ~/.local would shadow an image's packages.
 export DGLBACKEND=pytorch PYTHONNOUSERSITE=1 RAY_USAGE_STATS_ENABLED=0

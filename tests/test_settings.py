@@ -88,7 +88,7 @@ def test_every_value_is_logged_and_the_key_is_not(tmp_path: Path, caplog: pytest
     with caplog.at_level(logging.INFO):
         settings.log()
     assert "s3cret" not in caplog.text + repr(settings) + str(settings)
-    assert f"results_dir = {tmp_path / 'periogt' / 'results'}" in caplog.text
+    assert f"results_dir={tmp_path / 'periogt' / 'results'}" in caplog.text
     assert "embedded compact model" in caplog.text
 
 

@@ -104,3 +104,12 @@ def test_what_is_missing_is_said(
     result = run(base, commands, **variables)
     assert result.returncode == 2
     assert said in result.stderr
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "slurm").glob("*.sbatch")), ids=lambda path: path.stem)
+def test_help_shows_how_a_script_is_submitted(script: Path) -> None:
+    """Beside the login node's prompt, before anything is set up."""
+    shown = subprocess.run(["bash", str(script), "--help"], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert f"sbatch slurm/{script.name}" in shown.stdout or f"[sbatch options] slurm/{script.name}" in shown.stdout
+    assert "#" not in shown.stdout
