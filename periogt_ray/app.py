@@ -43,6 +43,7 @@ _T = TypeVar("_T")
 
 # The ingress itself refuses what exceeds the queue; Serve must not hold health checks back.
 _INGRESS_REQUESTS = 10_000
+_FEATURIZING_EACH = 2  # one works while the next is on its way
 _CONSTRUCTOR_TRIES = 2  # a model that cannot be loaded stays so; a second try is for the file system
 # So that a featurizer a core and the predictors fit together, and leave room for a batch beside them.
 _SHARE_OF_CORE = 0.25
@@ -65,6 +66,9 @@ class ServeBackend:
         self._featurizer = featurizer
         self._predictor = predictor
         self._batcher = Batcher(self._forward, bounds)
+        # What waits, waits here, in order: Serve, where all replicas are taken, asks them again and again whether
+        # one is free, ever less often, and leaves them idle meanwhile.
+        self._featurizer_room = asyncio.Semaphore(_FEATURIZING_EACH * (bounds.n_featurizers or 1))
         self.predictor_lost = asyncio.Event()
 
     async def parse(self, smiles: str) -> RepeatUnit:
@@ -73,7 +77,8 @@ class ServeBackend:
 
     async def featurize(self, unit: RepeatUnit, scheme: PromptScheme, *, deadline: float) -> FeaturizedPolymer:
         """Compute the features of a polymer."""
-        return _value(await _result(self._featurizer.featurize.remote(unit, scheme, deadline)))
+        async with self._featurizer_room:
+            return _value(await _result(self._featurizer.featurize.remote(unit, scheme, deadline)))
 
     async def predict(self, call: PredictCall) -> PredictReply:
         """Answer jobs, in a forward pass together with other calls."""
@@ -232,12 +237,13 @@ def application(settings: Settings, *, n_cpus: int, n_gpus: int, listens_at: str
     """
     bounds = settings.service
     n_replicas = bounds.n_replicas or _n_predictors(n_cpus, n_gpus, bounds.gpu_share)
+    n_featurizers = bounds.n_featurizers or max(1, n_cpus)
     keyless = replace(settings, api_key=None)  # only the ingress compares keys
     featurizer = _deployment(FeaturizerReplica).options(
         name="Featurizer",
-        num_replicas=bounds.n_featurizers or max(1, n_cpus),
-        # Two: one works while the next is on its way.
-        max_ongoing_requests=2,
+        num_replicas=n_featurizers,
+        # Serve spreads calls by chance; and there is room for a question of another kind.
+        max_ongoing_requests=2 * _FEATURIZING_EACH,
         max_queued_requests=2 * bounds.max_queue,
         ray_actor_options={"num_cpus": _SHARE_OF_CORE},
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,
@@ -259,7 +265,7 @@ def application(settings: Settings, *, n_cpus: int, n_gpus: int, listens_at: str
         ray_actor_options={"num_cpus": 0, "resources": {f"node:{listens_at}": 0.001} if listens_at else {}},
         graceful_shutdown_wait_loop_s=0.2,
     )
-    resolved = replace(settings, service=replace(bounds, n_replicas=n_replicas))
+    resolved = replace(settings, service=replace(bounds, n_replicas=n_replicas, n_featurizers=n_featurizers))
     return ingress.bind(resolved, featurizer.bind(keyless), predictor.bind(keyless), listens=listens_at is not None)
 
 

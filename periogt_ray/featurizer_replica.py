@@ -1,6 +1,7 @@
 """The class behind Serve's featurizers, one actor a core; apart from replicas, so that it does without torch."""
 
 import os
+import threading
 import time
 
 from periogt_ray.errors import PerioGTError, RequestTimeoutError
@@ -27,6 +28,8 @@ class FeaturizerReplica:
     def __init__(self, settings: Settings) -> None:
         os.nice(NICENESS)
         self._engine = settings.descriptor_engine
+        # Serve runs calls in threads; of two at a time both would take twice as long.
+        self._core = threading.Lock()
         # The first polymer of a process loads compiled kernels.
         featurize(RepeatUnit.parse(WARM_UP), PromptScheme.MONOMER, engine=self._engine)
 
@@ -39,12 +42,13 @@ class FeaturizerReplica:
 
     def featurize(self, unit: RepeatUnit, scheme: PromptScheme, deadline: float) -> FeaturizedPolymer | PerioGTError:
         """Compute the features of a polymer, unless its deadline has passed."""
-        if time.time() >= deadline:
-            return too_late()
-        try:
-            return featurize(unit, scheme, engine=self._engine)
-        except PerioGTError as error:
-            return error
+        with self._core:
+            if time.time() >= deadline:
+                return too_late()
+            try:
+                return featurize(unit, scheme, engine=self._engine)
+            except PerioGTError as error:
+                return error
 
 
 def too_late() -> RequestTimeoutError:

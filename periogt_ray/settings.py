@@ -79,7 +79,7 @@ class ServiceSettings:
         Part of a GPU that a predictor replica takes; by default a little more than half, so that one is
         on each GPU and leaves room for a batch.
     n_featurizers : int or None
-        Featurizer replicas; None is one a core.
+        Featurizer replicas, the most where they are scaled; None is one a core.
     cache_bytes : int
         Memory for features.
     max_body_bytes : int

@@ -1,5 +1,7 @@
 """How the deployments are put together, and the configuration that is shipped."""
 
+import asyncio
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 from serve_fakes import KEY, settings_with
 
-from periogt_ray.app import APP_NAME, application
+from periogt_ray.app import APP_NAME, ServeBackend, application
+from periogt_ray.featurize import PromptScheme
+from periogt_ray.polymer import RepeatUnit
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,3 +81,57 @@ def test_the_shipped_configuration_fits_the_application() -> None:
             assert bounds["min_replicas"] >= 1
             assert bounds["max_replicas"] > bounds["min_replicas"]
     assert "API_KEY:" not in text
+
+
+class Featurizers:
+    """A handle whose calls take a moment and record how many there are at a time."""
+
+    def __init__(self) -> None:
+        self.featurize = self
+        self.n_at_once = self.most_at_once = 0
+        self.begun: list[str] = []
+
+    def remote(self, unit: RepeatUnit, *_: object) -> "Call":
+        return Call(self, unit.smiles)
+
+
+class Call:
+    def __init__(self, featurizers: Featurizers, smiles: str) -> None:
+        self._featurizers, self._smiles = featurizers, smiles
+
+    def __await__(self) -> Generator[Any, None, str]:
+        return self._run().__await__()
+
+    async def _run(self) -> str:
+        mine = self._featurizers
+        mine.begun.append(self._smiles)
+        mine.n_at_once += 1
+        mine.most_at_once = max(mine.most_at_once, mine.n_at_once)
+        await asyncio.sleep(0.001)
+        mine.n_at_once -= 1
+        return self._smiles
+
+    def cancel(self) -> None:
+        self._featurizers.n_at_once -= 1
+
+
+def test_featurizers_get_as_many_polymers_as_they_work_on_and_in_order() -> None:
+    """More would wait in Serve's router, which leaves featurizers idle between its tries."""
+    featurizers: Any = Featurizers()
+    polymers = ["*" + "C" * n + "*" for n in range(1, 33)]
+
+    async def check() -> None:
+        backend = ServeBackend(featurizers, featurizers, settings_with(n_featurizers=3).service)
+
+        async def one(smiles: str) -> None:
+            await backend.featurize(RepeatUnit.parse(smiles), PromptScheme.MONOMER, deadline=1e12)
+
+        tasks = [asyncio.create_task(one(smiles)) for smiles in polymers]
+        await asyncio.sleep(0)
+        given_up = tasks.pop(20)
+        given_up.cancel()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(check())
+    assert featurizers.most_at_once == 6
+    assert featurizers.begun == [smiles for number, smiles in enumerate(polymers) if number != 20]
