@@ -149,7 +149,6 @@ def run_batch(request: BatchRequest, settings: Settings) -> BatchReport:
             smiles_column=scan.smiles_column,
             id_column=scan.id_column,
             properties=tuple((name, PromptScheme(artifacts.property(name).prompt_scheme)) for name in property_ids),
-            engine=settings.descriptor_engine,
             settings=settings,
         )
         run = _Run(request, spec, scan, parts, store, basis)

@@ -19,9 +19,9 @@ from typing import Any, Literal, TypeVar
 
 from periogt_ray.batch_parts import PartResult
 from periogt_ray.csv_rows import Part, read_part
-from periogt_ray.descriptors import DescriptorEngine
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError, ValidationError
-from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.feature_files import featurized
+from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
 from periogt_ray.polymer import RepeatUnit
 from periogt_ray.settings import Settings
 
@@ -44,7 +44,6 @@ class BatchSpec:
     smiles_column: int
     id_column: int | None
     properties: tuple[tuple[str, PromptScheme], ...]
-    engine: DescriptorEngine
     settings: Settings
 
     @property
@@ -196,7 +195,7 @@ class FeaturizePart:
 
     def _featurize(self, key: str) -> dict[PromptScheme, FeaturizedPolymer]:
         unit = RepeatUnit(key)
-        return {scheme: featurize(unit, scheme, engine=self._spec.engine) for scheme in self._spec.schemes}
+        return {scheme: featurized(unit, scheme, self._spec.settings)[0] for scheme in self._spec.schemes}
 
 
 def _row(identifier: str, smiles: str, unit: RepeatUnit | PerioGTError) -> list[str | None]:

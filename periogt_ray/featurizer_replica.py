@@ -5,7 +5,9 @@ import threading
 import time
 
 from periogt_ray.errors import PerioGTError, RequestTimeoutError
+from periogt_ray.feature_files import featurized
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.metrics import file_lookups
 from periogt_ray.polymer import RepeatUnit
 from periogt_ray.settings import Settings
 
@@ -22,16 +24,17 @@ class FeaturizerReplica:
     Parameters
     ----------
     settings : Settings
-        Names the descriptor engine.
+        Name the descriptor engine and where features are kept.
     """
 
     def __init__(self, settings: Settings) -> None:
         os.nice(NICENESS)
-        self._engine = settings.descriptor_engine
+        self._settings = settings
+        self._lookups = file_lookups()
         # Serve runs calls in threads; of two at a time both would take twice as long.
         self._core = threading.Lock()
         # The first polymer of a process loads compiled kernels.
-        featurize(RepeatUnit.parse(WARM_UP), PromptScheme.MONOMER, engine=self._engine)
+        featurize(RepeatUnit.parse(WARM_UP), PromptScheme.MONOMER, engine=settings.descriptor_engine)
 
     def parse(self, smiles: str) -> RepeatUnit | PerioGTError:
         """Validate a SMILES."""
@@ -46,9 +49,12 @@ class FeaturizerReplica:
             if time.time() >= deadline:
                 return too_late()
             try:
-                return featurize(unit, scheme, engine=self._engine)
+                polymer, was_there = featurized(unit, scheme, self._settings)
             except PerioGTError as error:
                 return error
+        if self._settings.cache_dir is not None:
+            self._lookups.inc(1.0, tags={"result": "hit" if was_there else "miss"})
+        return polymer
 
 
 def too_late() -> RequestTimeoutError:

@@ -2,7 +2,7 @@
 
 from ray.util.metrics import Counter, Histogram
 
-__all__ = ["RayRecorder"]
+__all__ = ["RayRecorder", "file_lookups"]
 
 _SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 
@@ -37,3 +37,8 @@ class RayRecorder:
     def cache(self, *, is_hit: bool) -> None:
         """Count a look into the feature cache."""
         self._lookups.inc(1.0, tags={"result": "hit" if is_hit else "miss"})
+
+
+def file_lookups() -> Counter:
+    """Return the counter of looks into the directory of features; for featurizers."""
+    return Counter("periogt_feature_files_total", "Looks into PERIOGT_CACHE_DIR.", tag_keys=("result",))

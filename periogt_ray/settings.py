@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -43,6 +44,8 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_GPU_SHARE": "part of a GPU that a predictor replica takes (default: 0.51)",
     "PERIOGT_FEATURIZERS": "featurizer replicas (default: one a core)",
     "PERIOGT_CACHE_MB": "memory for features of polymers already seen (default: 256)",
+    "PERIOGT_CACHE_DIR": "private directory that keeps features for later runs",
+    "PERIOGT_CACHE_DIR_GB": "its size; the least recently used features go (default: 10)",
     "PERIOGT_MAX_BODY_KB": "largest request body (default: 2048)",
     "PERIOGT_DESCRIPTORS": "descriptor engine, native or mordred (default: native)",
     "PERIOGT_MIN_DRIVER": "oldest NVIDIA driver that is accepted (default: 560.28)",
@@ -143,6 +146,10 @@ class Settings:
         Memory for finetuned weights, bytes.
     mirror : str or None
         Address that replaces the hosts of published files.
+    cache_dir : pathlib.Path or None
+        Keeps features for later runs; nobody else can write to it.
+    cache_dir_bytes : int
+        Its size, bytes.
     service : ServiceSettings
         What bounds the HTTP service.
     """
@@ -158,6 +165,8 @@ class Settings:
     min_driver: str = _DEFAULT_MIN_DRIVER
     weights_bytes: int = 8 << 30
     mirror: str | None = None
+    cache_dir: Path | None = None
+    cache_dir_bytes: int = 10 << 30
     service: ServiceSettings = ServiceSettings()
 
     @classmethod
@@ -174,7 +183,8 @@ class Settings:
         Raises
         ------
         SettingsError
-            If a directory that is set does not exist, or a value is not one of those accepted.
+            If a directory that is set does not exist, others can write to PERIOGT_CACHE_DIR, or a value is not one of
+            those accepted.
         """
         given = {name: value for name, value in env.items() if name in VARIABLES and value}
         base_dir = _directory(given, "PERIOGT_BASE_DIR", must_exist=not makes_checkpoints)
@@ -197,6 +207,8 @@ class Settings:
             min_driver=_version(given, "PERIOGT_MIN_DRIVER", _DEFAULT_MIN_DRIVER),
             weights_bytes=int(_number(given, "PERIOGT_WEIGHTS_GB", 8, (0, 4096)) * (1 << 30)),
             mirror=check_mirror(given.get("PERIOGT_MIRROR")),
+            cache_dir=_private(_directory(given, "PERIOGT_CACHE_DIR", must_exist=True)),
+            cache_dir_bytes=int(_number(given, "PERIOGT_CACHE_DIR_GB", 10, (0, 1 << 20)) * (1 << 30)),
             service=ServiceSettings.from_given(given),
         )
 
@@ -261,6 +273,19 @@ def _directory(given: Mapping[str, str], name: str, *, must_exist: bool) -> Path
             "Create the directory, correct the variable or unset it; inside a container, check --bind."
         )
     return path
+
+
+def _private(directory: Path | None) -> Path | None:
+    """Refuse a directory of features that others can write to: with it they could change predictions."""
+    if directory is None:
+        return None
+    status = directory.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise SettingsError(
+            f"PERIOGT_CACHE_DIR is {directory}, to which others can write (owner {status.st_uid}, mode "
+            f"{status.st_mode & 0o7777:o}), and so change predictions. Give a directory of your own: mkdir -m 700 DIR."
+        )
+    return directory
 
 
 def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str | None:

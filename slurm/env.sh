@@ -51,7 +51,7 @@ _periogt_directories() {
   local name given
   IFS=: read -ra given <<<"${PERIOGT_BIND:-}"
   periogt_bind "${given[@]}"
-  for name in PERIOGT_BASE_DIR PERIOGT_CHECKPOINT_DIR PERIOGT_RESULTS_DIR; do
+  for name in PERIOGT_BASE_DIR PERIOGT_CHECKPOINT_DIR PERIOGT_RESULTS_DIR PERIOGT_CACHE_DIR; do
     if [[ -n ${!name:-} && ! -d ${!name} ]]; then
       periogt_fail "$name is set to ${!name}, which is not a directory on $(hostname); create it or correct the variable"
     fi
@@ -59,7 +59,8 @@ _periogt_directories() {
   export PERIOGT_BASE_DIR=${PERIOGT_BASE_DIR:-$HOME/periogt}
   export PERIOGT_RESULTS_DIR=${PERIOGT_RESULTS_DIR:-$PERIOGT_BASE_DIR/results}
   mkdir -p "$PERIOGT_RESULTS_DIR" || periogt_fail "PERIOGT_RESULTS_DIR ($PERIOGT_RESULTS_DIR) cannot be made"
-  periogt_bind "$PERIOGT_BASE_DIR" "$PERIOGT_RESULTS_DIR" ${PERIOGT_CHECKPOINT_DIR:+"$PERIOGT_CHECKPOINT_DIR"}
+  periogt_bind "$PERIOGT_BASE_DIR" "$PERIOGT_RESULTS_DIR" ${PERIOGT_CHECKPOINT_DIR:+"$PERIOGT_CHECKPOINT_DIR"} \
+    ${PERIOGT_CACHE_DIR:+"$PERIOGT_CACHE_DIR"}
   if [[ -n ${TMPDIR:-} && -d $TMPDIR ]]; then periogt_bind "$TMPDIR"; fi
 }
 

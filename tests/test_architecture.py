@@ -25,7 +25,7 @@ LAYERS = [
     {"published", "reachability", "downloads", "archives", "convert", "label_statistics", "load_check"},
     {"setup_command", "setup_lock", "staging", "verification", "setup"},
     {"schemas", "doctor", "model_card"},
-    {"auth", "feature_cache", "request_ids"},
+    {"auth", "feature_cache", "feature_files", "request_ids"},
     {"service"},
     {"access_log"},
     {"gate", "page", "http_api", "http_protocol"},

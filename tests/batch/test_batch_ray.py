@@ -82,6 +82,29 @@ def test_the_output_does_not_depend_on_workers_and_sizes(
     assert found == expected
 
 
+def test_another_property_finds_the_features_on_disk(cluster: Cluster, input_path: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "features"
+    directory.mkdir(mode=0o700)
+
+    def predicted(name: str, property_id: str, **env: str) -> list[list[str]]:
+        output = tmp_path / name
+        result = cluster.run(
+            *("batch", "--input", str(input_path), "--property", property_id, "--output", str(output)), **env
+        )
+        assert result.returncode == 1, result.stderr
+        return rows_but_request_ids(output)
+
+    def kept() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in directory.rglob("*") if len(path.name) == 64}
+
+    predicted("first.csv", "tg", PERIOGT_CACHE_DIR=str(directory))
+    first = kept()
+    assert len(first) == 12, "one a polymer"
+    found = predicted("second.csv", "eps", PERIOGT_CACHE_DIR=str(directory))
+    assert kept() == first
+    assert found == predicted("without.csv", "eps")
+
+
 def test_a_polymer_that_kills_its_worker_becomes_an_error(cluster: Cluster, tmp_path: Path) -> None:
     path = tmp_path / "deadly.csv"
     path.write_text("smiles\n*CC*\n*C[Se]C*\n*OCC*\n*C[Te]C*\n*C[As](C)C*\n*C[Te]C*\n*CCC*\n")

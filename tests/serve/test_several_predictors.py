@@ -24,7 +24,9 @@ POLYMERS = ["*" + "C" * n + "*" for n in range(1, 9)]
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]:
     log = tmp_path_factory.mktemp("serve") / "log"
     # Batches of one, so that there is work for both at any time.
-    with serving(log, PERIOGT_REPLICAS="2", PERIOGT_MAX_BATCH="1") as served:
+    features = log.with_name("features")
+    features.mkdir(mode=0o700)
+    with serving(log, PERIOGT_REPLICAS="2", PERIOGT_MAX_BATCH="1", PERIOGT_CACHE_DIR=str(features)) as served:
         wait_for(lambda: len(served.replicas("Predictor")) == 2, 120, "two predictors")
         wait_for(lambda: all(value_of(served, smiles) for smiles in POLYMERS), 120, "first answers")
         yield served
@@ -50,6 +52,11 @@ def expected_values(predictor: Predictor) -> dict[str, float]:
     jobs = [Job(featurize(RepeatUnit.parse(smiles), predictor.scheme("eps")), "eps") for smiles in POLYMERS]
     outcomes = predictor.predict_many(jobs)
     return {smiles: outcome.value for smiles, outcome in zip(POLYMERS, outcomes, strict=True) if outcome.value}
+
+
+def test_features_are_kept_for_the_next_service(running: ServedProcess) -> None:
+    kept = [path for path in running.log.with_name("features").rglob("*") if len(path.name) == 64]
+    assert len(kept) == len(POLYMERS)
 
 
 def test_both_work_and_agree(running: ServedProcess, golden_predictor: Predictor) -> None:
