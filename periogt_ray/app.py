@@ -30,7 +30,7 @@ from periogt_ray.metrics import RayRecorder
 from periogt_ray.model_watch import watch_model
 from periogt_ray.polymer import RepeatUnit
 from periogt_ray.replicas import ModelFacts, PredictorReplica
-from periogt_ray.service import PredictCall, PredictReply, Service
+from periogt_ray.service import FEATURIZING_EACH, PredictCall, PredictReply, Service
 from periogt_ray.settings import ServiceSettings, Settings
 
 __all__ = ["APP_NAME", "Ingress", "application", "build", "gpus_for"]
@@ -43,7 +43,6 @@ _T = TypeVar("_T")
 
 # The ingress itself refuses what exceeds the queue; Serve must not hold health checks back.
 _INGRESS_REQUESTS = 10_000
-_FEATURIZING_EACH = 2  # one works while the next is on its way
 _CONSTRUCTOR_TRIES = 2  # a model that cannot be loaded stays so; a second try is for the file system
 # So that a featurizer a core and the predictors fit together, and leave room for a batch beside them.
 _SHARE_OF_CORE = 0.25
@@ -68,7 +67,7 @@ class ServeBackend:
         self._batcher = Batcher(self._forward, bounds)
         # What waits, waits here, in order: Serve, where all replicas are taken, asks them again and again whether
         # one is free, ever less often, and leaves them idle meanwhile.
-        self._featurizer_room = asyncio.Semaphore(_FEATURIZING_EACH * (bounds.n_featurizers or 1))
+        self._featurizer_room = asyncio.Semaphore(FEATURIZING_EACH * (bounds.n_featurizers or 1))
         self.predictor_lost = asyncio.Event()
 
     async def parse(self, smiles: str) -> RepeatUnit:
@@ -243,7 +242,7 @@ def application(settings: Settings, *, n_cpus: int, n_gpus: int, listens_at: str
         name="Featurizer",
         num_replicas=n_featurizers,
         # Serve spreads calls by chance; and there is room for a question of another kind.
-        max_ongoing_requests=2 * _FEATURIZING_EACH,
+        max_ongoing_requests=2 * FEATURIZING_EACH,
         max_queued_requests=2 * bounds.max_queue,
         ray_actor_options={"num_cpus": _SHARE_OF_CORE},
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,

@@ -175,23 +175,23 @@ class _Run:
         if manifest is None or len(finished) < len(self.scan.parts):
             with shown_progress(self.scan.n_rows) as progress:
                 device = self._compute(manifest, finished, interrupted, progress)
-                n_computed, rate = progress.n_done - progress.n_before, progress.rate
+                n_computed = progress.n_done - progress.n_before
             if interrupted.is_set():
                 logger.warning("%d of %d rows are done and kept.", progress.n_done, progress.n_total)
                 return BatchReport(None)
         else:
-            rate = 0.0
             for number in finished:
                 self.store.add(self.parts.read(number)["answers"])
         names = [name for name, _ in self.spec.properties]
         results = map(self.parts.read, range(len(self.scan.parts)))
         tally = write_output(self.request.output_path, results, property_ids=names, store=self.store)
+        elapsed_s = time.monotonic() - started_s
         summary = {
             **self._summary(tally),
             "device": device,
             "n_rows_computed": n_computed,
-            "elapsed_s": round(time.monotonic() - started_s, 3),
-            "rows_per_s": round(rate, 3),
+            "elapsed_s": round(elapsed_s, 3),
+            "rows_per_s": round(n_computed / elapsed_s, 3),
         }
         write_json_atomically(_summary_path(self.request.output_path), summary)
         self.parts.remove()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,7 +62,15 @@ class Progress:
         if self.bar is not None:
             bar, task = self.bar
             phase = "computing" if self.n_done > self.n_before else "starting workers"
-            bar.update(task, completed=self.n_done, description=phase, failed=self.n_failed, rate=self.rate)
+            rate = self.rate
+            bar.update(
+                task,
+                completed=self.n_done,
+                description=phase,
+                failed=self.n_failed,
+                rate=rate,
+                left=self._left(rate),
+            )
         elif time.monotonic() - self._line_at_s >= _LINE_INTERVAL_S:
             logger.info("%s", self.line())
             self._line_at_s, self._n_at_line = time.monotonic(), self.n_done
@@ -72,11 +81,14 @@ class Progress:
         if self._n_at_line is not None and self.n_done > self._n_at_line:
             # The start is slow; what is left will go as the rows of late did.
             rate = (self.n_done - self._n_at_line) / (time.monotonic() - self._line_at_s)
-        left = _duration((self.n_total - self.n_done) / rate) if rate else "unknown time"
+        left = self._left(rate)
         share = 100 * self.n_done // max(self.n_total, 1)
         return (
             f"{self.n_done} of {self.n_total} rows ({share} %), {self.n_failed} failed, {rate:.1f} rows/s, {left} left"
         )
+
+    def _left(self, rate: float) -> str:
+        return _duration((self.n_total - self.n_done) / rate) if rate else "unknown time"
 
 
 @contextmanager
@@ -87,20 +99,34 @@ def shown_progress(n_total: int) -> Iterator[Progress]:
         yield progress
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("rows, {task.fields[failed]} failed, {task.fields[rate]:.1f} rows/s, left"),
-        TimeRemainingColumn(),
+        TextColumn("rows, {task.fields[failed]} failed, {task.fields[rate]:.1f} rows/s, {task.fields[left]} left"),
     )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        progress.bar = bar, bar.add_task("starting Ray", total=n_total, failed=0, rate=0.0)
+    # Ray sets up its colours when this is imported, and resets them at exit on the streams of then: not the bar's.
+    import_module("ray.autoscaler._private.cli_logger")
+    with Bar(*columns, console=Console(stderr=True)) as bar, _log_above_bar():
+        progress.bar = bar, bar.add_task("starting Ray", total=n_total, failed=0, rate=0.0, left="unknown time")
         yield progress
         progress.show()
+
+
+@contextmanager
+def _log_above_bar() -> Iterator[None]:
+    """Let the log through the standard error that the bar has put in place."""
+    handlers = [one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler]
+    before = [handler.setStream(sys.stderr) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            if stream is not None:
+                handler.setStream(stream)
 
 
 def _duration(seconds: float) -> str:

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -123,16 +124,21 @@ class Gate:
         return None
 
     async def _run(self, scope: Scope, receive: Receive, send: Send, has_begun: Callable[[], bool]) -> None:
-        """Run the application until its deadline; what it did not foresee is an internal error."""
+        """Run the application until its deadline; what it did not foresee is an internal error.
+
+        Where the client leaves first, what was computed for nobody else is dropped.
+        """
         trace = trace_of(scope)
         limit = asyncio.timeout(self._bounds.timeout_s)
         try:
-            async with limit:
-                await self._app(scope, receive, send)
+            async with limit, _watched_client(receive, limit) as (receive_watched, has_left):
+                await self._app(scope, receive_watched, send)
             return
         except TimeoutError:
             if not limit.expired():
                 raise
+            if has_left.is_set():
+                return
             error: PerioGTError = RequestTimeoutError(
                 f"The request was not answered within {self._bounds.timeout_s:g} s and was dropped. Send fewer or "
                 "smaller polymers at once, or send it again when the service is less busy."
@@ -158,6 +164,31 @@ class Gate:
             return message
 
         return limited
+
+
+@asynccontextmanager
+async def _watched_client(receive: Receive, limit: asyncio.Timeout) -> AsyncIterator[tuple[Receive, asyncio.Event]]:
+    """End a limit when the client closes the connection, for which nobody else looks once the body is read."""
+    is_read, has_left = asyncio.Event(), asyncio.Event()
+
+    async def watched() -> Message:
+        message = await receive()
+        if not message.get("more_body", False):
+            is_read.set()
+        return message
+
+    async def watch() -> None:
+        await is_read.wait()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        has_left.set()
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield watched, has_left
+    finally:
+        watching.cancel()
 
 
 def _raw(headers: Headers, name: str) -> bytes | None:

@@ -20,12 +20,13 @@ from periogt_ray.jobs import Job, Outcome
 from periogt_ray.polymer import MAX_SMILES_LENGTH, RepeatUnit
 from periogt_ray.settings import Settings
 
-__all__ = ["Asked", "Backend", "PredictCall", "PredictReply", "Recorder", "Service", "Trace"]
+__all__ = ["FEATURIZING_EACH", "Asked", "Backend", "PredictCall", "PredictReply", "Recorder", "Service", "Trace"]
 
 # Canonicalisation grows faster than linearly: 2000 characters take up to half a second, these a few
 # milliseconds, which is less than a call to another process.
 _PARSED_HERE = 300
 _DRAWING_BYTES = 8 << 20
+FEATURIZING_EACH = 2  # polymers for each featurizer: it works on one while the next is on its way
 
 
 class Asked(NamedTuple):
@@ -214,7 +215,15 @@ class Service:
         trace.properties = sorted({one.property_id for one in asked if one.property_id is not None})
         distinct = list(dict.fromkeys(asked))
         with self._admitted(len(distinct)):
-            jobs = await asyncio.gather(*(self._job(artifacts, one, deadline, trace) for one in distinct))
+            # No more of a request is on its way than featurizers take, so that one of many polymers does not have
+            # those of few wait for all of it.
+            room = asyncio.Semaphore(FEATURIZING_EACH * (self._bounds.n_featurizers or 1))
+
+            async def job(one: Asked) -> Job | PerioGTError:
+                async with room:
+                    return await self._job(artifacts, one, deadline, trace)
+
+            jobs = await asyncio.gather(*map(job, distinct))
             found = await self._predicted(jobs, deadline, trace)
         outcomes = dict(zip(distinct, found, strict=True))
         return [outcomes[one] for one in asked]

@@ -110,13 +110,13 @@ class ServiceSettings:
         """
         # A queue takes at least one full /v1/predict/batch request.
         return cls(
-            max_batch=int(_number(given, "PERIOGT_MAX_BATCH", 16, (1, 1024))),
+            max_batch=_whole(given, "PERIOGT_MAX_BATCH", 16, (1, 1024)),
             batch_wait_s=_number(given, "PERIOGT_BATCH_WAIT_MS", 2, (0, 10_000)) / 1000,
-            max_queue=int(_number(given, "PERIOGT_MAX_QUEUE", 256, (100, 100_000))),
+            max_queue=_whole(given, "PERIOGT_MAX_QUEUE", 256, (100, 100_000)),
             timeout_s=_number(given, "PERIOGT_TIMEOUT_S", 120, (0.1, 86_400)),
-            n_replicas=int(_number(given, "PERIOGT_REPLICAS", 0, (0, 1024))) or None,
+            n_replicas=_whole(given, "PERIOGT_REPLICAS", 0, (0, 1024)) or None,
             gpu_share=_number(given, "PERIOGT_GPU_SHARE", 0.51, (0.01, 1)),
-            n_featurizers=int(_number(given, "PERIOGT_FEATURIZERS", 0, (0, 4096))) or None,
+            n_featurizers=_whole(given, "PERIOGT_FEATURIZERS", 0, (0, 4096)) or None,
             cache_bytes=int(_number(given, "PERIOGT_CACHE_MB", 256, (0, 1 << 20)) * (1 << 20)),
             max_body_bytes=int(_number(given, "PERIOGT_MAX_BODY_KB", 2048, (1, 1 << 20)) * (1 << 10)),
         )
@@ -202,7 +202,7 @@ class Settings:
             device=_choice(given, "PERIOGT_DEVICE", ("cpu", "cuda")),  # type: ignore[arg-type]
             host=given.get("PERIOGT_HOST", "0.0.0.0"),
             port=_port(given),
-            api_key=given.get("PERIOGT_API_KEY"),
+            api_key=_key(given),
             descriptor_engine=_choice(given, "PERIOGT_DESCRIPTORS", ("native", "mordred")) or "native",  # type: ignore[arg-type]
             min_driver=_version(given, "PERIOGT_MIN_DRIVER", _DEFAULT_MIN_DRIVER),
             weights_bytes=int(_number(given, "PERIOGT_WEIGHTS_GB", 8, (0, 4096)) * (1 << 30)),
@@ -324,6 +324,17 @@ def _port(given: Mapping[str, str]) -> int:
     return int(value)
 
 
+def _key(given: Mapping[str, str]) -> str | None:
+    """Return the key; what a header cannot carry as it is, no client could send."""
+    value = given.get("PERIOGT_API_KEY")
+    if value is not None and not re.fullmatch(r"[!-~]+", value):
+        raise SettingsError(
+            "PERIOGT_API_KEY holds a blank, a line end or a character beyond ASCII, which a header does not carry as "
+            "it is; expected visible ASCII characters alone, for example of: openssl rand -hex 24"
+        )
+    return value
+
+
 def _version(given: Mapping[str, str], name: str, default: str) -> str:
     value = given.get(name, default)
     if not re.fullmatch(r"\d+(\.\d+)*", value):
@@ -340,3 +351,10 @@ def _number(given: Mapping[str, str], name: str, default: float, bounds: tuple[f
     if not low <= value <= high:
         raise SettingsError(f"{name} is {given[name]!r}; expected a number from {low} to {high}.")
     return value
+
+
+def _whole(given: Mapping[str, str], name: str, default: int, bounds: tuple[int, int]) -> int:
+    value = _number(given, name, default, bounds)
+    if value != int(value):
+        raise SettingsError(f"{name} is {given[name]!r}; expected a whole number from {bounds[0]} to {bounds[1]}.")
+    return int(value)

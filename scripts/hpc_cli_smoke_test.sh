@@ -3,6 +3,10 @@
 # Values are checked, not only statuses. Usage: scripts/hpc_cli_smoke_test.sh [command, default: periogt]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if [[ ${1:-} == -* ]]; then
+  sed -n '2,3s/^# //p' "${BASH_SOURCE[0]}" >&2
+  exit 2
+fi
 if (($# > 0)); then
   periogt=("$@")
 elif [[ -x $root/.venv/bin/periogt ]]; then

@@ -3,7 +3,7 @@
 # Usage: scripts/smoke_test.sh URL [API_KEY]      (the key may also be in PERIOGT_API_KEY)
 set -euo pipefail
 
-if (($# < 1)); then
+if (($# < 1)) || [[ $1 == -* ]]; then
   echo "usage: ${0##*/} URL [API_KEY]   for example ${0##*/} http://127.0.0.1:8000" >&2
   exit 2
 fi

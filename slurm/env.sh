@@ -30,6 +30,10 @@ periogt_fail() {
   exit 2
 }
 
+if [[ $0 == *.sbatch && ${1:-} != --check && -z ${SLURM_JOB_ID:-} ]]; then
+  periogt_fail "$(basename "$0") runs inside a job; submit it: sbatch [options] slurm/$(basename "$0") ..."
+fi
+
 # periogt_bind DIR...: lets a container see directories under their own names; without a container it only checks them.
 periogt_bind() {
   local dir bound
@@ -184,7 +188,7 @@ periogt_on_nodes() {
   rm -rf "$periogt_job_dir"
   mkdir -m 700 "$periogt_job_dir"
   # For ray_job.sh, which runs without what a script's user edited.
-  for name in PERIOGT_{RUNTIME,CONTAINER,VENV,BIND,BASE_DIR,CHECKPOINT_DIR,RESULTS_DIR}; do
+  for name in PERIOGT_{RUNTIME,CONTAINER,VENV,BIND,BASE_DIR,CHECKPOINT_DIR,RESULTS_DIR,CACHE_DIR}; do
     if [[ -n ${!name:-} ]]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
   done >"$periogt_job_dir/environment"
   chmod 600 "$periogt_job_dir/environment"

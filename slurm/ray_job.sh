@@ -9,9 +9,10 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=slurm/env.sh
 source "$root/slurm/env.sh"
 
-if (($# < 2)); then
-  sed -n '2,4p' "${BASH_SOURCE[0]}" >&2
-  exit 2
+if [[ ${1:-} == --help || ${1:-} == -h ]] || (($# < 2)); then
+  sed -n '2,4s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+  [[ ${1:-} == --help || ${1:-} == -h ]] || exit 2
+  exit 0
 fi
 directory=$1 action=$2
 shift 2

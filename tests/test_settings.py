@@ -113,6 +113,19 @@ def test_the_home_of_a_user_who_does_not_exist_is_told(tmp_path: Path) -> None:
         Settings.from_env({"HOME": str(tmp_path), "PERIOGT_BASE_DIR": "~nosuchuser/x"})
 
 
+@pytest.mark.parametrize("key", ["secret ", " secret", "sec ret", "secret\n", "sécret"])
+def test_a_key_that_no_header_carries_is_refused_and_not_shown(tmp_path: Path, key: str) -> None:
+    with pytest.raises(SettingsError, match="PERIOGT_API_KEY") as caught:
+        Settings.from_env({"HOME": str(tmp_path), "PERIOGT_API_KEY": key})
+    assert key.strip() not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["PERIOGT_REPLICAS", "PERIOGT_FEATURIZERS", "PERIOGT_MAX_BATCH", "PERIOGT_MAX_QUEUE"])
+def test_counts_are_whole_numbers(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is '100.5'; expected a whole number"):
+        Settings.from_env({"HOME": str(tmp_path), name: "100.5"})
+
+
 def test_bounds_of_the_service(tmp_path: Path) -> None:
     settings = Settings.from_env({"HOME": str(tmp_path)})
     assert settings.service == ServiceSettings()

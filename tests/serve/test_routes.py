@@ -252,6 +252,75 @@ def test_after_the_deadline_the_work_is_dropped(served_by: Callable, golden_pred
     assert served.figures.requests == [("/v1/predict", "timeout")]
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+def test_work_is_dropped_when_the_client_leaves(
+    served_by: Callable, golden_predictor: Predictor, *, leaves: bool
+) -> None:
+    served = served_by(HeldBackend(golden_predictor))
+    sent: list[str] = []
+
+    async def check() -> None:
+        left = asyncio.Event()
+        body = iter([{"type": "http.request", "body": b'{"smiles": "*CC*", "property": "eps"}', "more_body": False}])
+
+        async def receive() -> Any:
+            message = next(body, None)
+            if message is not None:
+                return message
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+
+        headers = [(b"content-type", b"application/json")]
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/predict",
+            "raw_path": b"/v1/predict",
+            "headers": headers,
+        }
+        scope |= {"query_string": b"", "http_version": "1.1", "scheme": "http", "root_path": ""}
+        request = asyncio.create_task(served.app(scope, receive, send))
+        async with asyncio.timeout(10):
+            while not served.service.n_open:
+                await asyncio.sleep(0.001)
+            if leaves:
+                left.set()
+            else:
+                served.backend.let_go.set()
+            await request
+
+    asyncio.run(check())
+    assert served.service.n_open == 0
+    assert served.backend.n_cancelled == int(leaves)
+    assert sent == ([] if leaves else ["http.response.start", "http.response.body"])
+    assert served.figures.requests == [("/v1/predict", "client_left" if leaves else "ok")]
+
+
+def test_many_polymers_of_one_request_do_not_hold_up_another(served_by: Callable, golden_predictor: Predictor) -> None:
+    """No more of a request is handed on than featurizers take."""
+    served = served_by(HeldBackend(golden_predictor), n_featurizers=3)
+    begun: list[str] = []
+    featurize = served.backend.featurize
+
+    async def recorded(unit: Any, *args: Any, **more: Any) -> Any:
+        begun.append(unit.smiles)
+        return await featurize(unit, *args, **more)
+
+    served.backend.featurize = recorded
+    items = [{"smiles": "*" + "C" * n + "*", "property": "eps"} for n in range(1, 31)]
+
+    async def act(_: httpx.AsyncClient) -> None:
+        await asyncio.sleep(0)
+        assert len(begun) == 6
+
+    [answer] = asyncio.run(held(served, [{"url": "/v1/predict/batch", "json": {"items": items}}], act))
+    assert all("prediction" in result for result in answer.json()["results"])
+    assert len(begun) == 30
+
+
 def test_long_smiles_are_parsed_elsewhere(served: Any) -> None:
     long = "*" + "C" * 100 + "(C)" * 0 + "[CH2]" * 60 + "*"
     served.predict(long)

@@ -106,6 +106,38 @@ def test_what_is_missing_is_said(
     assert said in result.stderr
 
 
+def test_a_script_that_is_not_submitted_says_how() -> None:
+    env = {"PATH": os.defpath, "HOME": "/nonexistent"}
+    command = ["bash", str(ROOT / "slurm" / "batch.sbatch"), "--input", "x.csv"]
+    result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert result.returncode == 2
+    assert "sbatch [options] slurm/batch.sbatch" in result.stderr
+
+
+def test_setup_does_not_make_a_misspelt_base_directory(tmp_path: Path) -> None:
+    base = tmp_path / "misspelt"
+    env = {"PATH": os.defpath, "HOME": str(tmp_path), "PERIOGT_BASE_DIR": str(base), "SLURM_JOB_ID": "1"}
+    command = ["bash", str(ROOT / "slurm" / "setup.sbatch"), "--list"]
+    result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert result.returncode == 2
+    assert f"PERIOGT_BASE_DIR is set to {base}" in result.stderr
+    assert not base.exists()
+
+
+def test_setup_is_checked_before_there_is_anything(base: Path) -> None:
+    """Its own directory is what it is going to make."""
+    sbatch = base.parent / "bin" / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho sbatch: Job 1 would run >&2\n")
+    sbatch.chmod(0o755)
+    command = ["bash", str(ROOT / "slurm" / "setup.sbatch"), "--check"]
+    env = {"PATH": f"{base.parent}/bin:{os.defpath}", "HOME": str(base.parent), "PERIOGT_BASE_DIR": str(base)}
+    env["PERIOGT_CHECKPOINT_DIR"] = str(base / "checkpoints")
+    result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "everything needed is there" in result.stdout
+    assert not (base / "checkpoints").exists()
+
+
 @pytest.mark.parametrize("script", sorted((ROOT / "slurm").glob("*.sbatch")), ids=lambda path: path.stem)
 def test_help_shows_how_a_script_is_submitted(script: Path) -> None:
     """Beside the login node's prompt, before anything is set up."""
