@@ -39,8 +39,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]
         yield served
 
 
-def ask(running: ServedProcess, smiles: str, property_id: str = "eps", **more: Any) -> httpx.Response:
-    return running.client.post("/v1/predict", json={"smiles": smiles, "property": property_id, **more})
+def ask(
+    running: ServedProcess, smiles: str, property_id: str = "eps", *, timeout: float = 120, **more: Any
+) -> httpx.Response:
+    asked = {"smiles": smiles, "property": property_id, **more}
+    return running.client.post("/v1/predict", json=asked, timeout=timeout)
 
 
 def test_values_are_those_of_the_predictor(running: ServedProcess, golden_predictor: Predictor) -> None:
@@ -130,6 +133,17 @@ def test_a_killed_predictor_comes_back_and_no_answer_is_wrong(running: ServedPro
             one.result()
     assert not wrong
     assert set(answers) <= {"ok"} | RETRYABLE, answers
+
+
+def test_work_of_clients_that_left_is_dropped(running: ServedProcess) -> None:
+    items = [{"smiles": "*" + "C" * (100 + n) + "*", "property": "eps"} for n in range(90)]
+    with pytest.raises(httpx.ReadTimeout):
+        running.client.post("/v1/predict/batch", json={"items": items}, timeout=1)
+    n_left = '"outcome": "client_left"'
+    wait_for(lambda: n_left in running.log.read_text(), 30, "the log has it")
+    assert running.client.get("/v1/health").json()["n_open"] == 0
+    # Half a second each: had they gone on, this one would wait for most of a minute.
+    assert ask(running, "*CCOCC*", timeout=20).status_code == 200
 
 
 def test_no_key_traceback_or_colour_is_in_the_log(running: ServedProcess) -> None:
