@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from periogt_ray.errors import SettingsError
@@ -59,6 +59,8 @@ VARIABLES: Mapping[str, str] = {
 }
 _OBSOLETE = {"PERIOGT_SRC_DIR": "no research code is vendored, so there is no source directory to configure"}
 _DEFAULT_MIN_DRIVER = "560.28"  # NVIDIA's release notes for CUDA 12.6
+
+_Choice = TypeVar("_Choice", bound=str)
 
 
 @dataclass(frozen=True)
@@ -199,11 +201,11 @@ class Settings:
             base_dir=base_dir,
             checkpoint_dir=checkpoint_dir,
             results_dir=_directory(given, "PERIOGT_RESULTS_DIR", must_exist=True) or base_dir / "results",
-            device=_choice(given, "PERIOGT_DEVICE", ("cpu", "cuda")),  # type: ignore[arg-type]
+            device=_choice(given, "PERIOGT_DEVICE", ("cpu", "cuda")),
             host=given.get("PERIOGT_HOST", "0.0.0.0"),
             port=_port(given),
             api_key=_key(given),
-            descriptor_engine=_choice(given, "PERIOGT_DESCRIPTORS", ("native", "mordred")) or "native",  # type: ignore[arg-type]
+            descriptor_engine=_choice(given, "PERIOGT_DESCRIPTORS", ("native", "mordred")) or "native",
             min_driver=_version(given, "PERIOGT_MIN_DRIVER", _DEFAULT_MIN_DRIVER),
             weights_bytes=int(_number(given, "PERIOGT_WEIGHTS_GB", 8, (0, 4096)) * (1 << 30)),
             mirror=check_mirror(given.get("PERIOGT_MIRROR")),
@@ -288,11 +290,14 @@ def _private(directory: Path | None) -> Path | None:
     return directory
 
 
-def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str | None:
+def _choice(given: Mapping[str, str], name: str, choices: tuple[_Choice, ...]) -> _Choice | None:
     value = given.get(name)
-    if value is not None and value.lower() not in choices:
-        raise SettingsError(f"{name} is {value!r}; expected {' or '.join(choices)}.")
-    return value.lower() if value is not None else None
+    if value is None:
+        return None
+    for choice in choices:
+        if value.lower() == choice:
+            return choice
+    raise SettingsError(f"{name} is {value!r}; expected {' or '.join(choices)}.")
 
 
 def check_mirror(address: str | None) -> str | None:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 
@@ -45,14 +45,14 @@ def main() -> None:
     print(json.dumps({"n_rows": given.rows, "plain": plain, "batch": batch}))
 
 
-def _distinct(smiles: Sequence[str]):  # type: ignore[no-untyped-def]
+def _distinct(smiles: Sequence[str]) -> Iterator[str]:
     """Yield the polymers, then the same with ever longer alkyl chains in the backbone."""
     for length in count():
         for text in smiles:
             yield text.replace("*", "*" + "C" * length, 1) if text.startswith("*") else text
 
 
-def _repeated(smiles: Sequence[str]):  # type: ignore[no-untyped-def]
+def _repeated(smiles: Sequence[str]) -> Iterator[str]:
     for _ in count():
         yield from smiles
 
