@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import urlsplit
 
-KEY = "a key for the page: 0123456789"  # of the service that all tests share
+KEY = "a-key-for-the-page:0123456789"  # of the service that all tests share
 
 
 @dataclass
