@@ -1,6 +1,6 @@
 """The JSON that goes over the wire, and that the command line prints."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,6 +35,12 @@ __all__ = [
 MAX_ITEMS = 100
 MODEL_NAME = "PerioGT"
 
+_SentSmiles = Annotated[str, Field(description="As it was sent.")]
+_Embedding = Annotated[list[float], Field(description="What the encoder makes of the repeat unit, without unit.")]
+_Label = Annotated[str, Field(description="Name of the property.")]
+_Units = Annotated[str, Field(description="Unit of the value; empty for a dimensionless property.")]
+_RequestId = Annotated[str, Field(description="As in the header X-Request-ID and in the service's log.")]
+
 
 class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -68,20 +74,22 @@ class PredictRequest(EmbeddingRequest):
 class BatchRequest(_Request):
     """Up to 100 predictions that are computed together."""
 
-    items: list[PredictRequest] = Field(min_length=1, max_length=MAX_ITEMS)
+    items: list[PredictRequest] = Field(
+        min_length=1, max_length=MAX_ITEMS, description=f"1 to {MAX_ITEMS} predictions; equal ones are computed once."
+    )
 
 
 class Prediction(_Wire):
-    """A value in its unit; the unit of a dimensionless property is empty."""
+    """A value in its unit."""
 
-    value: float = Field(allow_inf_nan=False)
-    units: str
+    value: float = Field(allow_inf_nan=False, description="In the unit beside it.")
+    units: _Units
 
 
 class ModelReference(_Wire):
     """Which weights answered."""
 
-    name: str = MODEL_NAME
+    name: str = Field(default=MODEL_NAME, description="Of the network.")
     checkpoint: str = Field(description="Path relative to the artifact directory.")
     artifacts: str = Field(description="Name of the artifacts, for example of the embedded compact model.")
 
@@ -89,12 +97,12 @@ class ModelReference(_Wire):
 class PredictResponse(_Wire):
     """Answer to one prediction."""
 
-    smiles: str = Field(description="As it was sent.")
-    property: str
+    smiles: _SentSmiles
+    property: str = Field(description="Property id, as it was sent.")
     prediction: Prediction
-    embedding: list[float] | None = None
+    embedding: _Embedding | None = Field(default=None, description="Of the repeat unit; null unless asked for.")
     model: ModelReference
-    request_id: str
+    request_id: _RequestId
 
     @classmethod
     def of(
@@ -124,10 +132,10 @@ class PredictResponse(_Wire):
 class EmbeddingResponse(_Wire):
     """Answer to one embedding."""
 
-    smiles: str
-    embedding: list[float]
-    dim: int
-    request_id: str
+    smiles: _SentSmiles
+    embedding: _Embedding
+    dim: int = Field(description="Numbers in the embedding.")
+    request_id: _RequestId
 
     @classmethod
     def of(cls, outcome: "Outcome", *, smiles: str, request_id: str) -> "EmbeddingResponse":
@@ -141,9 +149,9 @@ class EmbeddingResponse(_Wire):
 class PropertyEntry(_Wire):
     """A property that is served."""
 
-    id: str
-    label: str
-    units: str
+    id: str = Field(description="Property id, as /v1/predict takes it.")
+    label: _Label
+    units: _Units
 
     @classmethod
     def of(cls, info: PropertyInfo) -> "PropertyEntry":
@@ -154,18 +162,18 @@ class PropertyEntry(_Wire):
 class UnsupportedProperty(_Wire):
     """A property whose weights are there and that is not served."""
 
-    id: str
-    label: str
-    reason: str
+    id: str = Field(description="Property id.")
+    label: _Label
+    reason: str = Field(description="Why it is not served.")
 
 
 class PropertiesResponse(_Wire):
     """What is served, and by which model."""
 
-    properties: list[PropertyEntry]
-    unsupported: list[UnsupportedProperty] = []
-    artifacts: str
-    description: str
+    properties: list[PropertyEntry] = Field(description="What can be asked for.")
+    unsupported: list[UnsupportedProperty] = Field(default=[], description="What cannot, though weights are there.")
+    artifacts: str = Field(description="Name of the artifacts that answer.")
+    description: str = Field(description="What the artifacts are.")
 
     @classmethod
     def of(cls, artifacts: ArtifactDirectory) -> "PropertiesResponse":
@@ -186,9 +194,9 @@ class PropertiesResponse(_Wire):
 class ErrorBody(_Wire):
     """What went wrong."""
 
-    code: str = Field(examples=["validation_error"])
-    message: str
-    details: dict[str, Any] = Field(default_factory=dict)
+    code: str = Field(description="What kind of failure, for programs.", examples=["validation_error"])
+    message: str = Field(description="What was given, what was expected and what to do, for people.")
+    details: dict[str, Any] = Field(default_factory=dict, description="More, by kind of failure.")
 
     @classmethod
     def of(cls, error: PerioGTError) -> "ErrorBody":
@@ -200,23 +208,23 @@ class ErrorResponse(_Wire):
     """Answer to a request that failed."""
 
     error: ErrorBody
-    request_id: str
+    request_id: _RequestId
 
 
 class BatchResponse(_Wire):
     """Answers in the order of the items; one that failed is an error body."""
 
-    results: list[PredictResponse | ErrorBody]
-    request_id: str
+    results: list[PredictResponse | ErrorBody] = Field(description="As many as items, in their order.")
+    request_id: _RequestId
 
 
 class HealthResponse(_Wire):
     """Whether the model can answer."""
 
-    status: Literal["ok", "initializing"]
-    model_loaded: bool
-    checkpoints_present: bool
-    gpu_available: bool
+    status: Literal["ok", "initializing"] = Field(description="`ok` once predictions are answered.")
+    model_loaded: bool = Field(description="Whether a predictor has loaded the weights.")
+    checkpoints_present: bool = Field(description="Whether the artifacts were found.")
+    gpu_available: bool = Field(description="Whether the model runs on a GPU.")
     version: str = Field(description="Of the service.")
     device: Literal["cpu", "cuda"] | None = Field(description="Where the model runs; null until it is loaded.")
     artifacts: str | None = Field(description="Name of the artifacts that answer; null until they are known.")

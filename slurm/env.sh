@@ -169,7 +169,8 @@ periogt_check() {
   if command -v sbatch >/dev/null; then
     # The number of a job that is not made is no answer.
     answer=$(sbatch --test-only "${options[@]}" "$script" 2>&1) || periogt_fail "sbatch refuses $(basename "$script"):" \
-      "$answer. Correct the #SBATCH lines at its top, or give options before its name"
+      "$answer. Correct the #SBATCH lines at its top, or give options before its name; where the answer is not about" \
+      "them, Slurm is not set up on this machine: use a login node"
     echo "Slurm would run it: ${answer#sbatch: }"
   fi
   echo "everything needed is there"

@@ -154,6 +154,14 @@ def test_doctor_reports_and_exits_by_its_verdict() -> None:
     assert [check for check in report["checks"] if check["status"] != "PASS" and not check["remedy"]] == []
 
 
+def test_doctor_looks_at_the_directory_of_features(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    report = json.loads(run("doctor", "--json", PERIOGT_CACHE_DIR=str(tmp_path)).stdout)
+    checks = {check["name"]: check for check in report["checks"]}
+    assert checks["cache_dir"]["status"] == "PASS"
+    assert str(tmp_path) in checks["cache_dir"]["message"]
+
+
 def test_doctor_tells_what_to_do_and_still_tests_itself() -> None:
     result = run("doctor", PERIOGT_CHECKPOINT_DIR="/nonexistent", PERIOGT_DEVCE="cpu")
     assert result.returncode == 2

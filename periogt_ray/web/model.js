@@ -3,9 +3,9 @@
 import { byId, el, shown } from "./dom.js";
 
 export function showModel(model) {
-  const row = ({ label, units, test, n_train, label_mean, label_std, checkpoint }) => {
+  const row = ({ id, label, units, test, n_train, label_mean, label_std, checkpoint }) => {
     const known = (value) => (value === null || value === undefined ? "not known" : value);
-    return el("tr", {}, el("th", { scope: "row", text: label }), el("td", { text: units || "none" }),
+    return el("tr", {}, el("th", { scope: "row" }, `${label} `, el("span", { class: "mono hint", text: id })), el("td", { text: units || "none" }),
       el("td", { class: "num", text: known(test && test.r2.toFixed(3)) }), el("td", { class: "num", text: known(test && shown(test.rmse)) }),
       el("td", { class: "num", text: known(n_train) }), el("td", { class: "num", text: known(test && test.n) }),
       el("td", { class: "num", text: label_mean === null ? "not known" : `${shown(label_mean)} ± ${shown(label_std)}` }),

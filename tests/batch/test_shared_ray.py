@@ -1,11 +1,15 @@
 """The service on a Ray that runs already, with a batch beside it."""
 
+import itertools
 import json
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +54,39 @@ def serve_command(cluster: Cluster, *args: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=cluster.env)
 
 
+def n_running(cluster: Cluster, deployment: str) -> int:
+    status = serve_command(cluster, "status")
+    assert status.returncode == 0, status.stdout + status.stderr
+    states = yaml.safe_load(status.stdout)["applications"]["periogt"]["deployments"][deployment]["replica_states"]
+    return int(states.get("RUNNING", 0))
+
+
+@contextmanager
+def new_polymers_asked(url: str, *, n_clients: int) -> Iterator[list[int]]:
+    """Ask for polymers not seen before until the block ends; the list of statuses grows meanwhile."""
+    numbers = itertools.count()
+    statuses: list[int] = []
+    is_over = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
+            while not is_over.is_set():
+                more, rest = divmod(next(numbers), 16)
+                smiles = f"*{'C' * (rest + 1)}O{'C' * (more + 1)}N*"
+                answer = client.post("/v1/predict", json={"smiles": smiles, "property": "tg"})
+                statuses.append(answer.status_code)
+
+    clients = [threading.Thread(target=ask) for _ in range(n_clients)]
+    for client in clients:
+        client.start()
+    try:
+        yield statuses
+    finally:
+        is_over.set()
+        for client in clients:
+            client.join()
+
+
 def test_a_service_joins_it_and_a_batch_finds_room_beside(cluster: Cluster, tmp_path: Path) -> None:
     """Both on the two CPUs of one Ray; the end of the service leaves that Ray alone."""
     port = free_port()
@@ -78,7 +115,7 @@ def test_a_service_joins_it_and_a_batch_finds_room_beside(cluster: Cluster, tmp_
 
 
 def test_the_shipped_configuration_is_deployed(cluster: Cluster, tmp_path: Path) -> None:
-    """`serve deploy deploy/serve.yaml`, but for the port."""
+    """`serve deploy deploy/serve.yaml`, but for the port; under load it has more featurizers than at first."""
     port = free_port()
     configuration = yaml.safe_load((ROOT / "deploy" / "serve.yaml").read_text(encoding="utf-8"))
     configuration["http_options"]["port"] = port
@@ -89,6 +126,13 @@ def test_the_shipped_configuration_is_deployed(cluster: Cluster, tmp_path: Path)
         assert deployed.returncode == 0, deployed.stdout + deployed.stderr
         found = answered(f"http://127.0.0.1:{port}")
         assert found["property"] == "tg"
+        at_first = n_running(cluster, "Featurizer")
+        with new_polymers_asked(f"http://127.0.0.1:{port}", n_clients=24) as statuses:
+            deadline = time.monotonic() + TIMEOUT_S
+            while n_running(cluster, "Featurizer") <= at_first:
+                assert time.monotonic() < deadline, f"still {at_first} featurizers after {len(statuses)} answers"
+        assert statuses
+        assert set(statuses) == {200}
     finally:
         ended = serve_command(cluster, "shutdown", "-y")
     assert ended.returncode == 0, ended.stdout + ended.stderr
