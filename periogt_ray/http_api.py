@@ -129,7 +129,10 @@ def _add_drawing_route(api: FastAPI, service: Service) -> None:
 
     @api.get("/v1/depict", response_class=Response, responses={**svg, **_responses(401, 422, 500, 503, 504)})
     async def depict(
-        smiles: Annotated[str, Query(min_length=1, max_length=MAX_SMILES_LENGTH, examples=[_STYRENE])],
+        smiles: Annotated[
+            str,
+            Query(min_length=1, max_length=MAX_SMILES_LENGTH, description="Repeat unit to draw.", examples=[_STYRENE]),
+        ],
         theme: Annotated[Theme, Query(description="Dark lines, or light ones for a dark background.")] = "light",
     ) -> Response:
         """Draw a repeat unit as SVG, its connection points marked."""

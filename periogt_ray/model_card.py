@@ -32,11 +32,11 @@ class Accuracy(_Wire):
 class PropertyCard(_Wire):
     """What is known of one property's network; what the artifacts do not tell is null."""
 
-    id: str
-    label: str
-    units: str
+    id: str = Field(description="Property id.")
+    label: str = Field(description="Name of the property.")
+    units: str = Field(description="Unit of its values; empty for a dimensionless property.")
     checkpoint: str = Field(description="Path relative to the artifact directory.")
-    test: Accuracy | None
+    test: Accuracy | None = Field(description="Error on test rows.")
     n_train: int | None = Field(description="Training rows.")
     label_mean: float | None = Field(description="Mean of the training labels.")
     label_std: float | None = Field(description="Standard deviation of the training labels.")
@@ -45,19 +45,19 @@ class PropertyCard(_Wire):
 class Example(_Wire):
     """A well-known polymer."""
 
-    name: str
-    smiles: str
+    name: str = Field(description="What it is called.")
+    smiles: str = Field(description="Its repeat unit.")
 
 
 class ModelResponse(_Wire):
     """The model that answers, and how far it can be trusted."""
 
-    artifacts: str
-    description: str
+    artifacts: str = Field(description="Name of the artifacts that answer.")
+    description: str = Field(description="What the artifacts are.")
     version: str = Field(description="Of the service.")
-    properties: list[PropertyCard]
-    limits: list[str]
-    examples: list[Example]
+    properties: list[PropertyCard] = Field(description="Accuracy and training data by property.")
+    limits: list[str] = Field(description="What the model is not for.")
+    examples: list[Example] = Field(description="Well-known polymers.")
 
     @classmethod
     def of(cls, artifacts: ArtifactDirectory) -> "ModelResponse":

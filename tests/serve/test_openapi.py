@@ -43,6 +43,21 @@ def test_the_document_is_complete(served: Any) -> None:
     assert "securitySchemes" not in document["components"]
 
 
+def test_every_field_has_its_meaning(served: Any) -> None:
+    document = served.client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    # An object says it where it is defined.
+    fields = {
+        f"{name}.{field}": schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+        for name, body in schemas.items()
+        for field, schema in body.get("properties", {}).items()
+    }
+    parameters = [one for methods in document["paths"].values() for one in methods.get("get", {}).get("parameters", [])]
+    assert [name for name, schema in fields.items() if not schema.get("description")] == []
+    assert [one["name"] for one in parameters if not one.get("description")] == []
+    assert len(fields) > 40
+
+
 def test_the_examples_are_answered(served: Any) -> None:
     document = served.client.get("/openapi.json").json()
     n_examples = 0
