@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.batching import Batcher
+from periogt_ray.depict import Theme
 from periogt_ray.errors import InternalError, NotReadyError, OverloadedError, PerioGTError
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
 from periogt_ray.featurizer_replica import FeaturizerReplica
@@ -68,11 +69,17 @@ class ServeBackend:
         # What waits, waits here, in order: Serve, where all replicas are taken, asks them again and again whether
         # one is free, ever less often, and leaves them idle meanwhile.
         self._featurizer_room = asyncio.Semaphore(FEATURIZING_EACH * (bounds.n_featurizers or 1))
+        self._drawing_room = asyncio.Semaphore(bounds.n_featurizers or 1)
         self.predictor_lost = asyncio.Event()
 
     async def parse(self, smiles: str) -> RepeatUnit:
         """Validate a long SMILES."""
         return _value(await _result(self._featurizer.parse.remote(smiles)))
+
+    async def draw(self, unit: RepeatUnit, theme: Theme) -> str:
+        """Draw a repeat unit as SVG."""
+        async with self._drawing_room:
+            return _value(await _result(self._featurizer.draw.remote(unit, theme)))
 
     async def featurize(self, unit: RepeatUnit, scheme: PromptScheme, *, deadline: float) -> FeaturizedPolymer:
         """Compute the features of a polymer."""

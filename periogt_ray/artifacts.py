@@ -366,6 +366,10 @@ class ArtifactDirectory:
             reason = f": {info.reason}"
         elif property_id in PROPERTIES:
             reason = ", only by the published checkpoints (`periogt setup`)" if self.model_card else ""
+        elif property_id.lower() in self.supported:
+            reason = f", but {property_id.lower()!r} is"
+        elif "," in property_id:
+            reason = ": one id is asked for at a time, several by `periogt batch`"
         else:
             reason = ""
         raise UnsupportedPropertyError(

@@ -54,6 +54,7 @@ _PARTS_OF_SHORT_INPUT = 16  # so that a short file is spread over the workers, t
 # Of a long one: each part is a file, and an entry in Ray's tables; but it is held in memory whole.
 _WANTED_PARTS = 20_000
 _MOST_ROWS_PER_PART = 256
+_MOST_NAME_BYTES = 200  # file systems end at 255; parts and temporary files have longer names
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,13 @@ def run_batch(request: BatchRequest, settings: Settings) -> BatchReport:
     if request.report is not None:
         _check_report(request, request.report.absolute())
     parts = PartsDirectory(request.output_path)
+    if request.output_path.exists() and not request.is_resumed:
+        logger.warning("%s exists; it will be replaced once the new output is whole.", request.output_path)
     with parts.held(), _interruption(request) as interrupted, closing(OutcomeStore()) as store:
         manifest = _manifest_to_resume(request, parts)
         scan = _scan(request, manifest)
+        if interrupted.is_set():
+            return BatchReport(None)
         basis = _basis(scan, artifacts, property_ids, settings)
         if manifest is None:
             finished = _finished_before(request, basis)
@@ -304,7 +309,9 @@ def _check_report(request: BatchRequest, report: Path) -> None:
 
 def _check_output(input_path: Path, output: Path, *, option: str = "--output") -> None:
     problem = None
-    if output.is_dir():
+    if len(os.fsencode(output.name)) > _MOST_NAME_BYTES:
+        problem = f"its name has more than {_MOST_NAME_BYTES} bytes, which leaves no room for the names beside it"
+    elif output.is_dir():
         problem = "it is a directory; give a file name"
     elif not output.parent.is_dir():
         problem = f"{output.parent} does not exist; create it, or in a container check --bind"

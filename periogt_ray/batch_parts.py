@@ -31,6 +31,8 @@ __all__ = ["Answer", "OutcomeStore", "PartResult", "PartsDirectory", "Tally", "a
 
 _MANIFEST = "manifest.json"
 _LOCK = "lock"
+# With what a killed run leaves, and what NFS makes of a file that is removed while it is open.
+_OUR_PREFIXES = (_LOCK, _MANIFEST, "part-", ".part-", f".{_MANIFEST}.", ".nfs")
 _STORAGE_ERRORS = frozenset({errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS})
 
 
@@ -132,8 +134,15 @@ class PartsDirectory:
     def _locked(self) -> TextIO:
         """Return the open lock, once it is ours and still the one in the directory."""
         while True:
-            self.path.mkdir(exist_ok=True)
             try:
+                self.path.mkdir(exist_ok=True)
+            except FileExistsError as error:
+                raise ValidationError(
+                    f"{self.path}, where finished parts are to be kept, is not a directory. Move it away, or choose "
+                    "another --output."
+                ) from error
+            try:
+                self._refuse_what_is_not_ours()
                 lock = (self.path / _LOCK).open("w")
             except FileNotFoundError:
                 continue  # a run that has ended has just removed the directory
@@ -146,6 +155,16 @@ class PartsDirectory:
                 return lock
             lock.close()
 
+    def _refuse_what_is_not_ours(self) -> None:
+        """Keep out of a directory of somebody's own, because it is removed at the end."""
+        with os.scandir(self.path) as entries:
+            strange = next((one.name for one in entries if not one.name.startswith(_OUR_PREFIXES)), None)
+        if strange is not None:
+            raise ValidationError(
+                f"{self.path}, where finished parts are to be kept, holds {strange!r}, which no batch wrote. "
+                "Move the directory away, or choose another --output."
+            )
+
     def _is_at_its_place(self, lock: TextIO) -> bool:
         try:
             return os.path.samestat(os.fstat(lock.fileno()), (self.path / _LOCK).stat())
@@ -154,8 +173,10 @@ class PartsDirectory:
 
     def _remove_leftovers(self) -> None:
         """Remove what a run that was killed while it wrote the output or its summary left beside them."""
-        for path in self._output.parent.glob(f".{glob.escape(self._output.name)}*.part"):
-            path.unlink(missing_ok=True)
+        name = glob.escape(self._output.name)
+        for pattern in (f".{name}.part", f".{name}.summary.json.*.part"):
+            for path in self._output.parent.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
         """Write what the parts are going to be computed from; parts of another run go."""
@@ -173,8 +194,20 @@ class PartsDirectory:
         write_bytes_atomically(self._file(result["part"]), content)
 
     def read(self, index: int) -> PartResult:
-        """Return a finished part."""
-        result: PartResult = json.loads(self._file(index).read_bytes())
+        """Return a finished part.
+
+        Raises
+        ------
+        ValidationError
+            If its file was damaged since it was written.
+        """
+        path = self._file(index)
+        try:
+            result: PartResult = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise ValidationError(
+                f"{path} is damaged ({error}). Delete it and run again with --resume: its rows are computed again."
+            ) from error
         return result
 
     def remove(self) -> None:

@@ -100,7 +100,7 @@ def _failures(figures: OutputFigures) -> str:
         example = figures.examples[code]
         cells = (f"<code>{_text(code)}</code>", f"{n:,}", f"{_text(example.id)}: {_text(example.message)}")
         rows.append(cells)
-    return f"<h2>Failures</h2>{_table('Failures', ('Code', 'Rows', 'For example'), rows, number_columns=(1,))}"
+    return f"<h2>Failures</h2>{_table('Failures', ('Code', 'Predictions', 'For example'), rows, number_columns=(1,))}"
 
 
 def _property(label: str, figures: PropertyFigures, drawings: _Drawings) -> str:

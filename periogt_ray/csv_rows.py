@@ -140,6 +140,11 @@ def scan_csv(path: Path, *, rows_per_part: int) -> CsvScan:
     path = path.absolute()
     csv.field_size_limit(MAX_RECORD_BYTES)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValidationError(
+                f"{path} is not a regular file; expected one, because workers read parts of it. Write what comes "
+                "through a pipe into a file first."
+            )
         with path.open("rb") as file:
             lines = _Lines(file, path)
             smiles_column, id_column = _columns(lines, path)
@@ -164,7 +169,10 @@ def read_part(scan_path: Path, part: Part, *, smiles_column: int, id_column: int
         file.seek(part.offset)
         content = file.read(part.n_bytes)
     if zlib.crc32(content) != part.checksum:
-        raise InternalError(f"{scan_path} was changed while it was being processed. Start again without --resume.")
+        raise InternalError(
+            f"{scan_path} was changed while it was being processed. Restore it and run again with --resume, or delete "
+            "the finished parts (<output>.parts) and start over."
+        )
     text = content.decode()
     if part.offset == 0:
         text = text.removeprefix("\ufeff")

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 
+from periogt_ray.depict import Theme, draw
 from periogt_ray.errors import PerioGTError, RequestTimeoutError
 from periogt_ray.feature_files import featurized
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
@@ -40,6 +41,13 @@ class FeaturizerReplica:
         """Validate a SMILES."""
         try:
             return RepeatUnit.parse(smiles)
+        except PerioGTError as error:
+            return error
+
+    def draw(self, unit: RepeatUnit, theme: Theme) -> str | PerioGTError:
+        """Draw a repeat unit as SVG."""
+        try:
+            return draw(unit, theme=theme)
         except PerioGTError as error:
             return error
 

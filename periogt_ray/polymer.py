@@ -216,8 +216,8 @@ def _check_connections(mol: Chem.Mol, smiles: str) -> None:
     points = _connection_points(mol)
     if len(points) != 2:
         raise ValidationError(
-            f"The SMILES {_shown(smiles)} has {len(points)} connection points (*); expected exactly 2, "
-            "one at each end of the repeat unit."
+            f"The SMILES {_shown(smiles)} has {len(points)} connection point{'s' * (len(points) != 1)} (*); "
+            "expected exactly 2, one at each end of the repeat unit, as in *CC(*)c1ccccc1."
         )
     for point in points:
         if point.GetDegree() != 1:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from periogt_ray.artifacts import ArtifactDirectory, PropertyInfo
 from periogt_ray.errors import InternalError, PerioGTError
@@ -34,6 +35,7 @@ __all__ = [
 
 MAX_ITEMS = 100
 MODEL_NAME = "PerioGT"
+_MOST_FIELDS = 16
 
 _SentSmiles = Annotated[str, Field(description="As it was sent.")]
 _Embedding = Annotated[list[float], Field(description="What the encoder makes of the repeat unit, without unit.")]
@@ -49,6 +51,15 @@ class _Wire(BaseModel):
 class _Request(BaseModel):
     # Strict, and closed: "yes" for true or a misspelt option must not pass.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_many_fields(cls, given: Any) -> Any:
+        """Refuse an object of very many fields at once; an error for each would keep the event loop from others."""
+        if isinstance(given, dict) and len(given) > _MOST_FIELDS:
+            expected = ", ".join(cls.model_fields)
+            raise PydanticCustomError("too_many_fields", f"the object has {len(given)} fields; expected {expected}")
+        return given
 
 
 class EmbeddingRequest(_Request):
@@ -221,7 +232,9 @@ class BatchResponse(_Wire):
 class HealthResponse(_Wire):
     """Whether the model can answer."""
 
-    status: Literal["ok", "initializing"] = Field(description="`ok` once predictions are answered.")
+    status: Literal["ok", "initializing"] = Field(
+        description="`ok` while predictions are answered; else it starts or ends."
+    )
     model_loaded: bool = Field(description="Whether a predictor has loaded the weights.")
     checkpoints_present: bool = Field(description="Whether the artifacts were found.")
     gpu_available: bool = Field(description="Whether the model runs on a GPU.")

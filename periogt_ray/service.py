@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from periogt_ray.artifacts import ArtifactDirectory
-from periogt_ray.depict import DrawingCache, Theme, draw
+from periogt_ray.depict import DrawingCache, Theme
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
 from periogt_ray.feature_cache import FeatureCache, FeatureKey
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
@@ -74,10 +74,13 @@ class PredictReply:
 
 
 class Backend(Protocol):
-    """What featurizes and predicts; only a PerioGTError leaves it."""
+    """What featurizes, draws and predicts; only a PerioGTError leaves it."""
 
     async def parse(self, smiles: str) -> RepeatUnit:
         """Validate a long SMILES away from the event loop."""
+
+    async def draw(self, unit: RepeatUnit, theme: Theme) -> str:
+        """Draw a repeat unit as SVG, away from the event loop, which RDKit would hold up from a thread, too."""
 
     async def featurize(self, unit: RepeatUnit, scheme: PromptScheme, *, deadline: float) -> FeaturizedPolymer:
         """Compute the features of a polymer."""
@@ -235,11 +238,14 @@ class Service:
         ------
         ValidationError
             As for a prediction, and where it is too large to be drawn.
+        OverloadedError
+            If too much is in work.
         """
         unit = await self._parse(smiles)
         drawing = self._drawings.get(unit, theme)
         if drawing is None:
-            drawing = await asyncio.to_thread(draw, unit, theme=theme)
+            with self._admitted(1):
+                drawing = await self._backend.draw(unit, theme)
             self._drawings.put(unit, theme, drawing)
         return drawing
 

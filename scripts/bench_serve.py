@@ -67,6 +67,7 @@ def serve_plainly(port: int) -> None:
     import uvicorn
 
     from periogt_ray.artifacts import ArtifactDirectory
+    from periogt_ray.depict import Theme, draw
     from periogt_ray.errors import RequestTimeoutError
     from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
     from periogt_ray.http_api import create_api
@@ -81,6 +82,9 @@ def serve_plainly(port: int) -> None:
     class Here:
         async def parse(self, smiles: str) -> RepeatUnit:
             return RepeatUnit.parse(smiles)
+
+        async def draw(self, unit: RepeatUnit, theme: Theme) -> str:
+            return await asyncio.to_thread(draw, unit, theme=theme)
 
         async def featurize(self, unit: RepeatUnit, scheme: PromptScheme, *, deadline: float) -> FeaturizedPolymer:
             if time.time() >= deadline:

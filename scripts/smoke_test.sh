@@ -52,7 +52,17 @@ field() { sed -E "s/.*\"$1\": ?\"?([^\",}]*).*/\1/" <<<"$body"; }
 
 number='-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?'
 
+give_up() {
+  fail 'health'
+  echo "$1" >&2
+  exit 1
+}
+
 with_key GET /v1/health
+case $status in
+000) give_up "Nothing answers at $url: is the service running, and the tunnel to it open?" ;;
+401) give_up "The service at $url refuses the key: give its own as second argument or in PERIOGT_API_KEY." ;;
+esac
 expect 'health' 200 '"status": ?"(ok|initializing)"' '"model_loaded": ?(true|false)' '"checkpoints_present"' '"gpu_available"'
 for ((i = 0; i < 120; i++)); do
   if [[ $status != 200 || $body =~ \"model_loaded\":\ ?true ]]; then break; fi

@@ -253,12 +253,44 @@ def test_the_end_of_a_run_leaves_the_directory_of_the_next(tmp_path: Path) -> No
 def test_what_a_killed_run_left_beside_the_output_goes(tmp_path: Path) -> None:
     output = tmp_path / "o.csv"
     left = [tmp_path / ".o.csv.part", tmp_path / ".o.csv.summary.json.x1y2.part"]
-    others = [tmp_path / ".p.csv.part", tmp_path / "o.csv.part"]
+    others = [tmp_path / ".p.csv.part", tmp_path / "o.csv.part", tmp_path / ".o.csv2.part"]
     for path in (*left, *others):
         path.touch()
     with PartsDirectory(output).held():
         assert not any(path.exists() for path in left)
     assert all(path.exists() for path in others)
+
+
+def test_what_lies_where_parts_would_is_left_alone(input_path: Path) -> None:
+    output = output_of(input_path)
+    place = output.with_name(f"{output.name}.parts")
+    place.write_text("mine")
+    with pytest.raises(ValidationError, match="not a directory"):
+        run(input_path)
+    assert place.read_text() == "mine"
+    place.unlink()
+    place.mkdir()
+    (place / "notes.txt").write_text("mine")
+    with pytest.raises(ValidationError, match=r"holds 'notes\.txt'"):
+        run(input_path)
+    assert [path.name for path in place.iterdir()] == ["notes.txt"]
+
+
+def test_a_damaged_part_is_named_and_computed_again_once_it_is_deleted(tmp_path: Path) -> None:
+    parts = PartsDirectory(tmp_path / "o.csv")
+    with parts.held():
+        parts.write(PartResult(part=0, rows=[], answers={}, device="cpu"))
+        [path] = parts.path.glob("part-*")
+        path.write_text(path.read_text()[:-5])
+        with pytest.raises(ValidationError, match=r"part-00000000\.json is damaged .* --resume"):
+            parts.read(0)
+        path.unlink()
+        assert parts.finished() == []
+
+
+def test_a_name_without_room_for_those_beside_it_is_refused(input_path: Path) -> None:
+    with pytest.raises(ValidationError, match="more than 200 bytes"):
+        run_batch(BatchRequest(input_path, input_path.with_name("a" * 252), ("tg",)), SETTINGS)
 
 
 def test_a_lone_carriage_return_does_not_break_the_output(tmp_path: Path) -> None:

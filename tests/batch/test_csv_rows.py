@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,13 @@ def test_agrees_with_the_csv_module(tmp_path: Path) -> None:
     expected = [(identifier or str(row), smiles) for row, (identifier, smiles) in enumerate(given)]
     for rows_per_part in (1, 7, 64):
         assert rows_of(path, rows_per_part=rows_per_part) == expected
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    os.mkfifo(path)
+    with pytest.raises(ValidationError, match="not a regular file"):
+        scan_csv(path, rows_per_part=64)
 
 
 def test_a_changed_file_is_noticed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from golden_data import ARTIFACTS
+from periogt_ray.depict import Theme, draw
 from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
 from periogt_ray.jobs import Job, Outcome
 from periogt_ray.polymer import RepeatUnit
@@ -59,12 +60,17 @@ class InProcessBackend:
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self.parsed: list[str] = []
+        self.drawn: list[str] = []
         self.featurized: Counter[str] = Counter()
         self.calls: list[PredictCall] = []
 
     async def parse(self, smiles: str) -> RepeatUnit:
         self.parsed.append(smiles)
         return RepeatUnit.parse(smiles)
+
+    async def draw(self, unit: RepeatUnit, theme: Theme) -> str:
+        self.drawn.append(f"{unit.smiles} {theme}")
+        return draw(unit, theme=theme)
 
     async def featurize(self, unit: RepeatUnit, scheme: PromptScheme, *, deadline: float) -> FeaturizedPolymer:
         assert deadline > time.time()

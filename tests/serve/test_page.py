@@ -1,13 +1,11 @@
 """The page's files, drawings and the model's card over HTTP."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from serve_fakes import KEY, STYRENE, InProcessBackend
 
-from periogt_ray import service as service_module
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.page import WEB
 from periogt_ray.predictor import Predictor
@@ -28,19 +26,20 @@ def test_a_repeat_unit_is_drawn(served: Any) -> None:
     assert depict(served, STYRENE, theme="dark").text != answer.text
 
 
-def test_a_drawing_is_made_once(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[str] = []
-    threads: set[int] = set()
+def test_a_drawing_is_made_once(served_by: Callable, golden_predictor: Predictor) -> None:
+    backend = InProcessBackend(golden_predictor)
+    served = served_by(backend)
+    texts = {depict(served, smiles).text for smiles in (STYRENE, STYRENE, "C(*)C(c1ccccc1)*")}
+    assert len(texts) == len(backend.drawn) == 1
 
-    def count(unit: Any, *, theme: str) -> str:
-        drawn.append(f"{unit.smiles} {theme}")
-        threads.add(threading.get_ident())
-        return "<svg/>"
 
-    monkeypatch.setattr(service_module, "draw", count)
-    for smiles in (STYRENE, STYRENE, "C(*)C(c1ccccc1)*"):
-        assert depict(served, smiles).text == "<svg/>"
-    assert len(drawn) == 1
+def test_drawings_are_bounded_as_all_work_is(served_by: Callable, golden_predictor: Predictor) -> None:
+    served = served_by(InProcessBackend(golden_predictor))
+    served.service.n_open = served.service.max_open
+    answer = depict(served, STYRENE)
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "overloaded"
+    assert answer.headers["Retry-After"]
 
 
 @pytest.mark.parametrize(

@@ -299,6 +299,15 @@ def test_work_is_dropped_when_the_client_leaves(
     assert served.figures.requests == [("/v1/predict", "client_left" if leaves else "ok")]
 
 
+def test_very_many_unknown_fields_are_one_error(served: Any) -> None:
+    """An error for each would take a second of the event loop."""
+    fields = dict.fromkeys(map(str, range(100_000)), 1)
+    answer = served.client.post("/v1/predict", json={"smiles": "*CC*", "property": "eps", **fields})
+    assert answer.status_code == 422
+    [problem] = answer.json()["error"]["details"]["problems"]
+    assert problem["problem"] == "the object has 100002 fields; expected smiles, property, return_embedding"
+
+
 def test_many_polymers_of_one_request_do_not_hold_up_another(served_by: Callable, golden_predictor: Predictor) -> None:
     """No more of a request is handed on than featurizers take."""
     served = served_by(HeldBackend(golden_predictor), n_featurizers=3)

@@ -64,6 +64,21 @@ def test_the_smoke_test_passes_and_can_fail(running: ServedProcess) -> None:
         [script, f"{running.url}/v1", KEY], capture_output=True, text=True, timeout=300, check=False
     )
     assert refused.returncode == 1
+    keyless = subprocess.run([script, running.url], capture_output=True, text=True, timeout=300, check=False)
+    assert keyless.returncode == 1
+    assert "refuses the key" in keyless.stderr
+    silent = subprocess.run([script, "http://127.0.0.1:9"], capture_output=True, text=True, timeout=300, check=False)
+    assert silent.returncode == 1
+    assert "Nothing answers" in silent.stderr
+
+
+def test_a_repeat_unit_is_drawn(running: ServedProcess) -> None:
+    answer = running.client.get("/v1/depict", params={"smiles": STYRENE})
+    assert answer.status_code == 200, answer.text
+    assert answer.text.startswith("<svg")
+    refused = running.client.get("/v1/depict", params={"smiles": f"*{'C' * 500}*"})
+    assert refused.status_code == 422
+    assert "at most 200 are drawn" in refused.json()["error"]["message"]
 
 
 def test_request_ids_are_answered_once(running: ServedProcess) -> None:

@@ -113,7 +113,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for info in artifacts.properties.values():
                 value = repr(chosen.gauss(4, 1.5))
                 good = [value, info.units, "true", "", ""]
-                bad = ["", "", "false", "validation_error", "The SMILES '<b>*CC' has 1 connection points."]
+                bad = ["", "", "false", "validation_error", "The SMILES '<b>*CC' has 1 connection point."]
                 writer.writerow([name, smiles, info.id, *(bad if i % 17 == 3 else good), "r"])
     summary = {
         "input": str(folder / "polymers & co.csv"), "output": str(output), "n_input_rows": 30 * len(polymers),

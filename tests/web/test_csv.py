@@ -137,7 +137,7 @@ def test_a_row_of_each_failure(open_page: Open, way: Way) -> None:
     assert [row["ok"] for row in found] == ["true", *["false"] * len(FAILING), "true", "false"]
     assert {row["error_code"] for row in found} == {"", "validation_error"}
     messages = {row["id"]: row["error_message"] for row in found}
-    assert "1 connection points" in messages["one end"]
+    assert "1 connection point " in messages["one end"]
     assert "is empty" in messages["empty"]
     assert "2001 characters" in messages["too long"]
     assert "2 fragments" in messages["two fragments"]
