@@ -70,8 +70,17 @@ FORBIDDEN = {
 }
 
 
+LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+
+
 def module_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def level_of(module: str) -> int | None:
+    """Level of a module or of the nearest package around it that has one."""
+    parts = module.split(".")
+    return next((LEVEL[name] for n in range(len(parts), 0, -1) if (name := ".".join(parts[:n])) in LEVEL), None)
 
 
 def imports_of(path: Path) -> set[str]:
@@ -84,17 +93,21 @@ def imports_of(path: Path) -> set[str]:
     return names
 
 
-SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if module_of(path) != "__init__"]
+SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if level_of(module_of(path)) is not None]
+
+
+def test_every_module_has_its_level() -> None:
+    assert {
+        module_of(path) for path in set(PACKAGE.rglob("*.py")) - set(SOURCES) if path.name != "__init__.py"
+    } == set()
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_one_way(path: Path) -> None:
-    depth = {name: level for level, layer in enumerate(LAYERS) for name in layer}
-    own = depth[module_of(path)]
+    own = level_of(module_of(path))
     for name in imports_of(path):
-        parts = name.split(".")
-        if parts[0] == "periogt_ray" and len(parts) > 1 and parts[1] in depth:
-            assert depth[parts[1]] <= own, f"{path.name} imports {name}"
+        imported = level_of(name.removeprefix("periogt_ray.")) if name.startswith("periogt_ray.") else None
+        assert imported is None or own is None or imported <= own, f"{path.name} imports {name}"
 
 
 @pytest.mark.parametrize("module", sorted(FORBIDDEN))
