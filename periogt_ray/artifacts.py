@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 import numpy as np
 
-from periogt_ray.atomic_files import sha256_of, write_bytes_atomically, write_json_atomically
 from periogt_ray.checkpoint_files import Architecture, read_state_dict
 from periogt_ray.descriptors import N_DESCRIPTORS, Scaler
 from periogt_ray.errors import (
@@ -32,6 +31,7 @@ from periogt_ray.properties import (
     PromptSchemeName,
     PropertyInfo,
 )
+from periogt_ray.runtime.files import sha256_of, write_bytes_atomically, write_json_atomically
 from periogt_ray.safe_pickle import load_scaler_arrays
 
 if TYPE_CHECKING:

@@ -33,7 +33,6 @@ from typing import Any
 
 from periogt_ray import __version__
 from periogt_ray.artifacts import ArtifactDirectory
-from periogt_ray.atomic_files import write_json_atomically
 from periogt_ray.batch_parts import OutcomeStore, PartResult, PartsDirectory, Tally, artifacts_digest, write_output
 from periogt_ray.batch_pipeline import Pipeline, Shares
 from periogt_ray.batch_progress import Progress, shown_progress
@@ -42,7 +41,8 @@ from periogt_ray.batch_stages import BatchSpec
 from periogt_ray.csv_rows import CsvScan, scan_csv
 from periogt_ray.errors import InternalError, ValidationError
 from periogt_ray.featurize import FEATURE_VERSION, PromptScheme
-from periogt_ray.local_ray import local_ray
+from periogt_ray.runtime.files import write_json_atomically
+from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.settings import Settings
 
 __all__ = ["BatchReport", "BatchRequest", "run_batch"]

@@ -30,9 +30,9 @@ from periogt_ray.cluster_head import HeadOptions, run_head
 from periogt_ray.cluster_node import Place, run_worker
 from periogt_ray.errors import PerioGTError
 from periogt_ray.job_directory import JobDirectory
-from periogt_ray.private_dir import private_dir
-from periogt_ray.processes import kill_descendants
 from periogt_ray.ray_node import adopt_orphans
+from periogt_ray.runtime.processes import kill_descendants
+from periogt_ray.runtime.temp_dir import private_dir
 from periogt_ray.slurm_job import SlurmJob
 from periogt_ray.stop_request import StopRequest
 
@@ -109,7 +109,7 @@ def wait(n_nodes: int) -> None:
     """
     import ray
 
-    from periogt_ray.local_ray import local_ray
+    from periogt_ray.runtime.local_ray import local_ray
 
     with local_ray(address=os.environ["RAY_ADDRESS"]):
         connected: Any = ray  # not annotated throughout

@@ -10,8 +10,8 @@ from time import monotonic
 
 from periogt_ray.errors import InternalError
 from periogt_ray.job_directory import JobDirectory
-from periogt_ray.node_ports import NodePorts, reserved_ports
 from periogt_ray.ray_node import NodeShare, RayNode, node_address, ray_environment
+from periogt_ray.runtime.ports import NodePorts, reserved_ports
 from periogt_ray.slurm_job import SlurmJob
 from periogt_ray.stop_request import StopRequest
 

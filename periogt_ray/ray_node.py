@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from periogt_ray.errors import InternalError
-from periogt_ray.node_ports import NodePorts
-from periogt_ray.private_dir import sessions_dir
+from periogt_ray.runtime.ports import NodePorts
+from periogt_ray.runtime.temp_dir import sessions_dir
 from periogt_ray.slurm_job import SlurmJob
 
 __all__ = [

@@ -30,7 +30,6 @@ from periogt_ray.artifacts import (
     read_label_stats,
     read_scaler,
 )
-from periogt_ray.atomic_files import FILE_MODE, make_directory, write_bytes_atomically, write_json_atomically
 from periogt_ray.checkpoint_files import Architecture, read_shapes
 from periogt_ray.convert import Conversion, convert_in_child
 from periogt_ray.descriptors import Scaler
@@ -39,6 +38,7 @@ from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, Mo
 from periogt_ray.inventory import Inventory, take_inventory, weight_paths
 from periogt_ray.label_statistics import label_statistics
 from periogt_ray.published import PublishedFile, Role, load_published
+from periogt_ray.runtime.files import FILE_MODE, make_directory, write_bytes_atomically, write_json_atomically
 from periogt_ray.safe_pickle import load_scaler_arrays
 from periogt_ray.setup_lock import hold_lock
 from periogt_ray.staging import ArchiveStage, Converter, remove_tree, require_space, trash_of

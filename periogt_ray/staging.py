@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from periogt_ray.archives import extract_weights, unpacked_bytes
-from periogt_ray.atomic_files import FILE_MODE, make_directory, write_json_atomically
 from periogt_ray.convert import Conversion
 from periogt_ray.downloads import human_bytes
 from periogt_ray.errors import ModelLoadError, PerioGTError, SettingsError
 from periogt_ray.inventory import file_property_id, take_inventory
 from periogt_ray.published import PublishedFile
+from periogt_ray.runtime.files import FILE_MODE, make_directory, write_json_atomically
 
 __all__ = ["ArchiveStage", "Converter", "remove_tree", "require_space", "trash_of"]
 

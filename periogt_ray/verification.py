@@ -13,9 +13,9 @@ from periogt_ray.artifacts import (
     MANIFEST_NAME,
     ArtifactDirectory,
 )
-from periogt_ray.atomic_files import sha256_of, write_bytes_atomically, write_json_atomically
 from periogt_ray.errors import ModelLoadError, PerioGTError
 from periogt_ray.inventory import weight_paths
+from periogt_ray.runtime.files import sha256_of, write_bytes_atomically, write_json_atomically
 
 __all__ = [
     "READY_NAME",

@@ -13,26 +13,26 @@ PACKAGE = Path(periogt_ray.__file__).parent
 
 # Each layer may import from those before it and from its own.
 LAYERS = [
-    {"settings", "errors", "slurm_job", "node_ports", "connection_note", "job_directory"},
+    {"settings", "errors", "slurm_job", "runtime.ports", "connection_note", "job_directory"},
     {"polymer"},
     {"depict", "descriptors", "graph", "paths", "substructure"},
     {"featurize"},
-    {"properties", "safe_pickle", "checkpoint_files", "inventory", "artifacts", "atomic_files"},
+    {"properties", "safe_pickle", "checkpoint_files", "inventory", "artifacts", "runtime.files"},
     {"device", "collate", "model"},
     {"jobs"},
     {"predictor"},
     {"checks", "surroundings", "cluster_checks"},
-    {"published", "reachability", "downloads", "archives", "convert", "label_statistics", "load_check"},
+    {"published", "runtime.network", "downloads", "archives", "convert", "label_statistics", "load_check"},
     {"setup_command", "setup_lock", "staging", "verification", "setup"},
     {"schemas", "doctor", "model_card"},
     {"auth", "feature_cache", "feature_files", "request_ids"},
     {"service"},
     {"access_log"},
     {"gate", "page", "http_api", "http_protocol"},
-    {"processes", "stop_request"},
-    {"private_dir"},
+    {"runtime.processes", "stop_request"},
+    {"runtime.temp_dir"},
     {"ray_node"},
-    {"local_ray", "metrics", "cluster_node"},
+    {"runtime.local_ray", "metrics", "cluster_node"},
     {"batching", "featurizer_replica", "replicas"},
     {"model_watch"},
     {"app"},
@@ -135,7 +135,7 @@ def test_only_settings_and_the_command_line_see_the_environment() -> None:
     # A child process that converts checkpoints is started with its parent's environment; Ray is told its
     # mode and token by the environment, which its processes inherit; `serve deploy` starts at app.build;
     # cluster is the command line of a Slurm job.
-    allowed = {"app", "cli", "cluster", "convert", "local_ray"}
+    allowed = {"app", "cli", "cluster", "convert", "runtime.local_ray"}
     assert readers <= allowed, "settings are built once, at the command line, and passed on"
 
 

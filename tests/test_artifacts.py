@@ -21,7 +21,6 @@ from periogt_ray.artifacts import (
     read_scaler,
     write_index,
 )
-from periogt_ray.atomic_files import write_json_atomically
 from periogt_ray.checkpoint_files import identify, read_shapes, read_state_dict
 from periogt_ray.errors import (
     CheckpointMissingError,
@@ -31,6 +30,7 @@ from periogt_ray.errors import (
 )
 from periogt_ray.inventory import file_property_id, take_inventory
 from periogt_ray.properties import PROPERTIES
+from periogt_ray.runtime.files import write_json_atomically
 from periogt_ray.safe_pickle import PickledObject, load_plain_pickle, load_scaler_arrays, load_split
 
 GOLDEN = Path(__file__).parent / "golden" / "artifacts"

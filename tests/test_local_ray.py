@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from periogt_ray.errors import SettingsError
-from periogt_ray.local_ray import local_ray
+from periogt_ray.runtime.local_ray import local_ray
 
 
 def test_an_address_where_nothing_listens_is_told_at_once() -> None:

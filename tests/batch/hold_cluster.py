@@ -3,7 +3,7 @@
 import json
 import sys
 
-from periogt_ray.local_ray import local_ray
+from periogt_ray.runtime.local_ray import local_ray
 
 if __name__ == "__main__":
     with local_ray(n_cpus=2, n_gpus=0, object_store_bytes=256 << 20, include_dashboard=True) as ray_of_test:

@@ -20,7 +20,7 @@ from published_site import QUICK, Behaviour, Site
 from periogt_ray.downloads import download, make_client, require_network, verify_file
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, SettingsError
 from periogt_ray.published import PublishedFile, load_published, mirrored
-from periogt_ray.reachability import is_reachable
+from periogt_ray.runtime.network import is_reachable
 
 CONTENT = bytes(range(256)) * 2000
 NAME = "pretrained_ckpt.zip"

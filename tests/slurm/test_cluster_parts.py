@@ -11,9 +11,9 @@ import pytest
 from periogt_ray.connection_note import ConnectionNote
 from periogt_ray.errors import SettingsError
 from periogt_ray.job_directory import JobDirectory
-from periogt_ray.node_ports import reserved_ports
-from periogt_ray.processes import descendants_of
 from periogt_ray.ray_node import NodeShare, ray_environment
+from periogt_ray.runtime.ports import reserved_ports
+from periogt_ray.runtime.processes import descendants_of
 from periogt_ray.slurm_job import SlurmJob
 from periogt_ray.stop_request import StopRequest
 
@@ -132,7 +132,7 @@ def test_orphans_are_adopted_and_ended() -> None:
     program = """
 import os, subprocess, time
 from periogt_ray.ray_node import adopt_orphans
-from periogt_ray.processes import descendants_of, kill_descendants
+from periogt_ray.runtime.processes import descendants_of, kill_descendants
 adopt_orphans()
 # The shell ends at once, and its child, in a session of its own, would belong to process 1.
 subprocess.run(["bash", "-c", "setsid sleep 60 >/dev/null 2>&1 & setsid sleep 60 >/dev/null 2>&1 & exit 0"])

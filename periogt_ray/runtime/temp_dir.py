@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from periogt_ray.errors import SettingsError
-from periogt_ray.processes import signals_held
+from periogt_ray.runtime.processes import signals_held
 
 __all__ = ["private_dir", "sessions_dir"]
 

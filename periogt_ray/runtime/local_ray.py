@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from periogt_ray.errors import InternalError, SettingsError
-from periogt_ray.private_dir import private_dir, sessions_dir
-from periogt_ray.processes import descendants_of, signals_held, still_alive
+from periogt_ray.runtime.processes import descendants_of, signals_held, still_alive
+from periogt_ray.runtime.temp_dir import private_dir, sessions_dir
 
 __all__ = ["LocalRay", "local_ray"]
 
