@@ -21,15 +21,15 @@ from starlette.types import ASGIApp
 
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.batching import Batcher
-from periogt_ray.depict import Theme
 from periogt_ray.errors import InternalError, NotReadyError, OverloadedError, PerioGTError
-from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
 from periogt_ray.featurizer_replica import FeaturizerReplica
 from periogt_ray.http_api import create_api
 from periogt_ray.http_protocol import BoundedProtocol
 from periogt_ray.metrics import RayRecorder
 from periogt_ray.model_watch import watch_model
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.drawing import Theme
+from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.replicas import ModelFacts, PredictorReplica
 from periogt_ray.service import FEATURIZING_EACH, PredictCall, PredictReply, Service
 from periogt_ray.settings import ServiceSettings, Settings

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 import numpy as np
 
 from periogt_ray.checkpoint_files import Architecture, read_state_dict
-from periogt_ray.descriptors import N_DESCRIPTORS, Scaler
 from periogt_ray.errors import (
     CheckpointMissingError,
     ChecksumMismatchError,
@@ -24,6 +23,7 @@ from periogt_ray.errors import (
     UnsupportedPropertyError,
 )
 from periogt_ray.inventory import Inventory, WeightFile, missing_statistics, take_inventory, weight_paths
+from periogt_ray.polymer.descriptors import N_DESCRIPTORS, Scaler
 from periogt_ray.properties import (
     DEFAULT_PROMPT_SCHEME,
     PROPERTIES,

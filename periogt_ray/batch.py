@@ -40,7 +40,7 @@ from periogt_ray.batch_report import write_report
 from periogt_ray.batch_stages import BatchSpec
 from periogt_ray.csv_rows import CsvScan, scan_csv
 from periogt_ray.errors import InternalError, ValidationError
-from periogt_ray.featurize import FEATURE_VERSION, PromptScheme
+from periogt_ray.polymer.features import FEATURE_VERSION, PromptScheme
 from periogt_ray.runtime.files import write_json_atomically
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.settings import Settings

@@ -20,9 +20,9 @@ from typing import Any, Literal, TypeVar
 from periogt_ray.batch_parts import PartResult
 from periogt_ray.csv_rows import Part, read_part
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError, ValidationError
-from periogt_ray.feature_files import featurized
-from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.feature_store import featurized
+from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
 
 __all__ = ["ROW_ERRORS", "BatchSpec", "FeaturizePart", "Guard", "Ledger", "PartMessage", "Work", "contained"]

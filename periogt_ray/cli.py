@@ -206,15 +206,15 @@ def _predict_one(
 ) -> "tuple[Predictor, Outcome]":
     """Answer one request in this process; input is checked before anything is loaded."""
     from periogt_ray.artifacts import ArtifactDirectory
-    from periogt_ray.polymer import RepeatUnit
+    from periogt_ray.polymer.repeat_unit import RepeatUnit
 
     settings = _settings()
     unit = RepeatUnit.parse(smiles)
     if property_id is not None:
         ArtifactDirectory.open(settings.checkpoint_dir).property(property_id)
 
-    from periogt_ray.featurize import featurize
     from periogt_ray.jobs import Job
+    from periogt_ray.polymer.features import featurize
     from periogt_ray.predictor import Predictor
 
     predictor = Predictor.load(settings)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from periogt_ray.graph import N_BOND_FEATURES, PAD, PATH_LENGTH, EdgeKind, NodeKind, TripletGraph
+from periogt_ray.polymer.triplet_graph import N_BOND_FEATURES, PAD, PATH_LENGTH, EdgeKind, NodeKind, TripletGraph
 
 __all__ = ["GraphBatch", "Group", "PromptBatch", "collate", "collate_prompts", "match_prompts"]
 

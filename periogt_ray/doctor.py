@@ -251,9 +251,9 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings
 
 def _check_predictions(settings: Settings) -> Iterator[Check]:
     """Load every served property for real and predict one polymer."""
-    from periogt_ray.featurize import featurize
     from periogt_ray.jobs import Job
-    from periogt_ray.polymer import RepeatUnit
+    from periogt_ray.polymer.features import featurize
+    from periogt_ray.polymer.repeat_unit import RepeatUnit
     from periogt_ray.predictor import Predictor
 
     try:
@@ -276,9 +276,9 @@ def _check_predictions(settings: Settings) -> Iterator[Check]:
 
 def _check_embedded() -> Iterator[Check]:
     """Compare predictions of the embedded model with those stored beside it: tells whether the stack computes right."""
-    from periogt_ray.featurize import PromptScheme, featurize
     from periogt_ray.jobs import Job
-    from periogt_ray.polymer import RepeatUnit
+    from periogt_ray.polymer.features import PromptScheme, featurize
+    from periogt_ray.polymer.repeat_unit import RepeatUnit
     from periogt_ray.predictor import Predictor
 
     try:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import NamedTuple
 
-from periogt_ray.featurize import FEATURE_VERSION, FeaturizedPolymer, PromptScheme
+from periogt_ray.polymer.features import FEATURE_VERSION, FeaturizedPolymer, PromptScheme
 
 __all__ = ["FeatureCache", "FeatureKey", "n_bytes"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from periogt_ray.errors import PerioGTError
-from periogt_ray.featurize import FeaturizedPolymer
+from periogt_ray.polymer.features import FeaturizedPolymer
 
 __all__ = ["Job", "Outcome"]
 

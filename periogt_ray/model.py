@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from periogt_ray.collate import GraphBatch, PromptBatch
 from periogt_ray.errors import ModelLoadError
-from periogt_ray.graph import PATH_LENGTH
+from periogt_ray.polymer.triplet_graph import PATH_LENGTH
 
 __all__ = ["ModelSizes", "PerioGTEncoder", "PerioGTRegressor", "load_encoder", "load_regressor"]
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from periogt_ray.artifacts import ArtifactDirectory
-from periogt_ray.depict import DrawingCache, Theme
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
 from periogt_ray.feature_cache import FeatureCache, FeatureKey
-from periogt_ray.featurize import FeaturizedPolymer, PromptScheme
 from periogt_ray.jobs import Job, Outcome
-from periogt_ray.polymer import MAX_SMILES_LENGTH, RepeatUnit
+from periogt_ray.polymer.drawing import DrawingCache, Theme
+from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
+from periogt_ray.polymer.repeat_unit import MAX_SMILES_LENGTH, RepeatUnit
 from periogt_ray.settings import Settings
 
 __all__ = ["FEATURIZING_EACH", "Asked", "Backend", "PredictCall", "PredictReply", "Recorder", "Service", "Trace"]

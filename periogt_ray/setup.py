@@ -32,11 +32,11 @@ from periogt_ray.artifacts import (
 )
 from periogt_ray.checkpoint_files import Architecture, read_shapes
 from periogt_ray.convert import Conversion, convert_in_child
-from periogt_ray.descriptors import Scaler
 from periogt_ray.downloads import DownloadPolicy, download, human_bytes, make_client, require_network, verify_file
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, ModelLoadError, SettingsError
 from periogt_ray.inventory import Inventory, take_inventory, weight_paths
 from periogt_ray.label_statistics import label_statistics
+from periogt_ray.polymer.descriptors import Scaler
 from periogt_ray.published import PublishedFile, Role, load_published
 from periogt_ray.runtime.files import FILE_MODE, make_directory, write_bytes_atomically, write_json_atomically
 from periogt_ray.safe_pickle import load_scaler_arrays

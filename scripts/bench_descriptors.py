@@ -24,9 +24,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from rdkit import Chem
 
-from periogt_ray.descriptors import descriptors
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer import OLIGOMER_SIZES, RepeatUnit
+from periogt_ray.polymer.descriptors import descriptors
+from periogt_ray.polymer.repeat_unit import OLIGOMER_SIZES, RepeatUnit
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "polymers.json"
 TARGETS = {3: 20.0, 9: 12.0}

@@ -21,8 +21,8 @@ import torch
 from bench_descriptors import GROWTH, GROWTH_SIZES
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.featurize import PromptScheme, featurize
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.features import PromptScheme, featurize
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden" / "polymers.json"
 

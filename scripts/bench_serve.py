@@ -67,11 +67,11 @@ def serve_plainly(port: int) -> None:
     import uvicorn
 
     from periogt_ray.artifacts import ArtifactDirectory
-    from periogt_ray.depict import Theme, draw
     from periogt_ray.errors import RequestTimeoutError
-    from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
     from periogt_ray.http_api import create_api
-    from periogt_ray.polymer import RepeatUnit
+    from periogt_ray.polymer.drawing import Theme, draw
+    from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
+    from periogt_ray.polymer.repeat_unit import RepeatUnit
     from periogt_ray.predictor import Predictor
     from periogt_ray.service import PredictCall, PredictReply, Service
     from periogt_ray.settings import Settings

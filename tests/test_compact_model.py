@@ -13,9 +13,9 @@ import pytest
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.collate import collate, collate_prompts, match_prompts
 from periogt_ray.errors import PerioGTError, ValidationError
-from periogt_ray.featurize import PromptScheme, featurize
 from periogt_ray.model import ModelSizes, PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.features import PromptScheme, featurize
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "periogt_ray" / "models" / "compact"

@@ -4,9 +4,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from periogt_ray.depict import MAX_DRAWN_ATOMS, DrawingCache, draw
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.drawing import MAX_DRAWN_ATOMS, DrawingCache, draw
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import EXAMPLES
 
 STYRENE = RepeatUnit.parse("*CC(*)c1ccccc1")

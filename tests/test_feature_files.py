@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from golden_data import ARTIFACTS, golden_polymers
-from periogt_ray import feature_files
 from periogt_ray.errors import SettingsError, ValidationError
-from periogt_ray.feature_files import FeatureFiles, featurized
-from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer import feature_store
+from periogt_ray.polymer.feature_store import FeatureFiles, featurized
+from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
 
 STYRENE = RepeatUnit.parse("*CC(*)c1ccccc1")
@@ -137,7 +137,7 @@ def test_settings_name_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     settings = Settings.from_env({**given, "PERIOGT_CACHE_DIR_GB": "0.5"})
     assert (settings.cache_dir, settings.cache_dir_bytes) == (directory, 1 << 29)
     assert not featurized(STYRENE, MONOMER, settings)[1]
-    monkeypatch.setattr(feature_files, "featurize", None)
+    monkeypatch.setattr(feature_store, "featurize", None)
     assert featurized(STYRENE, MONOMER, settings)[1]
     with pytest.raises(TypeError):
         featurized(STYRENE, MONOMER, replace(settings, cache_dir=None))

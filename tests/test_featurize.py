@@ -5,11 +5,11 @@ import pytest
 from rdkit import Chem
 
 from golden_data import UNITS, GoldenPolymer, golden_polymers, rejected_by_reference
-from periogt_ray.descriptors import descriptors, fingerprint
 from periogt_ray.errors import ValidationError
-from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize, prompt_graphs
-from periogt_ray.graph import BondClasses, build_triplet_graph
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.descriptors import descriptors, fingerprint
+from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize, prompt_graphs
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.polymer.triplet_graph import BondClasses, build_triplet_graph
 
 
 def arrays_of(polymer: FeaturizedPolymer) -> list[np.ndarray]:
@@ -67,7 +67,7 @@ def test_only_the_oligomers_that_the_scheme_needs_are_computed() -> None:
 
 @pytest.mark.parametrize(("scheme", "most"), [(PromptScheme.RELEASE, 133), (PromptScheme.MONOMER, 400)])
 def test_cost_is_bounded_by_size(scheme: PromptScheme, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("periogt_ray.featurize.BondClasses", lambda _unit: pytest.fail("work was begun"))
+    monkeypatch.setattr("periogt_ray.polymer.features.BondClasses", lambda _unit: pytest.fail("work was begun"))
     with pytest.raises(ValidationError, match=f"has {most + 1} atoms.*at most {most} atoms"):
         featurize(RepeatUnit.parse(f"*{'C' * (most + 1)}*"), scheme)
 

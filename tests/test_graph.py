@@ -24,9 +24,9 @@ from dgllife.utils import (
 from rdkit import Chem
 
 from golden_data import GoldenPolymer, golden_polymers
-from periogt_ray.featurize import PromptScheme, prompt_graphs
-from periogt_ray.graph import BondClasses, EdgeKind, NodeKind, TripletGraph, build_triplet_graph, to_dgl
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.features import PromptScheme, prompt_graphs
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.polymer.triplet_graph import BondClasses, EdgeKind, NodeKind, TripletGraph, build_triplet_graph, to_dgl
 
 
 def graphs_of(smiles: str, scheme: PromptScheme = PromptScheme.RELEASE) -> list[TripletGraph]:

@@ -9,8 +9,8 @@ from golden_data import ARTIFACTS
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.collate import GraphBatch, collate, match_prompts
 from periogt_ray.errors import ModelLoadError
-from periogt_ray.graph import TripletGraph, to_dgl
 from periogt_ray.model import ModelSizes, PerioGTEncoder, load_encoder, load_regressor
+from periogt_ray.polymer.triplet_graph import TripletGraph, to_dgl
 from test_graph import graphs_of
 
 SMILES = ["*CC*", "*CC(*)c1ccccc1", "*CCCCCC(=O)N*", "*C=CC=C*", "*c1ccc(*)s1"]

@@ -5,7 +5,7 @@ from rdkit import Chem, RDLogger
 
 from golden_data import GoldenPolymer, golden_polymers
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer import MAX_SMILES_LENGTH, OLIGOMER_SIZES, RepeatUnit
+from periogt_ray.polymer.repeat_unit import MAX_SMILES_LENGTH, OLIGOMER_SIZES, RepeatUnit
 
 
 def test_oligomers_equal_the_reference(golden: GoldenPolymer) -> None:

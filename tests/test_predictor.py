@@ -17,9 +17,9 @@ from periogt_ray.errors import (
     UnsupportedPropertyError,
     ValidationError,
 )
-from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
 from periogt_ray.jobs import Job, Outcome
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.predictor import Packing, Predictor
 from periogt_ray.settings import Settings
 

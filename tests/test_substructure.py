@@ -6,12 +6,12 @@ import pytest
 from rdkit import Chem
 
 from golden_data import GOLDEN, golden_polymers
-from periogt_ray import graph, substructure
 from periogt_ray.errors import ValidationError
-from periogt_ray.featurize import PromptScheme, featurize, prompt_graphs
-from periogt_ray.graph import BondClasses, build_triplet_graph
-from periogt_ray.polymer import RepeatUnit
-from periogt_ray.substructure import SubstructureSearch
+from periogt_ray.polymer import substructure, triplet_graph
+from periogt_ray.polymer.features import PromptScheme, featurize, prompt_graphs
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.polymer.substructure import SubstructureSearch
+from periogt_ray.polymer.triplet_graph import BondClasses, build_triplet_graph
 
 # RDKit takes 20 s for the matches of this one.
 IMIDE = json.loads((GOLDEN / "imide_matches.json").read_text())
@@ -64,7 +64,7 @@ class Compared(SubstructureSearch):
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> type[Compared]:
-    monkeypatch.setattr(graph, "SubstructureSearch", Compared)
+    monkeypatch.setattr(triplet_graph, "SubstructureSearch", Compared)
     monkeypatch.setattr(Compared, "n_matches", 0)
     return Compared
 
@@ -163,7 +163,7 @@ def test_one_search_serves_several_queries() -> None:
 def test_symmetric_side_groups_take_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Permutations of the fluorine atoms of six CF3 groups would be 46656, times flips of rings."""
     monkeypatch.setattr(substructure, "MAX_STEPS", 5000)
-    monkeypatch.setattr(graph, "SubstructureSearch", Recorded)
+    monkeypatch.setattr(triplet_graph, "SubstructureSearch", Recorded)
     monkeypatch.setattr(Recorded, "found", [])
     assert look_up_all(IMIDE["repeat_unit"]) == len(IMIDE["matches"])
     assert Recorded.found == [tuple(match) for match in IMIDE["matches"].values()]

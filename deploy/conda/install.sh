@@ -68,6 +68,6 @@ for hook in activate deactivate; do
   mkdir -p "$prefix/etc/conda/$hook.d"
   cp "$here/$hook.sh" "$prefix/etc/conda/$hook.d/periogt.sh"
 done
-"$prefix/bin/python" -m periogt_ray.descriptors >&2
+"$prefix/bin/python" -m periogt_ray.polymer.descriptors >&2
 printf '%s' "$wanted" >"$stamp"
 say "done: \`conda activate $prefix\`, then \`periogt doctor\`; for the Slurm scripts: export PERIOGT_RUNTIME=venv PERIOGT_VENV=$prefix"

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from compact.features import SCHEME, Polymer
 from periogt_ray.collate import GraphBatch, PromptBatch, collate, collate_prompts, match_prompts
-from periogt_ray.descriptors import Scaler
 from periogt_ray.model import PerioGTEncoder
+from periogt_ray.polymer.descriptors import Scaler
 
 __all__ = ["Cut", "PolymerBatch", "PolymerStore", "shuffled_batches"]
 

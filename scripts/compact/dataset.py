@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 __all__ = ["PROPERTIES", "SPLITS", "Dataset", "Dropped", "Row", "read_dataset"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from periogt_ray.descriptors import N_DESCRIPTORS, Scaler, descriptors, fingerprint
-from periogt_ray.featurize import PromptScheme, prompt_graphs
-from periogt_ray.graph import BondClasses, TripletGraph, build_triplet_graph
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.descriptors import N_DESCRIPTORS, Scaler, descriptors, fingerprint
+from periogt_ray.polymer.features import PromptScheme, prompt_graphs
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.polymer.triplet_graph import BondClasses, TripletGraph, build_triplet_graph
 
 __all__ = ["SCHEME", "Polymer", "fit_scaler", "load_polymers"]
 

@@ -14,7 +14,7 @@ from rdkit.Chem import rdFingerprintGenerator
 from sklearn.svm import SVR
 
 from compact.features import Polymer
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 __all__ = ["KernelMachines", "PolymerViews", "environment_counts"]
 

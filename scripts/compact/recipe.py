@@ -31,7 +31,7 @@ from compact.tabular import Baseline, Teacher
 from periogt_ray.artifacts import ArtifactDirectory
 from periogt_ray.errors import PerioGTError
 from periogt_ray.model import ModelSizes, PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 __all__ = ["Recipe", "evaluate_on_test", "measure_baseline", "train"]
 

@@ -114,7 +114,7 @@ def test_kernels_are_loaded_from_the_image(image: Path, place: Path) -> None:
 
 def test_kernels_are_loaded_where_nothing_can_be_written(image: Path, place: Path) -> None:
     done = apptainer(
-        *("exec", *ALONE, image, "python", "-m", "periogt_ray.descriptors"),
+        *("exec", *ALONE, image, "python", "-m", "periogt_ray.polymer.descriptors"),
         place=place,
         APPTAINERENV_NUMBA_DEBUG_CACHE="1",
     )
@@ -128,7 +128,7 @@ def test_kernels_for_another_processor_are_compiled_into_a_directory_that_can_be
     image: Path, place: Path
 ) -> None:
     done = apptainer(
-        *("exec", *ALONE, *bound(place, "tmp"), image, "python", "-m", "periogt_ray.descriptors"),
+        *("exec", *ALONE, *bound(place, "tmp"), image, "python", "-m", "periogt_ray.polymer.descriptors"),
         place=place,
         APPTAINERENV_NUMBA_CPU_NAME="nehalem",
         APPTAINERENV_NUMBA_CPU_FEATURES="+sse2",

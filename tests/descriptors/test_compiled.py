@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 MODULE = """
-from periogt_ray.descriptors.compiled import kernel
+from periogt_ray.polymer.kernels import kernel
 
 @kernel("float64(float64)")
 def twice(value):

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from periogt_ray.descriptors.distances import components, topological_distances, weighted_distances
-from periogt_ray.descriptors.extremes import extreme_eigenvalues
-from periogt_ray.descriptors.fragments import fragment_descriptors
-from periogt_ray.descriptors.molecule import MoleculeArrays, extract
-from periogt_ray.descriptors.simple_paths import SimplePaths, molecular_ids
-from periogt_ray.descriptors.spectra import dense_spectra
+from periogt_ray.polymer.descriptors.distances import components, topological_distances, weighted_distances
+from periogt_ray.polymer.descriptors.extremes import extreme_eigenvalues
+from periogt_ray.polymer.descriptors.fragments import fragment_descriptors
+from periogt_ray.polymer.descriptors.molecule import MoleculeArrays, extract
+from periogt_ray.polymer.descriptors.simple_paths import SimplePaths, molecular_ids
+from periogt_ray.polymer.descriptors.spectra import dense_spectra
 
 MOLECULES = [
     "CCCCC",

@@ -11,14 +11,14 @@ from rdkit import Chem
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from golden_data import UNITS, GoldenPolymer, golden_polymers
-from periogt_ray.descriptors import N_DESCRIPTORS, descriptors, eta
-from periogt_ray.descriptors.columns import assemble, blocks, column_names
-from periogt_ray.descriptors.estate import _MOST_MATCHES
-from periogt_ray.descriptors.molecule import MAX_ATOMS, extract
-from periogt_ray.descriptors.native import native_descriptors
-from periogt_ray.descriptors.reference import descriptor_names
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.descriptors import N_DESCRIPTORS, descriptors, eta
+from periogt_ray.polymer.descriptors.columns import assemble, blocks, column_names
+from periogt_ray.polymer.descriptors.estate import _MOST_MATCHES
+from periogt_ray.polymer.descriptors.molecule import MAX_ATOMS, extract
+from periogt_ray.polymer.descriptors.native import native_descriptors
+from periogt_ray.polymer.descriptors.reference import descriptor_names
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 # Sums that cancel (centred autocorrelations of equal atoms) are rounding noise of this size on both sides.
 NOISE = 1e-9
@@ -190,7 +190,7 @@ def test_ring_system_with_too_many_paths_is_refused_the_same_way_each_time() -> 
 
 
 def test_importing_descriptors_loads_neither_numba_nor_mordred() -> None:
-    code = "import sys, periogt_ray.descriptors; print([m for m in ('numba', 'mordred') if m in sys.modules])"
+    code = "import sys, periogt_ray.polymer.descriptors; print([m for m in ('numba', 'mordred') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -12,8 +12,8 @@ from ray.serve.schema import ServeDeploySchema
 from serve_fakes import KEY, settings_with
 
 from periogt_ray.app import APP_NAME, ServeBackend, application
-from periogt_ray.featurize import PromptScheme
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.features import PromptScheme
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ import pytest
 
 from periogt_ray.errors import ValidationError
 from periogt_ray.feature_cache import FeatureCache, FeatureKey, n_bytes
-from periogt_ray.featurize import FeaturizedPolymer, PromptScheme, featurize
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 
 def polymer_of(smiles: str) -> FeaturizedPolymer:

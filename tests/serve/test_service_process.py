@@ -20,9 +20,9 @@ from serve_fakes import KEY, STYRENE
 from served_process import ROOT, ServedProcess, parent_of, serving, start, wait_for
 
 from golden_data import ARTIFACTS
-from periogt_ray.featurize import featurize
 from periogt_ray.jobs import Job
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.features import featurize
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.predictor import Predictor
 
 pytestmark = pytest.mark.ray

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from served_process import ServedProcess, serving, wait_for
 
-from periogt_ray.featurize import featurize
 from periogt_ray.jobs import Job
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.features import featurize
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.predictor import Predictor
 
 pytestmark = pytest.mark.ray

@@ -11,10 +11,10 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
-from periogt_ray.descriptors.columns import ESTATE_TYPES
-from periogt_ray.descriptors.compiled import kernel
-from periogt_ray.descriptors.elements import element_table
-from periogt_ray.descriptors.molecule import BondType, MoleculeArrays
+from periogt_ray.polymer.descriptors.columns import ESTATE_TYPES
+from periogt_ray.polymer.descriptors.elements import element_table
+from periogt_ray.polymer.descriptors.molecule import BondType, MoleculeArrays
+from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["estate_descriptors"]
 

@@ -13,8 +13,8 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdqueries
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer import RepeatUnit, parse_smiles
-from periogt_ray.substructure import SubstructureSearch
+from periogt_ray.polymer.repeat_unit import RepeatUnit, parse_smiles
+from periogt_ray.polymer.substructure import SubstructureSearch
 
 if TYPE_CHECKING:
     import dgl
@@ -303,7 +303,7 @@ def _edges(atoms: np.ndarray, n_atoms: int) -> tuple[np.ndarray, np.ndarray, np.
     n_atoms : int
         Number of atoms.
     """
-    from periogt_ray.paths import triplet_paths
+    from periogt_ray.polymer.triplet_paths import triplet_paths
 
     n_bonds = len(atoms)
     bonds = np.arange(n_bonds, dtype=np.int32)

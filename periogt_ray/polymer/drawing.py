@@ -10,7 +10,7 @@ from rdkit.Chem import rdDepictor, rdMolTransforms
 from rdkit.Chem.Draw import rdMolDraw2D
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 __all__ = ["MAX_DRAWN_ATOMS", "DrawingCache", "Theme", "draw"]
 

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 
-from periogt_ray.descriptors.compiled import kernel
-from periogt_ray.descriptors.molecule import MoleculeArrays
+from periogt_ray.polymer.descriptors.molecule import MoleculeArrays
+from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["topology_descriptors"]
 

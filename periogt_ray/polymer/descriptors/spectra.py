@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from periogt_ray.descriptors.distances import Components, weighted_distances
-from periogt_ray.descriptors.extremes import extreme_eigenvalues
-from periogt_ray.descriptors.molecule import MoleculeArrays
-from periogt_ray.descriptors.weights import CARBON
+from periogt_ray.polymer.descriptors.distances import Components, weighted_distances
+from periogt_ray.polymer.descriptors.extremes import extreme_eigenvalues
+from periogt_ray.polymer.descriptors.molecule import MoleculeArrays
+from periogt_ray.polymer.descriptors.weights import CARBON
 
 __all__ = ["adjacency_spectrum", "barysz_spectra", "burden_extremes", "dense_spectra"]
 

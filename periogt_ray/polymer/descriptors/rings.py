@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from periogt_ray.descriptors.molecule import MoleculeArrays
+from periogt_ray.polymer.descriptors.molecule import MoleculeArrays
 
 __all__ = ["ring_descriptors"]
 

@@ -6,9 +6,9 @@ AATSC divide by the number of pairs; MATS (Moran) and GATS (Geary) relate them t
 
 import numpy as np
 
-from periogt_ray.descriptors.compiled import kernel
-from periogt_ray.descriptors.molecule import MoleculeArrays
-from periogt_ray.descriptors.weights import FIRST_ELEMENT, carbon_weights
+from periogt_ray.polymer.descriptors.molecule import MoleculeArrays
+from periogt_ray.polymer.descriptors.weights import FIRST_ELEMENT, carbon_weights
+from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["autocorrelations", "constitutional"]
 

@@ -9,20 +9,20 @@ import numpy as np
 from rdkit import Chem, rdBase
 from threadpoolctl import LibController, ThreadpoolController
 
-from periogt_ray.descriptors.autocorrelation import autocorrelations, constitutional
-from periogt_ray.descriptors.columns import assemble
-from periogt_ray.descriptors.composition import composition_descriptors, surface_areas
-from periogt_ray.descriptors.distances import components, topological_distances
-from periogt_ray.descriptors.estate import estate_descriptors
-from periogt_ray.descriptors.eta import eta_indices
-from periogt_ray.descriptors.fragments import fragment_descriptors
-from periogt_ray.descriptors.information import bertz_complexity, information_contents
-from periogt_ray.descriptors.molecule import MoleculeArrays, extract
-from periogt_ray.descriptors.rings import ring_descriptors
-from periogt_ray.descriptors.simple_paths import SimplePaths, molecular_ids
-from periogt_ray.descriptors.spectra import adjacency_spectrum, barysz_spectra, burden_extremes, dense_spectra
-from periogt_ray.descriptors.topology import topology_descriptors
-from periogt_ray.descriptors.weights import (
+from periogt_ray.polymer.descriptors.autocorrelation import autocorrelations, constitutional
+from periogt_ray.polymer.descriptors.columns import assemble
+from periogt_ray.polymer.descriptors.composition import composition_descriptors, surface_areas
+from periogt_ray.polymer.descriptors.distances import components, topological_distances
+from periogt_ray.polymer.descriptors.estate import estate_descriptors
+from periogt_ray.polymer.descriptors.eta import eta_indices
+from periogt_ray.polymer.descriptors.fragments import fragment_descriptors
+from periogt_ray.polymer.descriptors.information import bertz_complexity, information_contents
+from periogt_ray.polymer.descriptors.molecule import MoleculeArrays, extract
+from periogt_ray.polymer.descriptors.rings import ring_descriptors
+from periogt_ray.polymer.descriptors.simple_paths import SimplePaths, molecular_ids
+from periogt_ray.polymer.descriptors.spectra import adjacency_spectrum, barysz_spectra, burden_extremes, dense_spectra
+from periogt_ray.polymer.descriptors.topology import topology_descriptors
+from periogt_ray.polymer.descriptors.weights import (
     FIRST_ELEMENT,
     SIGMA,
     VALENCE,
@@ -47,7 +47,7 @@ def native_descriptors(mol: Chem.Mol) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        float64 [1613], in the order of :func:`periogt_ray.descriptors.columns.column_names`.
+        float64 [1613], in the order of :func:`periogt_ray.polymer.descriptors.columns.column_names`.
 
     Raises
     ------

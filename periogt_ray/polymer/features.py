@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from periogt_ray.descriptors import MAX_ATOMS, DescriptorEngine, descriptors, fingerprint
 from periogt_ray.errors import ValidationError
-from periogt_ray.graph import BondClasses, TripletGraph, build_triplet_graph
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.descriptors import MAX_ATOMS, DescriptorEngine, descriptors, fingerprint
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.polymer.triplet_graph import BondClasses, TripletGraph, build_triplet_graph
 
 __all__ = ["FEATURE_VERSION", "FeaturizedPolymer", "OligomerFeatures", "PromptScheme", "featurize", "prompt_graphs"]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from periogt_ray.descriptors.compiled import kernel
+from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["triplet_paths"]
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from periogt_ray.descriptors.compiled import kernel
-from periogt_ray.descriptors.molecule import Graph, MoleculeArrays
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.descriptors.molecule import Graph, MoleculeArrays
+from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["fragment_descriptors"]
 

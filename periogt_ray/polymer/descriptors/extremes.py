@@ -9,8 +9,8 @@ an additional row, eliminated last. Eliminating a definite matrix is stable with
 
 import numpy as np
 
-from periogt_ray.descriptors.compiled import kernel
-from periogt_ray.descriptors.molecule import Graph
+from periogt_ray.polymer.descriptors.molecule import Graph
+from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["extreme_eigenvalues"]
 

@@ -26,10 +26,10 @@ import rdkit
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from periogt_ray.descriptors import DescriptorEngine
-from periogt_ray.featurize import FEATURE_VERSION, FeaturizedPolymer, OligomerFeatures, PromptScheme, featurize
-from periogt_ray.graph import TripletGraph
-from periogt_ray.polymer import RepeatUnit
+from periogt_ray.polymer.descriptors import DescriptorEngine
+from periogt_ray.polymer.features import FEATURE_VERSION, FeaturizedPolymer, OligomerFeatures, PromptScheme, featurize
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.polymer.triplet_graph import TripletGraph
 from periogt_ray.settings import Settings
 
 __all__ = ["FeatureFiles", "featurized"]
@@ -52,7 +52,7 @@ def featurized(unit: RepeatUnit, scheme: PromptScheme, settings: Settings) -> tu
     Raises
     ------
     ValidationError
-        As :func:`~periogt_ray.featurize.featurize`.
+        As :func:`~periogt_ray.polymer.features.featurize`.
     """
     if settings.cache_dir is None:
         return featurize(unit, scheme, engine=settings.descriptor_engine), False
@@ -95,7 +95,7 @@ class FeatureFiles:
         Raises
         ------
         ValidationError
-            As :func:`~periogt_ray.featurize.featurize`; such a polymer leaves no file.
+            As :func:`~periogt_ray.polymer.features.featurize`; such a polymer leaves no file.
         """
         path, key = self._place(unit.smiles, scheme, engine)
         polymer = _read(path, key, unit.smiles, scheme)

@@ -9,8 +9,8 @@ import functools
 
 import numpy as np
 
-from periogt_ray.descriptors.elements import element_table
-from periogt_ray.descriptors.molecule import MoleculeArrays, partial_charges
+from periogt_ray.polymer.descriptors.elements import element_table
+from periogt_ray.polymer.descriptors.molecule import MoleculeArrays, partial_charges
 
 __all__ = ["CARBON", "N_WEIGHTS", "SIGMA", "VALENCE", "atom_weights", "carbon_weights", "full_weights"]
 

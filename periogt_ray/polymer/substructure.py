@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from rdkit import Chem
 
-from periogt_ray.descriptors.compiled import kernel
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["MAX_STEPS", "SubstructureSearch"]
 

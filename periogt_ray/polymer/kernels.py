@@ -7,7 +7,7 @@ directory (as numba does), else a private directory below the system's temporary
 them can be written, a process compiles for itself alone. A read-only installation, such as a
 container image, is also read from its ``__pycache__``, if that was filled while it was built::
 
-    python -m periogt_ray.descriptors
+    python -m periogt_ray.polymer.descriptors
 
 The code is specific to a processor model: a process on another model compiles its own.
 """

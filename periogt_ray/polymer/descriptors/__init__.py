@@ -62,7 +62,7 @@ def descriptors(mol: Chem.Mol, *, engine: DescriptorEngine = "native") -> np.nda
     """Return the descriptors of a molecule as training saw them, before scaling.
 
     Missing values are 0 and none is above 1e12. The first call in a process loads the machine code
-    of the native engine (about a second); ``python -m periogt_ray.descriptors`` compiles it once.
+    of the native engine (about a second); ``python -m periogt_ray.polymer.descriptors`` compiles it once.
 
     Parameters
     ----------
@@ -93,11 +93,11 @@ def descriptors(mol: Chem.Mol, *, engine: DescriptorEngine = "native") -> np.nda
 def _raw(mol: Chem.Mol, engine: str) -> np.ndarray:
     # Imported at first use: numba and mordred take a second, and only one of them is needed.
     if engine == "native":
-        from periogt_ray.descriptors.native import native_descriptors
+        from periogt_ray.polymer.descriptors.native import native_descriptors
 
         return native_descriptors(mol)
     if engine == "mordred":
-        from periogt_ray.descriptors.reference import mordred_descriptors
+        from periogt_ray.polymer.descriptors.reference import mordred_descriptors
 
         return mordred_descriptors(mol)
     raise SettingsError(

@@ -8,10 +8,10 @@ the same for all oligomers of a polymer. Between components both quantities foll
 
 import numpy as np
 
-from periogt_ray.descriptors.compiled import kernel
-from periogt_ray.descriptors.distances import Components
-from periogt_ray.descriptors.molecule import Graph, MoleculeArrays
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.descriptors.distances import Components
+from periogt_ray.polymer.descriptors.molecule import Graph, MoleculeArrays
+from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["MAX_STEPS", "SimplePaths", "molecular_ids"]
 

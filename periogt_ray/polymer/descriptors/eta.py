@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from rdkit import Chem
 
-from periogt_ray.descriptors.elements import element_table
-from periogt_ray.descriptors.molecule import BondType, MoleculeArrays
+from periogt_ray.polymer.descriptors.elements import element_table
+from periogt_ray.polymer.descriptors.molecule import BondType, MoleculeArrays
 
 __all__ = ["eta_indices"]
 

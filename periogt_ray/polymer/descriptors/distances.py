@@ -8,8 +8,8 @@ for a pair of atoms.
 
 import numpy as np
 
-from periogt_ray.descriptors.compiled import kernel
-from periogt_ray.descriptors.molecule import Graph
+from periogt_ray.polymer.descriptors.molecule import Graph
+from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["Components", "components", "topological_distances", "weighted_distances"]
 

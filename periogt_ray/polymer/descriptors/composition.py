@@ -7,9 +7,9 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
-from periogt_ray.descriptors.elements import BONDI_VOLUMES, element_table
-from periogt_ray.descriptors.molecule import BondType, MoleculeArrays
-from periogt_ray.descriptors.rings import aromatic_rings
+from periogt_ray.polymer.descriptors.elements import BONDI_VOLUMES, element_table
+from periogt_ray.polymer.descriptors.molecule import BondType, MoleculeArrays
+from periogt_ray.polymer.descriptors.rings import aromatic_rings
 
 __all__ = ["composition_descriptors"]
 

@@ -5,9 +5,9 @@ import time
 import numpy as np
 from rdkit import Chem
 
-from periogt_ray.descriptors import descriptors
-from periogt_ray.paths import triplet_paths
-from periogt_ray.substructure import SubstructureSearch
+from periogt_ray.polymer.descriptors import descriptors
+from periogt_ray.polymer.substructure import SubstructureSearch
+from periogt_ray.polymer.triplet_paths import triplet_paths
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from periogt_ray.descriptors.compiled import kernel
-from periogt_ray.descriptors.molecule import MoleculeArrays
+from periogt_ray.polymer.descriptors.molecule import MoleculeArrays
+from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["bertz_complexity", "information_contents"]
 
