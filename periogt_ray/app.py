@@ -19,7 +19,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 from starlette.types import ASGIApp
 
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batching import Batcher
 from periogt_ray.errors import InternalError, NotReadyError, OverloadedError, PerioGTError
 from periogt_ray.featurizer_replica import FeaturizerReplica

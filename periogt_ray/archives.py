@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from periogt_ray.checkpoint_files import WEIGHT_SUFFIXES
+from periogt_ray.artifacts.weight_files import WEIGHT_SUFFIXES
 from periogt_ray.errors import ModelLoadError
 
 __all__ = ["extract_weights", "unpacked_bytes"]

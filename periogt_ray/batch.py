@@ -32,7 +32,7 @@ from types import FrameType
 from typing import Any
 
 from periogt_ray import __version__
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch_parts import OutcomeStore, PartResult, PartsDirectory, Tally, artifacts_digest, write_output
 from periogt_ray.batch_pipeline import Pipeline, Shares
 from periogt_ray.batch_progress import Progress, shown_progress

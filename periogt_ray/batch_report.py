@@ -5,10 +5,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.card import ModelResponse
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch_figures import N_BINS, OutputFigures, PropertyFigures, Ranked, gather_figures
 from periogt_ray.errors import ValidationError
-from periogt_ray.model_card import ModelResponse
 from periogt_ray.polymer.drawing import draw
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.runtime.files import write_bytes_atomically

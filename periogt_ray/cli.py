@@ -93,7 +93,7 @@ def embeddings(smiles: str) -> None:
 @cli.command()
 def properties() -> None:
     """List the properties that are served, and by which model, as JSON."""
-    from periogt_ray.artifacts import ArtifactDirectory
+    from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.schemas import PropertiesResponse
 
     artifacts = ArtifactDirectory.open(_settings().checkpoint_dir)
@@ -205,7 +205,7 @@ def _predict_one(
     smiles: str, property_id: str | None, *, return_embedding: bool = False
 ) -> "tuple[Predictor, Outcome]":
     """Answer one request in this process; input is checked before anything is loaded."""
-    from periogt_ray.artifacts import ArtifactDirectory
+    from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.polymer.repeat_unit import RepeatUnit
 
     settings = _settings()

@@ -88,7 +88,7 @@ def batch(arguments: tuple[str, ...], **given: Any) -> None:
 @click.option("--property", "properties", default="all", help="Property ids, separated by commas.")
 def check(input_path: Path | None, properties: str) -> None:
     """Check settings, artifacts, properties and input, on a login node, before a job is queued."""
-    from periogt_ray.artifacts import ArtifactDirectory
+    from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.csv_rows import scan_csv
     from periogt_ray.settings import Settings
 

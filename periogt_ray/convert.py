@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from periogt_ray.checkpoint_files import read_shapes, read_state_dict
+from periogt_ray.artifacts.weight_files import read_shapes, read_state_dict
 from periogt_ray.errors import CheckpointMissingError, ModelLoadError, PerioGTError
 from periogt_ray.runtime.files import write_bytes_atomically
 

@@ -215,8 +215,8 @@ def _check_device(settings: Settings, facts: DeviceFacts, place: Surroundings) -
 
 
 def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings, *, hashes: bool) -> Iterator[Check]:
-    from periogt_ray.artifacts import ArtifactDirectory
-    from periogt_ray.verification import verify
+    from periogt_ray.artifacts.directory import ArtifactDirectory
+    from periogt_ray.artifacts.verification import verify
 
     try:
         artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
@@ -307,7 +307,7 @@ def _check_embedded() -> Iterator[Check]:
 
 def _stored_predictions() -> dict[str, dict[str, float]]:
     """Return value by property by SMILES, from the embedded model's card."""
-    from periogt_ray.artifacts import ArtifactDirectory
+    from periogt_ray.artifacts.directory import ArtifactDirectory
 
     card = ArtifactDirectory.open(EMBEDDED_DIR).model_card or {}
     entries = card["well_known"].values()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from periogt_ray.artifacts.properties import LabelStats
+from periogt_ray.artifacts.safe_pickle import load_split
 from periogt_ray.errors import ModelLoadError
-from periogt_ray.properties import LabelStats
-from periogt_ray.safe_pickle import load_split
 
 __all__ = ["label_statistics", "read_labels"]
 

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import ModelLoadError
 
 __all__ = ["load_everything"]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from periogt_ray.artifacts import ArtifactDirectory, PropertyInfo
+from periogt_ray.artifacts.directory import ArtifactDirectory, PropertyInfo
 from periogt_ray.collate import collate, collate_prompts, match_prompts
 from periogt_ray.device import choose_device, probe_device
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError

@@ -17,7 +17,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from periogt_ray.app import APP_NAME, application, gpus_for
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.auth import API_KEY_HEADER, exposure_warning
 from periogt_ray.errors import InternalError, PerioGTError, SettingsError
 from periogt_ray.predictor import Predictor

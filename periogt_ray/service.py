@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
 from periogt_ray.feature_cache import FeatureCache, FeatureKey
 from periogt_ray.jobs import Job, Outcome

@@ -19,7 +19,7 @@ from typing import cast
 import httpx
 import numpy as np
 
-from periogt_ray.artifacts import (
+from periogt_ray.artifacts.directory import (
     INDEX_NAME,
     LABEL_STATS_NAME,
     MANIFEST_NAME,
@@ -30,19 +30,9 @@ from periogt_ray.artifacts import (
     read_label_stats,
     read_scaler,
 )
-from periogt_ray.checkpoint_files import Architecture, read_shapes
-from periogt_ray.convert import Conversion, convert_in_child
-from periogt_ray.downloads import DownloadPolicy, download, human_bytes, make_client, require_network, verify_file
-from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, ModelLoadError, SettingsError
-from periogt_ray.inventory import Inventory, take_inventory, weight_paths
-from periogt_ray.label_statistics import label_statistics
-from periogt_ray.polymer.descriptors import Scaler
-from periogt_ray.published import PublishedFile, Role, load_published
-from periogt_ray.runtime.files import FILE_MODE, make_directory, write_bytes_atomically, write_json_atomically
-from periogt_ray.safe_pickle import load_scaler_arrays
-from periogt_ray.setup_lock import hold_lock
-from periogt_ray.staging import ArchiveStage, Converter, remove_tree, require_space, trash_of
-from periogt_ray.verification import (
+from periogt_ray.artifacts.inventory import Inventory, take_inventory, weight_paths
+from periogt_ray.artifacts.safe_pickle import load_scaler_arrays
+from periogt_ray.artifacts.verification import (
     READY_NAME,
     is_outdated,
     is_ready,
@@ -52,6 +42,16 @@ from periogt_ray.verification import (
     write_manifest,
     write_ready,
 )
+from periogt_ray.artifacts.weight_files import Architecture, read_shapes
+from periogt_ray.convert import Conversion, convert_in_child
+from periogt_ray.downloads import DownloadPolicy, download, human_bytes, make_client, require_network, verify_file
+from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, ModelLoadError, SettingsError
+from periogt_ray.label_statistics import label_statistics
+from periogt_ray.polymer.descriptors import Scaler
+from periogt_ray.published import PublishedFile, Role, load_published
+from periogt_ray.runtime.files import FILE_MODE, make_directory, write_bytes_atomically, write_json_atomically
+from periogt_ray.setup_lock import hold_lock
+from periogt_ray.staging import ArchiveStage, Converter, remove_tree, require_space, trash_of
 
 __all__ = ["STAGING_NAME", "SetupOptions", "SetupReport", "run_setup"]
 

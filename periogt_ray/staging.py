@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from periogt_ray.archives import extract_weights, unpacked_bytes
+from periogt_ray.artifacts.inventory import file_property_id, take_inventory
 from periogt_ray.convert import Conversion
 from periogt_ray.downloads import human_bytes
 from periogt_ray.errors import ModelLoadError, PerioGTError, SettingsError
-from periogt_ray.inventory import file_property_id, take_inventory
 from periogt_ray.published import PublishedFile
 from periogt_ray.runtime.files import FILE_MODE, make_directory, write_json_atomically
 

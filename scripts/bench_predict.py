@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.jobs import Job
 from periogt_ray.model import ModelSizes, PerioGTEncoder, PerioGTRegressor
 from periogt_ray.polymer.descriptors import N_DESCRIPTORS, descriptors, fingerprint

@@ -66,7 +66,7 @@ def serve_plainly(port: int) -> None:
     """Serve the same routes with the same predictor in this process alone."""
     import uvicorn
 
-    from periogt_ray.artifacts import ArtifactDirectory
+    from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.errors import RequestTimeoutError
     from periogt_ray.http_api import create_api
     from periogt_ray.polymer.drawing import Theme, draw

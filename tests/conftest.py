@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from golden_data import ARTIFACTS, golden_polymers
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.predictor import Predictor
 
 # Bit-for-bit comparisons of the bare network need what the predictor sees to itself.

@@ -14,24 +14,24 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from periogt_ray.artifacts import (
+from periogt_ray.artifacts.directory import (
     ArtifactDirectory,
     LabelStats,
     read_label_stats,
     read_scaler,
     write_index,
 )
-from periogt_ray.checkpoint_files import identify, read_shapes, read_state_dict
+from periogt_ray.artifacts.inventory import file_property_id, take_inventory
+from periogt_ray.artifacts.properties import PROPERTIES
+from periogt_ray.artifacts.safe_pickle import PickledObject, load_plain_pickle, load_scaler_arrays, load_split
+from periogt_ray.artifacts.weight_files import identify, read_shapes, read_state_dict
 from periogt_ray.errors import (
     CheckpointMissingError,
     ChecksumMismatchError,
     ModelLoadError,
     UnsupportedPropertyError,
 )
-from periogt_ray.inventory import file_property_id, take_inventory
-from periogt_ray.properties import PROPERTIES
 from periogt_ray.runtime.files import write_json_atomically
-from periogt_ray.safe_pickle import PickledObject, load_plain_pickle, load_scaler_arrays, load_split
 
 GOLDEN = Path(__file__).parent / "golden" / "artifacts"
 HEAD = "finetuned_ckpt/eps/best_model.pth"

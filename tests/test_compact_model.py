@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.collate import collate, collate_prompts, match_prompts
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.model import ModelSizes, PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor

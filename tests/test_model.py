@@ -6,7 +6,7 @@ import torch
 
 from dgl_reference import encode
 from golden_data import ARTIFACTS
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.collate import GraphBatch, collate, match_prompts
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.model import ModelSizes, PerioGTEncoder, load_encoder, load_regressor

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from golden_data import ARTIFACTS, GoldenPolymer, golden_polymers
-from periogt_ray.artifacts import ArtifactDirectory, write_index
+from periogt_ray.artifacts.directory import ArtifactDirectory, write_index
 from periogt_ray.errors import (
     CheckpointMissingError,
     GPUOutOfMemoryError,

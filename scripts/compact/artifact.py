@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from compact.card import CARD_NAME, TEXT_NAME
-from periogt_ray.artifacts import LABEL_STATS_NAME, LabelStats, write_index, write_json_atomically
+from periogt_ray.artifacts.directory import LABEL_STATS_NAME, LabelStats, write_index, write_json_atomically
 from periogt_ray.model import PerioGTEncoder, PerioGTRegressor
 from periogt_ray.polymer.descriptors import Scaler
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from golden_data import ARTIFACTS
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch_figures import N_BINS, N_RANKED, gather_figures
 from periogt_ray.batch_report import write_report
 from periogt_ray.csv_rows import OUTPUT_COLUMNS

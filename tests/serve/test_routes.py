@@ -13,7 +13,7 @@ from serve_fakes import STYRENE, HeldBackend, InProcessBackend
 
 from golden_data import ARTIFACTS
 from periogt_ray import __version__
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import CheckpointMissingError, PerioGTError
 from periogt_ray.jobs import Job, Outcome
 from periogt_ray.predictor import Predictor

@@ -15,7 +15,7 @@ import torch
 from published_site import ENCODER, HEADS, LAYOUTS, Behaviour, Site, convert_here, golden_files, snapshot, zip_bytes
 
 from periogt_ray.archives import extract_weights
-from periogt_ray.checkpoint_files import read_state_dict
+from periogt_ray.artifacts.weight_files import read_state_dict
 from periogt_ray.convert import Conversion
 from periogt_ray.errors import ModelLoadError, PerioGTError
 from periogt_ray.published import PublishedFile

@@ -8,7 +8,7 @@ import torch
 from published_site import GOLDEN, as_modal_leaves_it
 
 from golden_data import golden_polymers
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.jobs import Job
 from periogt_ray.load_check import load_everything
 from periogt_ray.polymer.features import featurize

@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 from way import KEY, Way, way_to
 
-from periogt_ray.artifacts import ArtifactDirectory
+from periogt_ray.artifacts.card import read_examples
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch_report import write_report
 from periogt_ray.csv_rows import OUTPUT_COLUMNS
-from periogt_ray.model_card import read_examples
 from periogt_ray.settings import EMBEDDED_DIR
 from serve.served_process import ServedProcess, serving
 

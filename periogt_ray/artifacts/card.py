@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from periogt_ray import __version__
-from periogt_ray.artifacts import ArtifactDirectory
-from periogt_ray.properties import PropertyInfo
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.settings import EXAMPLES
 
 __all__ = ["Accuracy", "Example", "ModelResponse", "PropertyCard", "read_examples"]

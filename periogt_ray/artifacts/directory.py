@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 import numpy as np
 
-from periogt_ray.checkpoint_files import Architecture, read_state_dict
-from periogt_ray.errors import (
-    CheckpointMissingError,
-    ChecksumMismatchError,
-    ModelLoadError,
-    UnsupportedPropertyError,
-)
-from periogt_ray.inventory import Inventory, WeightFile, missing_statistics, take_inventory, weight_paths
-from periogt_ray.polymer.descriptors import N_DESCRIPTORS, Scaler
-from periogt_ray.properties import (
+from periogt_ray.artifacts.inventory import Inventory, WeightFile, missing_statistics, take_inventory, weight_paths
+from periogt_ray.artifacts.properties import (
     DEFAULT_PROMPT_SCHEME,
     PROPERTIES,
     LabelStats,
     PromptSchemeName,
     PropertyInfo,
 )
+from periogt_ray.artifacts.safe_pickle import load_scaler_arrays
+from periogt_ray.artifacts.weight_files import Architecture, read_state_dict
+from periogt_ray.errors import (
+    CheckpointMissingError,
+    ChecksumMismatchError,
+    ModelLoadError,
+    UnsupportedPropertyError,
+)
+from periogt_ray.polymer.descriptors import N_DESCRIPTORS, Scaler
 from periogt_ray.runtime.files import sha256_of, write_bytes_atomically, write_json_atomically
-from periogt_ray.safe_pickle import load_scaler_arrays
 
 if TYPE_CHECKING:
     import torch

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from periogt_ray.artifacts.safe_pickle import PICKLE_ERRORS
 from periogt_ray.errors import ModelLoadError
-from periogt_ray.safe_pickle import PICKLE_ERRORS
 
 if TYPE_CHECKING:
     import torch

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from periogt_ray.artifacts import (
+from periogt_ray.artifacts.directory import (
     INDEX_NAME,
     LABEL_STATS_NAME,
     MANIFEST_NAME,
     ArtifactDirectory,
 )
+from periogt_ray.artifacts.inventory import weight_paths
 from periogt_ray.errors import ModelLoadError, PerioGTError
-from periogt_ray.inventory import weight_paths
 from periogt_ray.runtime.files import sha256_of, write_bytes_atomically, write_json_atomically
 
 __all__ = [

@@ -12,15 +12,15 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from periogt_ray.checkpoint_files import WEIGHT_SUFFIXES, Architecture, identify, read_shapes
-from periogt_ray.errors import ModelLoadError
-from periogt_ray.properties import (
+from periogt_ray.artifacts.properties import (
     DEFAULT_PROMPT_SCHEME,
     PROPERTIES,
     PromptSchemeName,
     PropertyInfo,
     describe,
 )
+from periogt_ray.artifacts.weight_files import WEIGHT_SUFFIXES, Architecture, identify, read_shapes
+from periogt_ray.errors import ModelLoadError
 
 __all__ = ["Inventory", "WeightFile", "file_property_id", "missing_statistics", "take_inventory", "weight_paths"]
 
