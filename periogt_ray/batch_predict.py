@@ -6,9 +6,9 @@ from typing import Any
 from periogt_ray.batch_parts import Answer, PartResult
 from periogt_ray.batch_stages import ROW_ERRORS, BatchSpec, Guard, PartMessage, Work, contained
 from periogt_ray.errors import InternalError, PerioGTError
-from periogt_ray.jobs import Job, Outcome
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.model.tasks import Job, Outcome
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
-from periogt_ray.predictor import Predictor
 
 __all__ = ["PredictPart"]
 

@@ -23,8 +23,8 @@ from periogt_ray.settings import Settings, unknown_variables
 from periogt_ray.setup_command import make_command
 
 if TYPE_CHECKING:
-    from periogt_ray.jobs import Outcome
-    from periogt_ray.predictor import Predictor
+    from periogt_ray.model.predictor import Predictor
+    from periogt_ray.model.tasks import Outcome
 
 __all__ = ["main"]
 
@@ -213,9 +213,9 @@ def _predict_one(
     if property_id is not None:
         ArtifactDirectory.open(settings.checkpoint_dir).property(property_id)
 
-    from periogt_ray.jobs import Job
+    from periogt_ray.model.predictor import Predictor
+    from periogt_ray.model.tasks import Job
     from periogt_ray.polymer.features import featurize
-    from periogt_ray.predictor import Predictor
 
     predictor = Predictor.load(settings)
     polymer = featurize(unit, predictor.scheme(property_id), engine=settings.descriptor_engine)

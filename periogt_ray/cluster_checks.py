@@ -1,7 +1,7 @@
 """Checks of what goes wrong on clusters, as pure functions of what was found.
 
 Nothing here looks at the machine; the facts come from :mod:`periogt_ray.surroundings` and
-:mod:`periogt_ray.device`. Every check that does not pass says what to do.
+:mod:`periogt_ray.model.device`. Every check that does not pass says what to do.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from periogt_ray.checks import Check, Status
-from periogt_ray.device import MIN_CAPABILITY, DeviceFacts, GPUFacts, driver_problem, has_code_for
+from periogt_ray.model.device import MIN_CAPABILITY, DeviceFacts, GPUFacts, driver_problem, has_code_for
 from periogt_ray.settings import Settings
 from periogt_ray.surroundings import Directory, GPULibraries, RayFacts, Surroundings
 

@@ -23,8 +23,8 @@ from periogt_ray.cluster_checks import (
     normalised,
     parse_lock,
 )
-from periogt_ray.device import DeviceFacts, choose_device, cuda_problem, probe_device
 from periogt_ray.errors import PerioGTError
+from periogt_ray.model.device import DeviceFacts, choose_device, cuda_problem, probe_device
 from periogt_ray.settings import EMBEDDED_DIR, Settings, unknown_variables
 from periogt_ray.surroundings import (
     Surroundings,
@@ -251,10 +251,10 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings
 
 def _check_predictions(settings: Settings) -> Iterator[Check]:
     """Load every served property for real and predict one polymer."""
-    from periogt_ray.jobs import Job
+    from periogt_ray.model.predictor import Predictor
+    from periogt_ray.model.tasks import Job
     from periogt_ray.polymer.features import featurize
     from periogt_ray.polymer.repeat_unit import RepeatUnit
-    from periogt_ray.predictor import Predictor
 
     try:
         predictor = Predictor.load(settings)
@@ -276,10 +276,10 @@ def _check_predictions(settings: Settings) -> Iterator[Check]:
 
 def _check_embedded() -> Iterator[Check]:
     """Compare predictions of the embedded model with those stored beside it: tells whether the stack computes right."""
-    from periogt_ray.jobs import Job
+    from periogt_ray.model.predictor import Predictor
+    from periogt_ray.model.tasks import Job
     from periogt_ray.polymer.features import PromptScheme, featurize
     from periogt_ray.polymer.repeat_unit import RepeatUnit
-    from periogt_ray.predictor import Predictor
 
     try:
         settings = Settings(EMBEDDED_DIR, EMBEDDED_DIR, EMBEDDED_DIR, device="cpu")

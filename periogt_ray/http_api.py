@@ -18,7 +18,7 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.auth import API_KEY_HEADER
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.gate import Gate, deadline_of, error_response, trace_of
-from periogt_ray.jobs import Outcome
+from periogt_ray.model.tasks import Outcome
 from periogt_ray.page import NodePrefix, add_page
 from periogt_ray.polymer.drawing import Theme
 from periogt_ray.polymer.repeat_unit import MAX_SMILES_LENGTH

@@ -24,7 +24,7 @@ def load_everything(root: Path) -> dict[str, str]:
     ModelLoadError
         The encoder cannot be built, so nothing can be predicted.
     """
-    from periogt_ray.model import load_encoder, load_regressor
+    from periogt_ray.model.network import load_encoder, load_regressor
 
     artifacts = ArtifactDirectory.open(root)
     load_encoder(artifacts.encoder_state_dict(), artifacts.encoder)

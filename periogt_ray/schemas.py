@@ -11,7 +11,7 @@ from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.polymer.repeat_unit import MAX_SMILES_LENGTH
 
 if TYPE_CHECKING:  # the predictor brings torch, which an answer that is an error need not wait for
-    from periogt_ray.jobs import Outcome
+    from periogt_ray.model.tasks import Outcome
 
 __all__ = [
     "MAX_ITEMS",

@@ -20,7 +20,7 @@ from periogt_ray.app import APP_NAME, application, gpus_for
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.auth import API_KEY_HEADER, exposure_warning
 from periogt_ray.errors import InternalError, PerioGTError, SettingsError
-from periogt_ray.predictor import Predictor
+from periogt_ray.model.predictor import Predictor
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.settings import Settings
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
 from periogt_ray.feature_cache import FeatureCache, FeatureKey
-from periogt_ray.jobs import Job, Outcome
+from periogt_ray.model.tasks import Job, Outcome
 from periogt_ray.polymer.drawing import DrawingCache, Theme
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
 from periogt_ray.polymer.repeat_unit import MAX_SMILES_LENGTH, RepeatUnit

@@ -60,10 +60,10 @@ def _repeated(smiles: Sequence[str]) -> Iterator[str]:
 def _plain(smiles: Sequence[str], property_id: str) -> dict[str, float]:
     """Predict one polymer after the other in this process; loading is timed apart."""
     from periogt_ray.errors import PerioGTError
-    from periogt_ray.jobs import Job
+    from periogt_ray.model.predictor import Predictor
+    from periogt_ray.model.tasks import Job
     from periogt_ray.polymer.features import featurize
     from periogt_ray.polymer.repeat_unit import RepeatUnit
-    from periogt_ray.predictor import Predictor
     from periogt_ray.settings import Settings
 
     started_s = time.perf_counter()

@@ -6,7 +6,7 @@ import torch
 from dgl.nn.functional import edge_softmax
 from torch import Tensor
 
-from periogt_ray.model import PerioGTEncoder, TransformerLayer
+from periogt_ray.model.network import PerioGTEncoder, TransformerLayer
 
 
 def encode(encoder: PerioGTEncoder, graph: dgl.DGLGraph, states: Tensor) -> Tensor:

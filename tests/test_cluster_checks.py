@@ -22,7 +22,7 @@ from periogt_ray.cluster_checks import (
     gpu_remedy,
     parse_lock,
 )
-from periogt_ray.device import DeviceFacts, GPUFacts
+from periogt_ray.model.device import DeviceFacts, GPUFacts
 from periogt_ray.surroundings import (
     Directory,
     GPULibraries,

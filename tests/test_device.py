@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from periogt_ray.device import DeviceFacts, GPUFacts, choose_device, probe_device
 from periogt_ray.errors import CudaUnavailableError, DriverIncompatibleError, GPUUnsupportedError, PerioGTError
+from periogt_ray.model.device import DeviceFacts, GPUFacts, choose_device, probe_device
 
 H200 = GPUFacts(0, "NVIDIA H200", (9, 0), 140 << 30)
 K80 = GPUFacts(1, "Tesla K80", (3, 7), 12 << 30)

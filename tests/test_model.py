@@ -7,9 +7,9 @@ import torch
 from dgl_reference import encode
 from golden_data import ARTIFACTS
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.collate import GraphBatch, collate, match_prompts
 from periogt_ray.errors import ModelLoadError
-from periogt_ray.model import ModelSizes, PerioGTEncoder, load_encoder, load_regressor
+from periogt_ray.model.collate import GraphBatch, collate, match_prompts
+from periogt_ray.model.network import ModelSizes, PerioGTEncoder, load_encoder, load_regressor
 from periogt_ray.polymer.triplet_graph import TripletGraph, to_dgl
 from test_graph import graphs_of
 

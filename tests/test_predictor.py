@@ -17,10 +17,10 @@ from periogt_ray.errors import (
     UnsupportedPropertyError,
     ValidationError,
 )
-from periogt_ray.jobs import Job, Outcome
+from periogt_ray.model.predictor import Packing, Predictor
+from periogt_ray.model.tasks import Job, Outcome
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.predictor import Packing, Predictor
 from periogt_ray.settings import Settings
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from compact.card import CARD_NAME, TEXT_NAME
 from periogt_ray.artifacts.directory import LABEL_STATS_NAME, LabelStats, write_index, write_json_atomically
-from periogt_ray.model import PerioGTEncoder, PerioGTRegressor
+from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
 from periogt_ray.polymer.descriptors import Scaler
 
 __all__ = ["MODEL_NAME", "checksums", "to_stored_precision", "write_artifacts"]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from compact.features import SCHEME, Polymer
-from periogt_ray.collate import GraphBatch, PromptBatch, collate, collate_prompts, match_prompts
-from periogt_ray.model import PerioGTEncoder
+from periogt_ray.model.collate import GraphBatch, PromptBatch, collate, collate_prompts, match_prompts
+from periogt_ray.model.network import PerioGTEncoder
 from periogt_ray.polymer.descriptors import Scaler
 
 __all__ = ["Cut", "PolymerBatch", "PolymerStore", "shuffled_batches"]

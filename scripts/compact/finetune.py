@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from compact.batching import Cut, PolymerBatch, PolymerStore, shuffled_batches
 from compact.optimize import make_optimizer
-from periogt_ray.model import PerioGTEncoder, PerioGTRegressor
+from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
 
 __all__ = [
     "FinetuneSettings",

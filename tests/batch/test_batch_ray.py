@@ -16,10 +16,10 @@ import pytest
 from ray_cluster import Cluster, clean_environment
 
 from golden_data import ARTIFACTS, golden_polymers
-from periogt_ray.jobs import Job
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.model.tasks import Job
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.predictor import Predictor
 
 pytestmark = pytest.mark.ray
 

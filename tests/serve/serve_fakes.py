@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from golden_data import ARTIFACTS
-from periogt_ray.jobs import Job, Outcome
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.model.tasks import Job, Outcome
 from periogt_ray.polymer.drawing import Theme, draw
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.predictor import Predictor
 from periogt_ray.service import PredictCall, PredictReply
 from periogt_ray.settings import ServiceSettings, Settings
 

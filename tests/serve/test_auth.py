@@ -8,7 +8,7 @@ from serve_fakes import KEY, InProcessBackend
 
 from periogt_ray.auth import check_key, exposure_warning, is_exempt
 from periogt_ray.errors import UnauthorizedError
-from periogt_ray.predictor import Predictor
+from periogt_ray.model.predictor import Predictor
 
 PATHS = [
     ("GET", "/v1/health"),

@@ -10,7 +10,7 @@ import pytest
 from serve_fakes import RecordingPredictor, settings_with
 
 from periogt_ray.batching import Batcher
-from periogt_ray.jobs import Job
+from periogt_ray.model.tasks import Job
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
 from periogt_ray.replicas import PassRunner
 from periogt_ray.service import PredictCall, PredictReply

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from serve_fakes import KEY, InProcessBackend
 
-from periogt_ray.predictor import Predictor
+from periogt_ray.model.predictor import Predictor
 
 N_CASES = 2000
 # What generated strings rarely are.

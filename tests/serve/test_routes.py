@@ -15,8 +15,8 @@ from golden_data import ARTIFACTS
 from periogt_ray import __version__
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import CheckpointMissingError, PerioGTError
-from periogt_ray.jobs import Job, Outcome
-from periogt_ray.predictor import Predictor
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.model.tasks import Job, Outcome
 from periogt_ray.service import PredictCall, PredictReply
 
 

@@ -20,10 +20,10 @@ from serve_fakes import KEY, STYRENE
 from served_process import ROOT, ServedProcess, parent_of, serving, start, wait_for
 
 from golden_data import ARTIFACTS
-from periogt_ray.jobs import Job
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.model.tasks import Job
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.predictor import Predictor
 
 pytestmark = pytest.mark.ray
 

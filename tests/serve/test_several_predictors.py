@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from served_process import ServedProcess, serving, wait_for
 
-from periogt_ray.jobs import Job
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.model.tasks import Job
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.predictor import Predictor
 
 pytestmark = pytest.mark.ray
 

@@ -8,9 +8,9 @@ from typing import Any
 from serve_fakes import InProcessBackend
 
 from periogt_ray.errors import RequestTimeoutError
+from periogt_ray.model.predictor import Predictor
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.predictor import Predictor
 from periogt_ray.service import Asked, Trace
 
 

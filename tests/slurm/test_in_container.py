@@ -6,10 +6,10 @@ import json
 import pytest
 from slurm_site import START_S, SlurmSite
 
-from periogt_ray.jobs import Job as PredictorJob
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.model.tasks import Job as PredictorJob
 from periogt_ray.polymer.features import PromptScheme, featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.predictor import Predictor
 from periogt_ray.settings import Settings
 from sif_image import BIN, sif_image
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from periogt_ray.artifacts.directory import ArtifactDirectory, PropertyInfo
-from periogt_ray.collate import collate, collate_prompts, match_prompts
-from periogt_ray.device import choose_device, probe_device
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
-from periogt_ray.jobs import Job, Outcome
-from periogt_ray.model import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
+from periogt_ray.model.collate import collate, collate_prompts, match_prompts
+from periogt_ray.model.device import choose_device, probe_device
+from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
+from periogt_ray.model.tasks import Job, Outcome
 from periogt_ray.polymer.descriptors import Scaler
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
 from periogt_ray.settings import Settings

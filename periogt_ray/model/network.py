@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from periogt_ray.collate import GraphBatch, PromptBatch
 from periogt_ray.errors import ModelLoadError
+from periogt_ray.model.collate import GraphBatch, PromptBatch
 from periogt_ray.polymer.triplet_graph import PATH_LENGTH
 
 __all__ = ["ModelSizes", "PerioGTEncoder", "PerioGTRegressor", "load_encoder", "load_regressor"]
