@@ -20,7 +20,7 @@ import click
 
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.settings import Settings, unknown_variables
-from periogt_ray.setup_command import make_command
+from periogt_ray.setup.command import make_command
 
 if TYPE_CHECKING:
     from periogt_ray.model.predictor import Predictor

@@ -36,8 +36,16 @@ LAYERS = [
     {"model.tasks"},
     {"model.predictor"},
     {"checks", "surroundings", "cluster_checks"},
-    {"published", "runtime.network", "downloads", "archives", "convert", "label_statistics", "load_check"},
-    {"setup_command", "setup_lock", "staging", "artifacts.verification", "setup"},
+    {
+        "setup.published",
+        "runtime.network",
+        "setup.downloads",
+        "setup.archives",
+        "setup.convert",
+        "setup.label_statistics",
+        "setup.trial_load",
+    },
+    {"setup.command", "setup.lock", "setup.staging", "artifacts.verification", "setup.run"},
     {"schemas", "doctor", "artifacts.card"},
     {"auth", "feature_cache", "polymer.feature_store", "request_ids"},
     {"service"},
@@ -149,7 +157,7 @@ def test_only_settings_and_the_command_line_see_the_environment() -> None:
     # A child process that converts checkpoints is started with its parent's environment; Ray is told its
     # mode and token by the environment, which its processes inherit; `serve deploy` starts at app.build;
     # cluster is the command line of a Slurm job.
-    allowed = {"app", "cli", "cluster", "convert", "runtime.local_ray"}
+    allowed = {"app", "cli", "cluster", "setup.convert", "runtime.local_ray"}
     assert readers <= allowed, "settings are built once, at the command line, and passed on"
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from published_site import QUICK, Site, convert_here, golden_files, snapshot, write_manifest_file
 
-from periogt_ray.published import PublishedFile, load_published
-from periogt_ray.setup import SetupOptions, run_setup
+from periogt_ray.setup.published import PublishedFile, load_published
+from periogt_ray.setup.run import SetupOptions, run_setup
 
 
 @pytest.fixture(autouse=True)
@@ -62,12 +62,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def command() -> Callable[..., subprocess.Popen[str]]:
-    """Start ``python -m periogt_ray.setup`` with arguments."""
+    """Start ``python -m periogt_ray.setup.run`` with arguments."""
 
     def start(*arguments: object) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
-            [sys.executable, "-m", "periogt_ray.setup", *map(str, arguments)],
+            [sys.executable, "-m", "periogt_ray.setup.run", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from periogt_ray.convert import Conversion, convert_file
-from periogt_ray.downloads import DownloadPolicy
+from periogt_ray.setup.convert import Conversion, convert_file
+from periogt_ray.setup.downloads import DownloadPolicy
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "artifacts"
 ENCODER = GOLDEN / "pretrained_ckpt" / "base.pth"

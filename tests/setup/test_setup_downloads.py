@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from published_site import QUICK, Behaviour, Site
 
-from periogt_ray.downloads import download, make_client, require_network, verify_file
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, SettingsError
-from periogt_ray.published import PublishedFile, load_published, mirrored
 from periogt_ray.runtime.network import is_reachable
+from periogt_ray.setup.downloads import download, make_client, require_network, verify_file
+from periogt_ray.setup.published import PublishedFile, load_published, mirrored
 
 CONTENT = bytes(range(256)) * 2000
 NAME = "pretrained_ckpt.zip"
@@ -264,7 +264,7 @@ def test_behind_a_proxy_the_host_itself_need_not_answer(monkeypatch: pytest.Monk
 def test_a_log_gets_plain_lines(
     file: PublishedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("periogt_ray.downloads._LOG_EVERY_S", 0.0)
+    monkeypatch.setattr("periogt_ray.setup.downloads._LOG_EVERY_S", 0.0)
     caplog.set_level(logging.INFO, "periogt_ray.setup")
     fetch(file, tmp_path)
     assert re.search(r"pretrained_ckpt\.zip: [\d.]+ kB of 512\.0 kB \(\d+ %\), .*/s", caplog.text)

@@ -14,12 +14,12 @@ import pytest
 import torch
 from published_site import ENCODER, HEADS, LAYOUTS, Behaviour, Site, convert_here, golden_files, snapshot, zip_bytes
 
-from periogt_ray.archives import extract_weights
 from periogt_ray.artifacts.weight_files import read_state_dict
-from periogt_ray.convert import Conversion
 from periogt_ray.errors import ModelLoadError, PerioGTError
-from periogt_ray.published import PublishedFile
-from periogt_ray.setup import SetupOptions, run_setup
+from periogt_ray.setup.archives import extract_weights
+from periogt_ray.setup.convert import Conversion
+from periogt_ray.setup.published import PublishedFile
+from periogt_ray.setup.run import SetupOptions, run_setup
 
 HEAD_MEMBER = "finetuned_ckpt/eps/best_model.pth"
 CANARY = Path("canary")

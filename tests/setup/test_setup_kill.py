@@ -15,8 +15,8 @@ import pytest
 from published_site import GOLDEN, HEADS, Behaviour, Site, golden_files, snapshot, write_manifest_file, zip_bytes
 
 from periogt_ray.errors import ModelLoadError, PerioGTError
-from periogt_ray.published import PublishedFile
-from periogt_ray.setup import SetupOptions, run_setup
+from periogt_ray.setup.published import PublishedFile
+from periogt_ray.setup.run import SetupOptions, run_setup
 
 N_POINTS = 32
 N_KILLS_OF_THE_COMMAND = 4

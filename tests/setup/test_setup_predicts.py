@@ -9,12 +9,12 @@ from published_site import GOLDEN, as_modal_leaves_it
 
 from golden_data import golden_polymers
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.load_check import load_everything
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.setup import SetupOptions, run_setup
+from periogt_ray.setup.run import SetupOptions, run_setup
+from periogt_ray.setup.trial_load import load_everything
 
 N_POLYMERS = 3
 

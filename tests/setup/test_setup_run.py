@@ -32,12 +32,12 @@ from published_site import (
 from periogt_ray.artifacts.directory import ArtifactDirectory, read_scaler, write_index
 from periogt_ray.artifacts.verification import is_ready, verify
 from periogt_ray.artifacts.weight_files import read_shapes, read_state_dict
-from periogt_ray.convert import Conversion, convert_in_child
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, ModelLoadError, SettingsError
-from periogt_ray.load_check import load_everything
-from periogt_ray.published import PublishedFile, load_published
-from periogt_ray.setup import SetupOptions, run_setup
-from periogt_ray.setup_lock import hold_lock
+from periogt_ray.setup.convert import Conversion, convert_in_child
+from periogt_ray.setup.lock import hold_lock
+from periogt_ray.setup.published import PublishedFile, load_published
+from periogt_ray.setup.run import SetupOptions, run_setup
+from periogt_ray.setup.trial_load import load_everything
 
 Publish = Callable[[Mapping[str, bytes]], tuple[PublishedFile, ...]]
 

@@ -1,4 +1,4 @@
-"""The command line of setup, shared by ``periogt setup`` and ``python -m periogt_ray.setup``."""
+"""The command line of setup, shared by ``periogt setup`` and ``python -m periogt_ray.setup.run``."""
 
 import logging
 import shlex
@@ -12,8 +12,8 @@ import click
 from periogt_ray.errors import PerioGTError
 
 if TYPE_CHECKING:
-    from periogt_ray.published import PublishedFile
-    from periogt_ray.setup import SetupReport
+    from periogt_ray.setup.published import PublishedFile
+    from periogt_ray.setup.run import SetupReport
 
 __all__ = ["main", "make_command"]
 
@@ -56,7 +56,7 @@ def make_command(
     default_mirror : callable, optional
         The mirror if ``--mirror`` is not given.
     check : callable, optional
-        Instead of :func:`periogt_ray.load_check.load_everything`.
+        Instead of :func:`periogt_ray.setup.trial_load.load_everything`.
 
     Returns
     -------
@@ -93,10 +93,10 @@ def make_command(
         lock_timeout: float,
         is_list: bool,
     ) -> None:
-        from periogt_ray.load_check import load_everything
-        from periogt_ray.published import load_published
         from periogt_ray.settings import check_mirror
-        from periogt_ray.setup import SetupOptions, run_setup
+        from periogt_ray.setup.published import load_published
+        from periogt_ray.setup.run import SetupOptions, run_setup
+        from periogt_ray.setup.trial_load import load_everything
 
         files = load_published(manifest)
         if is_list:

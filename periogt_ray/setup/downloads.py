@@ -20,8 +20,8 @@ from typing import Any
 import httpx
 
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError
-from periogt_ray.published import PublishedFile, mirrored
 from periogt_ray.runtime.network import is_reachable, uses_proxy
+from periogt_ray.setup.published import PublishedFile, mirrored
 
 __all__ = ["DownloadPolicy", "download", "human_bytes", "make_client", "require_network", "verify_file"]
 

@@ -43,15 +43,15 @@ from periogt_ray.artifacts.verification import (
     write_ready,
 )
 from periogt_ray.artifacts.weight_files import Architecture, read_shapes
-from periogt_ray.convert import Conversion, convert_in_child
-from periogt_ray.downloads import DownloadPolicy, download, human_bytes, make_client, require_network, verify_file
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, ModelLoadError, SettingsError
-from periogt_ray.label_statistics import label_statistics
 from periogt_ray.polymer.descriptors import Scaler
-from periogt_ray.published import PublishedFile, Role, load_published
 from periogt_ray.runtime.files import FILE_MODE, make_directory, write_bytes_atomically, write_json_atomically
-from periogt_ray.setup_lock import hold_lock
-from periogt_ray.staging import ArchiveStage, Converter, remove_tree, require_space, trash_of
+from periogt_ray.setup.convert import Conversion, convert_in_child
+from periogt_ray.setup.downloads import DownloadPolicy, download, human_bytes, make_client, require_network, verify_file
+from periogt_ray.setup.label_statistics import label_statistics
+from periogt_ray.setup.lock import hold_lock
+from periogt_ray.setup.published import PublishedFile, Role, load_published
+from periogt_ray.setup.staging import ArchiveStage, Converter, remove_tree, require_space, trash_of
 
 __all__ = ["STAGING_NAME", "SetupOptions", "SetupReport", "run_setup"]
 
@@ -92,8 +92,8 @@ class SetupOptions:
     policy : DownloadPolicy
         Time-outs and retries.
     check : callable or None
-        Loads everything once before the ready marker is written, see :func:`periogt_ray.load_check.load_everything`;
-        returns reasons by property id for what is then listed and not served.
+        Loads everything once before the ready marker is written, see
+        :func:`periogt_ray.setup.trial_load.load_everything`; returns reasons by property id for what is then listed and not served.
     convert : callable
         Converts ``.pth`` files.
     """
@@ -478,6 +478,6 @@ def _npz_bytes(scaler: Scaler) -> bytes:
 
 
 if __name__ == "__main__":
-    from periogt_ray.setup_command import main
+    from periogt_ray.setup.command import main
 
     main()

@@ -1,6 +1,6 @@
 """Turn ``.pth`` files into safetensors, in a child process that reads with ``weights_only``.
 
-The child (``python -m periogt_ray.convert``) takes one job a line on standard input and answers
+The child (``python -m periogt_ray.setup.convert``) takes one job a line on standard input and answers
 one line a job: a file that brings a reader down takes only the child with it, and the parent
 needs neither torch nor the memory.
 """
@@ -105,7 +105,7 @@ def convert_in_child(conversions: Iterable[Conversion], *, done: Callable[[Conve
         The disk is full or not writable.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "periogt_ray.convert"]
+    command = [sys.executable, "-m", "periogt_ray.setup.convert"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True) as child:
         if child.stdin is None or child.stdout is None:
             raise AssertionError("both pipes were asked for")

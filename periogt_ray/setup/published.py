@@ -102,7 +102,7 @@ def load_published(path: Path | None = None) -> tuple[PublishedFile, ...]:
     SettingsError
         The file cannot be read or is malformed.
     """
-    source = path if path is not None else resources.files("periogt_ray").joinpath("data/published.json")
+    source = path if path is not None else resources.files("periogt_ray").joinpath("setup/published.json")
     try:
         document = json.loads(source.read_text(encoding="utf-8"))
         files = tuple(_parse(entry) for entry in document["files"])

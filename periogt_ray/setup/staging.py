@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from periogt_ray.archives import extract_weights, unpacked_bytes
 from periogt_ray.artifacts.inventory import file_property_id, take_inventory
-from periogt_ray.convert import Conversion
-from periogt_ray.downloads import human_bytes
 from periogt_ray.errors import ModelLoadError, PerioGTError, SettingsError
-from periogt_ray.published import PublishedFile
 from periogt_ray.runtime.files import FILE_MODE, make_directory, write_json_atomically
+from periogt_ray.setup.archives import extract_weights, unpacked_bytes
+from periogt_ray.setup.convert import Conversion
+from periogt_ray.setup.downloads import human_bytes
+from periogt_ray.setup.published import PublishedFile
 
 __all__ = ["ArchiveStage", "Converter", "remove_tree", "require_space", "trash_of"]
 
@@ -37,7 +37,7 @@ _SPARE_BYTES = 2**20
 
 
 class Converter(Protocol):
-    """What converts files: :func:`periogt_ray.convert.convert_in_child`."""
+    """What converts files: :func:`periogt_ray.setup.convert.convert_in_child`."""
 
     def __call__(self, conversions: Iterable[Conversion], *, done: Callable[[Conversion], None]) -> None:
         """Convert files, calling ``done`` after each."""
