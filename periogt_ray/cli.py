@@ -182,7 +182,7 @@ def serve() -> None:
     """
     # The access log comes from a replica through Ray: every line of it, and without colours.
     os.environ.update(RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")
-    from periogt_ray.server import run_service
+    from periogt_ray.serve.run import run_service
 
     run_service(_settings(), ray_address=os.environ.get("RAY_ADDRESS"), announce=partial(click.echo, file=sys.stdout))
 

@@ -68,12 +68,12 @@ def serve_plainly(port: int) -> None:
 
     from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.errors import RequestTimeoutError
-    from periogt_ray.http_api import create_api
     from periogt_ray.model.predictor import Predictor
     from periogt_ray.polymer.drawing import Theme, draw
     from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
     from periogt_ray.polymer.repeat_unit import RepeatUnit
-    from periogt_ray.service import PredictCall, PredictReply, Service
+    from periogt_ray.serve.http.routes import create_api
+    from periogt_ray.serve.service import PredictCall, PredictReply, Service
     from periogt_ray.settings import Settings
 
     settings = Settings.from_env(os.environ)

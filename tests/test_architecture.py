@@ -47,18 +47,18 @@ LAYERS = [
     },
     {"setup.command", "setup.lock", "setup.staging", "artifacts.verification", "setup.run"},
     {"schemas", "doctor", "artifacts.card"},
-    {"auth", "feature_cache", "polymer.feature_store", "request_ids"},
-    {"service"},
-    {"access_log"},
-    {"gate", "page", "http_api", "http_protocol"},
+    {"serve.http.auth", "serve.feature_cache", "polymer.feature_store", "serve.http.request_ids"},
+    {"serve.service"},
+    {"serve.http.access_log"},
+    {"serve.http.gate", "serve.http.page", "serve.http.routes", "serve.http.head_limits"},
     {"runtime.processes", "stop_request"},
     {"runtime.temp_dir"},
     {"ray_node"},
-    {"runtime.local_ray", "metrics", "cluster_node"},
-    {"batching", "featurizer_replica", "replicas"},
-    {"model_watch"},
-    {"app"},
-    {"server"},
+    {"runtime.local_ray", "serve.metrics", "cluster_node"},
+    {"serve.batcher", "serve.featurizer_replica", "serve.predictor_replica"},
+    {"serve.model_watch"},
+    {"serve.application"},
+    {"serve.run"},
     {"csv_rows"},
     {
         "batch",
@@ -81,12 +81,12 @@ FORBIDDEN = {
     "polymer.triplet_graph": {"ray", "fastapi", "click"},
     "polymer.features": {"torch", "ray", "fastapi", "click"},
     "model.tasks": {"torch", "ray", "fastapi", "click"},
-    "featurizer_replica": {"torch", "fastapi", "click"},
+    "serve.featurizer_replica": {"torch", "fastapi", "click"},
     "batch_stages": {"torch", "fastapi", "click"},
     "model.predictor": {"ray", "fastapi", "click"},
-    "service": {"ray", "fastapi", "click"},
-    "http_api": {"ray", "click"},
-    "request_ids": {"ray", "torch", "rdkit", "fastapi", "click"},
+    "serve.service": {"ray", "fastapi", "click"},
+    "serve.http.routes": {"ray", "click"},
+    "serve.http.request_ids": {"ray", "torch", "rdkit", "fastapi", "click"},
     "model.network": {"ray", "fastapi", "click", "rdkit", "dgl"},
     "model.collate": {"ray", "fastapi", "click", "rdkit", "dgl"},
 }
@@ -157,7 +157,7 @@ def test_only_settings_and_the_command_line_see_the_environment() -> None:
     # A child process that converts checkpoints is started with its parent's environment; Ray is told its
     # mode and token by the environment, which its processes inherit; `serve deploy` starts at app.build;
     # cluster is the command line of a Slurm job.
-    allowed = {"app", "cli", "cluster", "setup.convert", "runtime.local_ray"}
+    allowed = {"serve.application", "cli", "cluster", "setup.convert", "runtime.local_ray"}
     assert readers <= allowed, "settings are built once, at the command line, and passed on"
 
 

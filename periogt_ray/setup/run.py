@@ -93,7 +93,8 @@ class SetupOptions:
         Time-outs and retries.
     check : callable or None
         Loads everything once before the ready marker is written, see
-        :func:`periogt_ray.setup.trial_load.load_everything`; returns reasons by property id for what is then listed and not served.
+        :func:`periogt_ray.setup.trial_load.load_everything`; returns reasons by property id for what is then listed
+        and not served.
     convert : callable
         Converts ``.pth`` files.
     """

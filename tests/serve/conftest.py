@@ -7,9 +7,9 @@ from starlette.testclient import TestClient
 
 from golden_data import ARTIFACTS
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.http_api import create_api
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.service import Backend, Service
+from periogt_ray.serve.http.routes import create_api
+from periogt_ray.serve.service import Backend, Service
 
 
 class ServedHere:

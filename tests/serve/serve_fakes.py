@@ -13,7 +13,7 @@ from periogt_ray.model.tasks import Job, Outcome
 from periogt_ray.polymer.drawing import Theme, draw
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.service import PredictCall, PredictReply
+from periogt_ray.serve.service import PredictCall, PredictReply
 from periogt_ray.settings import ServiceSettings, Settings
 
 KEY = "a-key-of-32-characters-0123456789"

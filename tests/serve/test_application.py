@@ -11,9 +11,9 @@ from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 from serve_fakes import KEY, settings_with
 
-from periogt_ray.app import APP_NAME, ServeBackend, application
 from periogt_ray.polymer.features import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.serve.application import APP_NAME, ServeBackend, application
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,7 +73,7 @@ def test_the_shipped_configuration_fits_the_application() -> None:
     schema = ServeDeploySchema.model_validate(yaml.safe_load(text))
     [shipped] = schema.applications
     assert shipped.name == APP_NAME
-    assert shipped.import_path == "periogt_ray.app:build"
+    assert shipped.import_path == "periogt_ray.serve.application:build"
     assert {deployment.name for deployment in shipped.deployments} == set(deployments_of())
     for deployment in shipped.deployments:
         if deployment.name != "Ingress":

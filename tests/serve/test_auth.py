@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 from serve_fakes import KEY, InProcessBackend
 
-from periogt_ray.auth import check_key, exposure_warning, is_exempt
 from periogt_ray.errors import UnauthorizedError
 from periogt_ray.model.predictor import Predictor
+from periogt_ray.serve.http.auth import check_key, exposure_warning, is_exempt
 
 PATHS = [
     ("GET", "/v1/health"),

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from serve_fakes import RecordingPredictor, settings_with
 
-from periogt_ray.batching import Batcher
 from periogt_ray.model.tasks import Job
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
-from periogt_ray.replicas import PassRunner
-from periogt_ray.service import PredictCall, PredictReply
+from periogt_ray.serve.batcher import Batcher
+from periogt_ray.serve.predictor_replica import PassRunner
+from periogt_ray.serve.service import PredictCall, PredictReply
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.feature_cache import FeatureCache, FeatureKey, n_bytes
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.serve.feature_cache import FeatureCache, FeatureKey, n_bytes
 
 
 def polymer_of(smiles: str) -> FeaturizedPolymer:

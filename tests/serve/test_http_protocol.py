@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from periogt_ray import http_protocol
-from periogt_ray.http_protocol import MAX_HEAD_BYTES, BoundedProtocol
+from periogt_ray.serve.http import head_limits
+from periogt_ray.serve.http.head_limits import MAX_HEAD_BYTES, BoundedProtocol
 
 TIMEOUT_S = 30.0
 
@@ -29,7 +29,7 @@ async def echo_length(_scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 @pytest.fixture
 def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
-    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(head_limits, "HEAD_TIMEOUT_S", 1.0)
     config = uvicorn.Config(echo_length, port=0, lifespan="off", http=BoundedProtocol, log_config=None)
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0))
@@ -64,7 +64,7 @@ def test_an_endless_head_ends_the_connection(address: tuple[str, int], start: by
         except OSError:
             pass
         assert n_sent < 64 * MAX_HEAD_BYTES
-        assert answers(connection) in (b"", http_protocol._TOO_LARGE)
+        assert answers(connection) in (b"", head_limits._TOO_LARGE)
 
 
 @pytest.mark.parametrize("start", [b"", b"GET /v1/he", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT"])

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 from serve_fakes import RecordedFigures, settings_with
 
 from periogt_ray.errors import NotReadyError
-from periogt_ray.model_watch import watch_model
-from periogt_ray.replicas import ModelFacts
-from periogt_ray.service import Service
+from periogt_ray.serve.model_watch import watch_model
+from periogt_ray.serve.predictor_replica import ModelFacts
+from periogt_ray.serve.service import Service
 
 
 class Predictors:

@@ -8,7 +8,7 @@ from serve_fakes import KEY, STYRENE, InProcessBackend
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.page import WEB
+from periogt_ray.serve.http.page import WEB
 from periogt_ray.settings import EMBEDDED_DIR, EXAMPLES
 
 

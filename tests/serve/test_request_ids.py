@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from periogt_ray.request_ids import ProxyRequestIds, proxy_middlewares, request_id
+from periogt_ray.serve.http.request_ids import ProxyRequestIds, proxy_middlewares, request_id
 
 
 def through_proxy(*given: bytes) -> tuple[list[bytes], list[bytes]]:

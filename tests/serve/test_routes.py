@@ -17,7 +17,7 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import CheckpointMissingError, PerioGTError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job, Outcome
-from periogt_ray.service import PredictCall, PredictReply
+from periogt_ray.serve.service import PredictCall, PredictReply
 
 
 def error_of(answer: httpx.Response) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from periogt_ray.errors import RequestTimeoutError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.service import Asked, Trace
+from periogt_ray.serve.service import Asked, Trace
 
 
 class LateBackend(InProcessBackend):

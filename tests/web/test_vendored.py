@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from periogt_ray.page import WEB
+from periogt_ray.serve.http.page import WEB
 
 HERE = Path(__file__).parent
 FOLDERS = [WEB / "vendor", HERE / "vendor"]

@@ -5,11 +5,11 @@ import threading
 import time
 
 from periogt_ray.errors import PerioGTError, RequestTimeoutError
-from periogt_ray.metrics import file_lookups
 from periogt_ray.polymer.drawing import Theme, draw
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.serve.metrics import file_lookups
 from periogt_ray.settings import Settings
 
 __all__ = ["NICENESS", "WARM_UP", "FeaturizerReplica", "too_late"]

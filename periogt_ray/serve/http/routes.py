@@ -15,11 +15,8 @@ from starlette.responses import Response
 from periogt_ray import __version__
 from periogt_ray.artifacts.card import ModelResponse
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.auth import API_KEY_HEADER
 from periogt_ray.errors import PerioGTError, ValidationError
-from periogt_ray.gate import Gate, deadline_of, error_response, trace_of
 from periogt_ray.model.tasks import Outcome
-from periogt_ray.page import NodePrefix, add_page
 from periogt_ray.polymer.drawing import Theme
 from periogt_ray.polymer.repeat_unit import MAX_SMILES_LENGTH
 from periogt_ray.schemas import (
@@ -34,7 +31,10 @@ from periogt_ray.schemas import (
     PredictResponse,
     PropertiesResponse,
 )
-from periogt_ray.service import Asked, Service
+from periogt_ray.serve.http.auth import API_KEY_HEADER
+from periogt_ray.serve.http.gate import Gate, deadline_of, error_response, trace_of
+from periogt_ray.serve.http.page import NodePrefix, add_page
+from periogt_ray.serve.service import Asked, Service
 from periogt_ray.settings import Settings
 
 __all__ = ["create_api"]

@@ -1,6 +1,6 @@
 """The Serve application: a FastAPI ingress, featurizers and predictors.
 
-``periogt serve`` runs it on a Ray of its own (:mod:`periogt_ray.server`); ``serve deploy
+``periogt serve`` runs it on a Ray of its own (:mod:`periogt_ray.serve.run`); ``serve deploy
 deploy/serve.yaml`` runs it on a cluster that is there already.
 """
 
@@ -20,18 +20,18 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentRes
 from starlette.types import ASGIApp
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batching import Batcher
 from periogt_ray.errors import InternalError, NotReadyError, OverloadedError, PerioGTError
-from periogt_ray.featurizer_replica import FeaturizerReplica
-from periogt_ray.http_api import create_api
-from periogt_ray.http_protocol import BoundedProtocol
-from periogt_ray.metrics import RayRecorder
-from periogt_ray.model_watch import watch_model
 from periogt_ray.polymer.drawing import Theme
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.replicas import ModelFacts, PredictorReplica
-from periogt_ray.service import FEATURIZING_EACH, PredictCall, PredictReply, Service
+from periogt_ray.serve.batcher import Batcher
+from periogt_ray.serve.featurizer_replica import FeaturizerReplica
+from periogt_ray.serve.http.head_limits import BoundedProtocol
+from periogt_ray.serve.http.routes import create_api
+from periogt_ray.serve.metrics import RayRecorder
+from periogt_ray.serve.model_watch import watch_model
+from periogt_ray.serve.predictor_replica import ModelFacts, PredictorReplica
+from periogt_ray.serve.service import FEATURIZING_EACH, PredictCall, PredictReply, Service
 from periogt_ray.settings import ServiceSettings, Settings
 
 __all__ = ["APP_NAME", "Ingress", "application", "build", "gpus_for"]
@@ -52,7 +52,7 @@ _MOST_CPU_PREDICTORS = 8  # each holds a copy of the weights
 
 
 class ServeBackend:
-    """Featurizers and predictors behind Serve's handles; a :class:`~periogt_ray.service.Backend`.
+    """Featurizers and predictors behind Serve's handles; a :class:`~periogt_ray.serve.service.Backend`.
 
     Attributes
     ----------

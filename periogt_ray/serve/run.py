@@ -16,12 +16,12 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
-from periogt_ray.app import APP_NAME, application, gpus_for
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.auth import API_KEY_HEADER, exposure_warning
 from periogt_ray.errors import InternalError, PerioGTError, SettingsError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.runtime.local_ray import local_ray
+from periogt_ray.serve.application import APP_NAME, application, gpus_for
+from periogt_ray.serve.http.auth import API_KEY_HEADER, exposure_warning
 from periogt_ray.settings import Settings
 
 __all__ = ["run_service", "start_application"]

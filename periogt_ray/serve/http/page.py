@@ -20,7 +20,7 @@ from periogt_ray.settings import EXAMPLES
 
 __all__ = ["WEB", "NodePrefix", "add_page"]
 
-WEB = Path(__file__).parent / "web"
+WEB = Path(__file__).parents[2] / "web"
 
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",

@@ -13,11 +13,11 @@ from typing import Literal, NamedTuple, Protocol
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
-from periogt_ray.feature_cache import FeatureCache, FeatureKey
 from periogt_ray.model.tasks import Job, Outcome
 from periogt_ray.polymer.drawing import DrawingCache, Theme
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
 from periogt_ray.polymer.repeat_unit import MAX_SMILES_LENGTH, RepeatUnit
+from periogt_ray.serve.feature_cache import FeatureCache, FeatureKey
 from periogt_ray.settings import Settings
 
 __all__ = ["FEATURIZING_EACH", "Asked", "Backend", "PredictCall", "PredictReply", "Recorder", "Service", "Trace"]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from periogt_ray.errors import InternalError
-from periogt_ray.featurizer_replica import NICENESS, WARM_UP, too_late
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job, Outcome
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.service import PredictCall, PredictReply
+from periogt_ray.serve.featurizer_replica import NICENESS, WARM_UP, too_late
+from periogt_ray.serve.service import PredictCall, PredictReply
 from periogt_ray.settings import Settings
 
 __all__ = ["ModelFacts", "PassRunner", "PredictorReplica"]

@@ -5,8 +5,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from periogt_ray.errors import PerioGTError
-from periogt_ray.replicas import ModelFacts
-from periogt_ray.service import Service
+from periogt_ray.serve.predictor_replica import ModelFacts
+from periogt_ray.serve.service import Service
 
 __all__ = ["Watched", "watch_model"]
 

@@ -11,12 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from periogt_ray.access_log import log_request
-from periogt_ray.auth import API_KEY_HEADER, check_key, is_exempt
 from periogt_ray.errors import InternalError, PerioGTError, RequestTimeoutError, UnauthorizedError
-from periogt_ray.request_ids import request_id
 from periogt_ray.schemas import ErrorBody, ErrorResponse
-from periogt_ray.service import Recorder, Trace
+from periogt_ray.serve.http.access_log import log_request
+from periogt_ray.serve.http.auth import API_KEY_HEADER, check_key, is_exempt
+from periogt_ray.serve.http.request_ids import request_id
+from periogt_ray.serve.service import Recorder, Trace
 from periogt_ray.settings import Settings
 
 __all__ = ["Gate", "deadline_of", "error_response", "trace_of"]
