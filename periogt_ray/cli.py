@@ -145,7 +145,7 @@ def batch(
     Runs on the Ray at RAY_ADDRESS, else on this node. Exit status: 0 success, 1 some rows failed or
     the run was interrupted, 2 nothing could be done.
     """
-    from periogt_ray.batch import BatchRequest, run_batch
+    from periogt_ray.batch.run import BatchRequest, run_batch
 
     ended = run_batch(
         BatchRequest(

@@ -89,7 +89,7 @@ def batch(arguments: tuple[str, ...], **given: Any) -> None:
 def check(input_path: Path | None, properties: str) -> None:
     """Check settings, artifacts, properties and input, on a login node, before a job is queued."""
     from periogt_ray.artifacts.directory import ArtifactDirectory
-    from periogt_ray.csv_rows import scan_csv
+    from periogt_ray.batch.csv_input import scan_csv
     from periogt_ray.settings import Settings
 
     artifacts = ArtifactDirectory.open(Settings.from_env(os.environ).checkpoint_dir)

@@ -18,11 +18,11 @@ from typing import ClassVar
 import pytest
 
 from golden_data import ARTIFACTS
-from periogt_ray import batch
-from periogt_ray.batch import BatchReport, BatchRequest, run_batch
-from periogt_ray.batch_parts import Answer, PartResult, PartsDirectory
-from periogt_ray.batch_progress import Progress
-from periogt_ray.csv_rows import OUTPUT_COLUMNS, Part, read_part
+from periogt_ray.batch import run
+from periogt_ray.batch.csv_input import OUTPUT_COLUMNS, Part, read_part
+from periogt_ray.batch.parts import Answer, PartResult, PartsDirectory
+from periogt_ray.batch.progress import Progress
+from periogt_ray.batch.run import BatchReport, BatchRequest, run_batch
 from periogt_ray.errors import ModelLoadError, PerioGTError, UnsupportedPropertyError, ValidationError
 from periogt_ray.settings import Settings
 
@@ -35,7 +35,7 @@ class PlainPipeline:
     computed: ClassVar[list[int]] = []
     interrupt_after: ClassVar[int | None] = None
 
-    def __init__(self, spec: batch.BatchSpec, shares: batch.Shares) -> None:
+    def __init__(self, spec: run.BatchSpec, shares: run.Shares) -> None:
         self.spec = spec
         self.claims: dict[str, int] = {}
         assert shares.device == "cpu"
@@ -78,8 +78,8 @@ def no_ray(**_options: object) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch) -> type[PlainPipeline]:
-    monkeypatch.setattr(batch, "Pipeline", PlainPipeline)
-    monkeypatch.setattr(batch, "local_ray", no_ray)
+    monkeypatch.setattr(run, "Pipeline", PlainPipeline)
+    monkeypatch.setattr(run, "local_ray", no_ray)
 
     def cpus() -> dict[str, float]:
         return {"CPU": 2.0}
@@ -174,7 +174,7 @@ def test_what_is_wrong_is_told_before_ray_starts(
     error: type[PerioGTError],
     words: str,
 ) -> None:
-    monkeypatch.setattr(batch, "local_ray", None)
+    monkeypatch.setattr(run, "local_ray", None)
     monkeypatch.chdir(input_path.parent)
     request = BatchRequest(**{"input": Path("input.csv"), "output": None, "properties": ("tg",), **change})  # type: ignore[arg-type]
     with pytest.raises(error) as caught:
@@ -389,7 +389,7 @@ def test_the_time_left_follows_from_the_rows_of_late(
 ) -> None:
     """A run starts slowly, and its first minute must not foretell the others."""
     clock = SimpleNamespace(now_s=0.0, monotonic=lambda: clock.now_s)
-    monkeypatch.setattr("periogt_ray.batch_progress.time", clock)
+    monkeypatch.setattr("periogt_ray.batch.progress.time", clock)
     progress = Progress(n_total=1000, started_s=0.0)
     with caplog.at_level(logging.INFO, logger="periogt_ray"):
         for clock.now_s, n_rows in ((30.0, 30), (60.0, 300), (90.0, 0)):

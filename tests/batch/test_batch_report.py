@@ -13,9 +13,9 @@ import pytest
 
 from golden_data import ARTIFACTS
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batch_figures import N_BINS, N_RANKED, gather_figures
-from periogt_ray.batch_report import write_report
-from periogt_ray.csv_rows import OUTPUT_COLUMNS
+from periogt_ray.batch.csv_input import OUTPUT_COLUMNS
+from periogt_ray.batch.report import write_report
+from periogt_ray.batch.report_figures import N_BINS, N_RANKED, gather_figures
 from periogt_ray.settings import EMBEDDED_DIR
 
 LARGEST_BYTES = 5_000_000

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from periogt_ray.csv_rows import CsvRow, read_part, scan_csv
+from periogt_ray.batch.csv_input import CsvRow, read_part, scan_csv
 from periogt_ray.errors import InternalError, ValidationError
 
 

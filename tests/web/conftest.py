@@ -13,8 +13,8 @@ from way import KEY, Way, way_to
 
 from periogt_ray.artifacts.card import read_examples
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batch_report import write_report
-from periogt_ray.csv_rows import OUTPUT_COLUMNS
+from periogt_ray.batch.csv_input import OUTPUT_COLUMNS
+from periogt_ray.batch.report import write_report
 from periogt_ray.settings import EMBEDDED_DIR
 from serve.served_process import ServedProcess, serving
 

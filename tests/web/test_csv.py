@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from way import Asked, Way
 
-from periogt_ray.csv_rows import OUTPUT_COLUMNS
+from periogt_ray.batch.csv_input import OUTPUT_COLUMNS
 from periogt_ray.settings import EXAMPLES
 from serve.served_process import ServedProcess
 

@@ -58,5 +58,8 @@ def _patch_predictors(module: ModuleType) -> None:
     module.Predictor = DeadlyPredictor
 
 
-_PATCHES = {"periogt_ray.polymer.feature_store": _patch_featurizers, "periogt_ray.batch_predict": _patch_predictors}
+_PATCHES = {
+    "periogt_ray.polymer.feature_store": _patch_featurizers,
+    "periogt_ray.batch.predict_stage": _patch_predictors,
+}
 sys.meta_path.insert(0, _Deadly())

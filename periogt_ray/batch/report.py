@@ -7,7 +7,7 @@ from typing import Any
 
 from periogt_ray.artifacts.card import ModelResponse
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batch_figures import N_BINS, OutputFigures, PropertyFigures, Ranked, gather_figures
+from periogt_ray.batch.report_figures import N_BINS, OutputFigures, PropertyFigures, Ranked, gather_figures
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.drawing import draw
 from periogt_ray.polymer.repeat_unit import RepeatUnit
@@ -15,7 +15,7 @@ from periogt_ray.runtime.files import write_bytes_atomically
 
 __all__ = ["render_report", "write_report"]
 
-_WEB = Path(__file__).parent / "web"
+_WEB = Path(__file__).parents[1] / "web"
 _MAX_DRAWN_BYTES = 3 << 20  # keeps the file below 5 MB, whatever is drawn
 _LONGEST_TEXT = 300
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from periogt_ray.batch_parts import Answer, PartResult
-from periogt_ray.batch_stages import ROW_ERRORS, BatchSpec, Guard, PartMessage, Work, contained
+from periogt_ray.batch.featurize_stage import ROW_ERRORS, BatchSpec, Guard, PartMessage, Work, contained
+from periogt_ray.batch.parts import Answer, PartResult
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job, Outcome

@@ -33,12 +33,12 @@ from typing import Any
 
 from periogt_ray import __version__
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batch_parts import OutcomeStore, PartResult, PartsDirectory, Tally, artifacts_digest, write_output
-from periogt_ray.batch_pipeline import Pipeline, Shares
-from periogt_ray.batch_progress import Progress, shown_progress
-from periogt_ray.batch_report import write_report
-from periogt_ray.batch_stages import BatchSpec
-from periogt_ray.csv_rows import CsvScan, scan_csv
+from periogt_ray.batch.csv_input import CsvScan, scan_csv
+from periogt_ray.batch.featurize_stage import BatchSpec
+from periogt_ray.batch.parts import OutcomeStore, PartResult, PartsDirectory, Tally, artifacts_digest, write_output
+from periogt_ray.batch.pipeline import Pipeline, Shares
+from periogt_ray.batch.progress import Progress, shown_progress
+from periogt_ray.batch.report import write_report
 from periogt_ray.errors import InternalError, ValidationError
 from periogt_ray.polymer.features import FEATURE_VERSION, PromptScheme
 from periogt_ray.runtime.files import write_json_atomically

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from periogt_ray.batch_parts import PartResult
-from periogt_ray.batch_stages import BatchSpec, FeaturizePart, Ledger, PartMessage
-from periogt_ray.csv_rows import Part
+from periogt_ray.batch.csv_input import Part
+from periogt_ray.batch.featurize_stage import BatchSpec, FeaturizePart, Ledger, PartMessage
+from periogt_ray.batch.parts import PartResult
 from periogt_ray.errors import CudaUnavailableError, InternalError, PerioGTError
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class Pipeline:
             num_cpus=self._shares.featurizer_cpus,
             ray_remote_args_fn=_retried_for_ever,
         )
-        from periogt_ray.batch_predict import PredictPart
+        from periogt_ray.batch.predict_stage import PredictPart
 
         predict: Any = PredictPart  # Ray's annotations have no callable classes
         return featurized.map(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from periogt_ray.csv_rows import MAX_RECORD_BYTES
+from periogt_ray.batch.csv_input import MAX_RECORD_BYTES
 
 __all__ = ["N_BINS", "N_RANKED", "Failure", "OutputFigures", "PropertyFigures", "Ranked", "gather_figures"]
 

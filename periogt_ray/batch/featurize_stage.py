@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from periogt_ray.batch_parts import PartResult
-from periogt_ray.csv_rows import Part, read_part
+from periogt_ray.batch.csv_input import Part, read_part
+from periogt_ray.batch.parts import PartResult
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError, ValidationError
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
