@@ -154,7 +154,7 @@ periogt_exec() {
   exec "${periogt_command[@]}"
 }
 
-# periogt_check SCRIPT [sbatch options] [-- options of `python -m periogt_ray.cluster check`]: what can be known before
+# periogt_check SCRIPT [sbatch options] [-- options of `python -m periogt_ray.slurm check`]: what can be known before
 # a job is queued: directories, container or venv, settings, artifacts, input, and what Slurm says to the options.
 periogt_check() {
   local script=$1 answer
@@ -165,7 +165,7 @@ periogt_check() {
     shift
   done
   periogt_prepare
-  periogt_run python -m periogt_ray.cluster check "${@:2}" || exit 2
+  periogt_run python -m periogt_ray.slurm check "${@:2}" || exit 2
   if command -v sbatch >/dev/null; then
     # The number of a job that is not made is no answer.
     answer=$(sbatch --test-only "${options[@]}" "$script" 2>&1) || periogt_fail "sbatch refuses $(basename "$script"):" \
@@ -199,7 +199,7 @@ periogt_on_nodes() {
   # shellcheck disable=SC2016 # expanded by the inner shell
   srun --overlap --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
     --wait=0 bash -c 'source "$1/slurm/env.sh"; shift; periogt_prepare; periogt_exec "$@"' periogt "$periogt_root" \
-    python -m periogt_ray.cluster "$1" --directory "$periogt_job_dir" --repository "$periogt_root" \
+    python -m periogt_ray.slurm "$1" --directory "$periogt_job_dir" --repository "$periogt_root" \
     --kill-wait-s "${kill_wait:-30}" "${@:2}" &
   child=$!
   # A trap interrupts wait, which is then taken up again.

@@ -13,7 +13,7 @@ PACKAGE = Path(periogt_ray.__file__).parent
 
 # Each layer may import from those before it and from its own.
 LAYERS = [
-    {"settings", "errors", "slurm_job", "runtime.ports", "connection_note", "job_directory"},
+    {"settings", "errors", "slurm.job", "runtime.ports", "slurm.connection_note", "slurm.job_directory"},
     {"polymer.repeat_unit"},
     {
         "polymer.drawing",
@@ -51,10 +51,10 @@ LAYERS = [
     {"serve.service"},
     {"serve.http.access_log"},
     {"serve.http.gate", "serve.http.page", "serve.http.routes", "serve.http.head_limits"},
-    {"runtime.processes", "stop_request"},
+    {"runtime.processes", "slurm.stop_request"},
     {"runtime.temp_dir"},
-    {"ray_node"},
-    {"runtime.local_ray", "serve.metrics", "cluster_node"},
+    {"slurm.ray_node"},
+    {"runtime.local_ray", "serve.metrics", "slurm.node"},
     {"serve.batcher", "serve.featurizer_replica", "serve.predictor_replica"},
     {"serve.model_watch"},
     {"serve.application"},
@@ -70,8 +70,8 @@ LAYERS = [
         "batch.report",
         "batch.featurize_stage",
     },
-    {"cluster_head"},
-    {"cli", "cluster"},
+    {"slurm.head"},
+    {"cli", "slurm.__main__"},
     {"__main__"},
 ]
 FORBIDDEN = {
@@ -157,7 +157,7 @@ def test_only_settings_and_the_command_line_see_the_environment() -> None:
     # A child process that converts checkpoints is started with its parent's environment; Ray is told its
     # mode and token by the environment, which its processes inherit; `serve deploy` starts at app.build;
     # cluster is the command line of a Slurm job.
-    allowed = {"serve.application", "cli", "cluster", "setup.convert", "runtime.local_ray"}
+    allowed = {"serve.application", "cli", "slurm.__main__", "setup.convert", "runtime.local_ray"}
     assert readers <= allowed, "settings are built once, at the command line, and passed on"
 
 

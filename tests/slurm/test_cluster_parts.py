@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from periogt_ray.connection_note import ConnectionNote
 from periogt_ray.errors import SettingsError
-from periogt_ray.job_directory import JobDirectory
-from periogt_ray.ray_node import NodeShare, ray_environment
 from periogt_ray.runtime.ports import reserved_ports
 from periogt_ray.runtime.processes import descendants_of
-from periogt_ray.slurm_job import SlurmJob
-from periogt_ray.stop_request import StopRequest
+from periogt_ray.slurm.connection_note import ConnectionNote
+from periogt_ray.slurm.job import SlurmJob
+from periogt_ray.slurm.job_directory import JobDirectory
+from periogt_ray.slurm.ray_node import NodeShare, ray_environment
+from periogt_ray.slurm.stop_request import StopRequest
 
 GIB = 1 << 30
 
@@ -131,7 +131,7 @@ def test_orphans_are_adopted_and_ended() -> None:
     """In a process of its own, which also leaves nothing behind when its children have lost their parents."""
     program = """
 import os, subprocess, time
-from periogt_ray.ray_node import adopt_orphans
+from periogt_ray.slurm.ray_node import adopt_orphans
 from periogt_ray.runtime.processes import descendants_of, kill_descendants
 adopt_orphans()
 # The shell ends at once, and its child, in a session of its own, would belong to process 1.

@@ -3,7 +3,7 @@
 import pytest
 
 from periogt_ray.errors import SettingsError
-from periogt_ray.slurm_job import SlurmJob, expand_nodelist
+from periogt_ray.slurm.job import SlurmJob, expand_nodelist
 
 # As Slurm 22.05 sets them for a task of `srun -N2 -c4 --mem=2G --gres=gpu:h200:1`.
 TASK = {

@@ -1,9 +1,9 @@
-"""``python -m periogt_ray.cluster``: the service or a batch on the nodes of a Slurm job.
+"""``python -m periogt_ray.slurm``: the service or a batch on the nodes of a Slurm job.
 
 ::
 
     sbatch slurm/ray_serve.sbatch                      makes the job's directory, then on every node:
-        srun python -m periogt_ray.cluster serve
+        srun python -m periogt_ray.slurm serve
             first node   ray start --head, waits for the others, periogt serve, says how to reach it
             others       ray start --address=<first node>, until that is gone
 
@@ -26,15 +26,15 @@ from typing import Any
 
 import click
 
-from periogt_ray.cluster_head import HeadOptions, run_head
-from periogt_ray.cluster_node import Place, run_worker
 from periogt_ray.errors import PerioGTError
-from periogt_ray.job_directory import JobDirectory
-from periogt_ray.ray_node import adopt_orphans
 from periogt_ray.runtime.processes import kill_descendants
 from periogt_ray.runtime.temp_dir import private_dir
-from periogt_ray.slurm_job import SlurmJob
-from periogt_ray.stop_request import StopRequest
+from periogt_ray.slurm.head import HeadOptions, run_head
+from periogt_ray.slurm.job import SlurmJob
+from periogt_ray.slurm.job_directory import JobDirectory
+from periogt_ray.slurm.node import Place, run_worker
+from periogt_ray.slurm.ray_node import adopt_orphans
+from periogt_ray.slurm.stop_request import StopRequest
 
 __all__ = ["main"]
 
@@ -183,7 +183,7 @@ def main() -> None:
     """Run the command line; an error ends in one message and its exit status."""
     os.environ.setdefault("DGLBACKEND", "pytorch")
     try:
-        cluster(prog_name="python -m periogt_ray.cluster")
+        cluster(prog_name="python -m periogt_ray.slurm")
     except PerioGTError as error:
         click.echo(f"error [{error.code}]: {error.message}", err=True)
         raise SystemExit(error.exit_code) from error

@@ -9,11 +9,11 @@ from pathlib import Path
 from time import monotonic
 
 from periogt_ray.errors import InternalError
-from periogt_ray.job_directory import JobDirectory
-from periogt_ray.ray_node import NodeShare, RayNode, node_address, ray_environment
 from periogt_ray.runtime.ports import NodePorts, reserved_ports
-from periogt_ray.slurm_job import SlurmJob
-from periogt_ray.stop_request import StopRequest
+from periogt_ray.slurm.job import SlurmJob
+from periogt_ray.slurm.job_directory import JobDirectory
+from periogt_ray.slurm.ray_node import NodeShare, RayNode, node_address, ray_environment
+from periogt_ray.slurm.stop_request import StopRequest
 
 __all__ = ["Place", "RunningNode", "run_worker", "running_node"]
 

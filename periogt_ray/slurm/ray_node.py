@@ -19,7 +19,7 @@ from pathlib import Path
 from periogt_ray.errors import InternalError
 from periogt_ray.runtime.ports import NodePorts
 from periogt_ray.runtime.temp_dir import sessions_dir
-from periogt_ray.slurm_job import SlurmJob
+from periogt_ray.slurm.job import SlurmJob
 
 __all__ = [
     "NodeShare",

@@ -12,12 +12,12 @@ from time import monotonic
 
 import httpx
 
-from periogt_ray.cluster_node import Place, RunningNode, running_node
-from periogt_ray.connection_note import ConnectionNote
 from periogt_ray.errors import InternalError
-from periogt_ray.ray_node import reap_orphans
 from periogt_ray.settings import Settings
-from periogt_ray.stop_request import StopRequest
+from periogt_ray.slurm.connection_note import ConnectionNote
+from periogt_ray.slurm.node import Place, RunningNode, running_node
+from periogt_ray.slurm.ray_node import reap_orphans
+from periogt_ray.slurm.stop_request import StopRequest
 
 __all__ = ["HeadOptions", "run_head"]
 
@@ -111,7 +111,7 @@ class _Start:
 
     def _waiting(self, n_nodes: int) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            [sys.executable, "-m", "periogt_ray.cluster", "wait", str(n_nodes)],
+            [sys.executable, "-m", "periogt_ray.slurm", "wait", str(n_nodes)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env={**self._node.environment, "RAY_ADDRESS": self._address},

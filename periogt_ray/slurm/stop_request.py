@@ -2,7 +2,7 @@
 
 import time
 
-from periogt_ray.job_directory import JobDirectory
+from periogt_ray.slurm.job_directory import JobDirectory
 
 __all__ = ["StopRequest"]
 
