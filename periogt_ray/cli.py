@@ -105,7 +105,7 @@ def properties() -> None:
 @click.option("--hashes", is_flag=True, help="Also hash every artifact, which reads all of it.")
 def doctor(as_json: bool, hashes: bool) -> None:
     """Check the installation, the device and the artifacts; exit 0 PASS, 1 WARN, 2 FAIL."""
-    from periogt_ray.doctor import render, run_checks, verdict
+    from periogt_ray.doctor.run import render, run_checks, verdict
 
     logging.getLogger().setLevel(logging.WARNING)
     checks = run_checks(os.environ, hashes=hashes)

@@ -35,7 +35,7 @@ LAYERS = [
     {"model.device", "model.collate", "model.network"},
     {"model.tasks"},
     {"model.predictor"},
-    {"checks", "surroundings", "cluster_checks"},
+    {"doctor.report", "doctor.probes", "doctor.node"},
     {
         "setup.published",
         "runtime.network",
@@ -46,7 +46,7 @@ LAYERS = [
         "setup.trial_load",
     },
     {"setup.command", "setup.lock", "setup.staging", "artifacts.verification", "setup.run"},
-    {"schemas", "doctor", "artifacts.card"},
+    {"schemas", "doctor.run", "artifacts.card"},
     {"serve.http.auth", "serve.feature_cache", "polymer.feature_store", "serve.http.request_ids"},
     {"serve.service"},
     {"serve.http.access_log"},

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from periogt_ray.checks import Check, Status
-from periogt_ray.cluster_checks import (
+from periogt_ray.doctor.node import (
     check_clock,
     check_directory,
     check_gpu,
@@ -22,8 +21,7 @@ from periogt_ray.cluster_checks import (
     gpu_remedy,
     parse_lock,
 )
-from periogt_ray.model.device import DeviceFacts, GPUFacts
-from periogt_ray.surroundings import (
+from periogt_ray.doctor.probes import (
     Directory,
     GPULibraries,
     Mount,
@@ -34,6 +32,8 @@ from periogt_ray.surroundings import (
     probe_ray,
     probe_surroundings,
 )
+from periogt_ray.doctor.report import Check, Status
+from periogt_ray.model.device import DeviceFacts, GPUFacts
 
 FLOOR = "560.28"
 GIB = 1 << 30

@@ -1,6 +1,6 @@
 """Checks of what goes wrong on clusters, as pure functions of what was found.
 
-Nothing here looks at the machine; the facts come from :mod:`periogt_ray.surroundings` and
+Nothing here looks at the machine; the facts come from :mod:`periogt_ray.doctor.probes` and
 :mod:`periogt_ray.model.device`. Every check that does not pass says what to do.
 """
 
@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from periogt_ray.checks import Check, Status
+from periogt_ray.doctor.probes import Directory, GPULibraries, RayFacts, Surroundings
+from periogt_ray.doctor.report import Check, Status
 from periogt_ray.model.device import MIN_CAPABILITY, DeviceFacts, GPUFacts, driver_problem, has_code_for
 from periogt_ray.settings import Settings
-from periogt_ray.surroundings import Directory, GPULibraries, RayFacts, Surroundings
 
 __all__ = [
     "check_clock",

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from periogt_ray.checks import Check, Status, render, verdict
-from periogt_ray.cluster_checks import (
+from periogt_ray.doctor.node import (
     check_clock,
     check_directory,
     check_gpu,
@@ -23,16 +22,17 @@ from periogt_ray.cluster_checks import (
     normalised,
     parse_lock,
 )
-from periogt_ray.errors import PerioGTError
-from periogt_ray.model.device import DeviceFacts, choose_device, cuda_problem, probe_device
-from periogt_ray.settings import EMBEDDED_DIR, Settings, unknown_variables
-from periogt_ray.surroundings import (
+from periogt_ray.doctor.probes import (
     Surroundings,
     probe_directory,
     probe_gpu_libraries,
     probe_ray,
     probe_surroundings,
 )
+from periogt_ray.doctor.report import Check, Status, render, verdict
+from periogt_ray.errors import PerioGTError
+from periogt_ray.model.device import DeviceFacts, choose_device, cuda_problem, probe_device
+from periogt_ray.settings import EMBEDDED_DIR, Settings, unknown_variables
 
 __all__ = ["Check", "Status", "render", "run_checks", "verdict"]
 
@@ -49,7 +49,7 @@ _SETUP_REMEDY = (
 _FINDING_REMEDIES = {"permissions": "Do so, unless everybody who may write there is trusted."}
 # Beside the package in a checkout, and where a wheel puts it.
 _LOCK_FILES = (
-    Path(__file__).parents[1] / "requirements.lock",
+    Path(__file__).parents[2] / "requirements.lock",
     Path(sys.prefix) / "share" / "periogt" / "requirements.lock",
 )
 

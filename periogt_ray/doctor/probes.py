@@ -1,6 +1,6 @@
 """What is around the process: node, job, container, file systems, ports, clock.
 
-:func:`probe_surroundings` looks; what follows from it is decided in :mod:`periogt_ray.cluster_checks` from these
+:func:`probe_surroundings` looks; what follows from it is decided in :mod:`periogt_ray.doctor.node` from these
 facts alone, so that the states of a cluster can be tested on any machine.
 """
 
