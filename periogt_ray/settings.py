@@ -24,7 +24,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-EMBEDDED_DIR = Path(__file__).parent / "models" / "compact"
+EMBEDDED_DIR = Path(__file__).parent / "embedded"
 EXAMPLES = Path(__file__).parent / "examples" / "polymers.csv"
 
 # Every variable that the package or its scripts know, with what it means.

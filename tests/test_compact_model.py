@@ -18,7 +18,7 @@ from periogt_ray.polymer.features import PromptScheme, featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 ROOT = Path(__file__).parents[1]
-MODEL = ROOT / "periogt_ray" / "models" / "compact"
+MODEL = ROOT / "periogt_ray" / "embedded"
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from compact import recipe as training  # noqa: E402

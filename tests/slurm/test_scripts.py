@@ -81,7 +81,7 @@ def test_doctor_as_a_job_knows_the_node(site: SlurmSite) -> None:
 def test_a_service_that_cannot_start_says_why_and_leaves_nothing(site: SlurmSite) -> None:
     """A checkpoint that is there and broken passes the check, and fails in the replica."""
     broken = site.home / "broken"
-    site.call("user", "cp", "-r", str(ROOT / "periogt_ray" / "models" / "compact"), str(broken))
+    site.call("user", "cp", "-r", str(ROOT / "periogt_ray" / "embedded"), str(broken))
     # Same size, other bytes: only loading finds out.
     weights = f"{broken}/pretrained_ckpt/base.safetensors"
     site.call(
