@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from golden_data import ARTIFACTS, golden_polymers
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.predictor import Predictor
+from support.golden import ARTIFACTS, golden_polymers
 
 # Bit-for-bit comparisons of the bare network need what the predictor sees to itself.
 torch.set_num_threads(1)

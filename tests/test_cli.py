@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from golden_data import ARTIFACTS, golden_polymers
+from support.golden import ARTIFACTS, golden_polymers
 
 
 def run(*args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from ray_cluster import HERE, Cluster, clean_environment
+
+from support.ray_cluster import HERE, Cluster, clean_environment
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from ray_cluster import Cluster
+
+from support.ray_cluster import Cluster
 
 pytestmark = pytest.mark.ray
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sif_image import ROOT
+from support.sif_image import ROOT
 
 SCRIPT = ROOT / "apptainer" / "build.sh"
 DEFINITION = (ROOT / "apptainer" / "periogt.def").read_text(encoding="utf-8")

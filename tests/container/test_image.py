@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from golden_data import ARTIFACTS
-from sif_image import BIN, CACHE, ROOT, USER, as_user, sif_image
+from support.golden import ARTIFACTS
+from support.sif_image import BIN, CACHE, ROOT, USER, as_user, sif_image
 
 pytestmark = pytest.mark.container
 

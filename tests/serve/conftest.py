@@ -2,14 +2,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from serve_fakes import InProcessBackend, RecordedFigures, settings_with
 from starlette.testclient import TestClient
 
-from golden_data import ARTIFACTS
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.serve.http.routes import create_api
 from periogt_ray.serve.service import Backend, Service
+from support.golden import ARTIFACTS
+from support.serve_fakes import InProcessBackend, RecordedFigures, settings_with
 
 
 class ServedHere:

@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from serve_fakes import RecordedFigures, settings_with
-
 from periogt_ray.errors import NotReadyError
 from periogt_ray.serve.model_watch import watch_model
 from periogt_ray.serve.predictor_replica import ModelFacts
 from periogt_ray.serve.service import Service
+from support.serve_fakes import RecordedFigures, settings_with
 
 
 class Predictors:

@@ -16,14 +16,14 @@ from typing import Any
 
 import httpx
 import pytest
-from serve_fakes import KEY, STYRENE
-from served_process import ROOT, ServedProcess, parent_of, serving, start, wait_for
 
-from golden_data import ARTIFACTS
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from support.golden import ARTIFACTS
+from support.serve_fakes import KEY, STYRENE
+from support.served_process import ROOT, ServedProcess, parent_of, serving, start, wait_for
 
 pytestmark = pytest.mark.ray
 

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from served_process import ServedProcess, serving, wait_for
 
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from support.served_process import ServedProcess, serving, wait_for
 
 pytestmark = pytest.mark.ray
 

@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from serve_fakes import InProcessBackend
-
 from periogt_ray.errors import RequestTimeoutError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.service import Asked, Trace
+from support.serve_fakes import InProcessBackend
 
 
 class LateBackend(InProcessBackend):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from published_site import QUICK, Site, convert_here, golden_files, snapshot, write_manifest_file
 
 from periogt_ray.setup.published import PublishedFile, load_published
 from periogt_ray.setup.run import SetupOptions, run_setup
+from support.published_site import QUICK, Site, convert_here, golden_files, snapshot, write_manifest_file
 
 
 @pytest.fixture(autouse=True)

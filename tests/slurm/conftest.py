@@ -2,7 +2,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm_site import SlurmSite, running_site
+
+from support.slurm_site import SlurmSite, running_site
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slurm_site import ROOT, START_S, Job, SlurmSite, running_site, wait_for
+
+from support.slurm_site import ROOT, START_S, Job, SlurmSite, running_site, wait_for
 
 pytestmark = pytest.mark.slurm
 

@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from slurm_site import ROOT
+
+from support.slurm_site import ROOT
 
 SHOWS = """#!/usr/bin/env bash
 printf 'argument %s\\n' "$@"

@@ -4,14 +4,14 @@ import csv
 import json
 
 import pytest
-from slurm_site import START_S, SlurmSite
 
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job as PredictorJob
 from periogt_ray.polymer.features import PromptScheme, featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
-from sif_image import BIN, sif_image
+from support.sif_image import BIN, sif_image
+from support.slurm_site import START_S, SlurmSite
 
 pytestmark = [pytest.mark.slurm, pytest.mark.container]
 

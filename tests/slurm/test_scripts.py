@@ -3,7 +3,8 @@
 import subprocess
 
 import pytest
-from slurm_site import ROOT, SlurmSite
+
+from support.slurm_site import ROOT, SlurmSite
 
 pytestmark = pytest.mark.slurm
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from slurm_site import ROOT, START_S, Job, SlurmSite, wait_for
+
+from support.slurm_site import ROOT, START_S, Job, SlurmSite, wait_for
 
 pytestmark = pytest.mark.slurm
 
@@ -65,7 +66,7 @@ def test_the_tunnel_leads_from_a_laptop_to_the_service(served: Job) -> None:
 
 def probe(served: Job, *, as_alice: bool = False) -> dict[str, Any]:
     secrets = f"{served.key} {(served.directory / 'ray-token').read_text()}"
-    command = [sys.executable, str(ROOT / "tests" / "slurm" / "strangers.py"), ADDRESS]
+    command = [sys.executable, str(ROOT / "tests" / "support" / "strangers.py"), ADDRESS]
     if as_alice:
         token = f"RAY_AUTH_TOKEN_PATH={served.directory}/ray-token"
         output = served.site.call("node", "n1", "env", token, *command, timeout=600, stdin=secrets).stdout

@@ -4,7 +4,8 @@ import json
 import threading
 
 import pytest
-from slurm_site import START_S, SlurmSite, wait_for
+
+from support.slurm_site import START_S, SlurmSite, wait_for
 
 pytestmark = pytest.mark.slurm
 

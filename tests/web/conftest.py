@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
-from way import KEY, Way, way_to
 
 from periogt_ray.artifacts.card import read_examples
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch.csv_input import OUTPUT_COLUMNS
 from periogt_ray.batch.report import write_report
 from periogt_ray.settings import EMBEDDED_DIR
-from serve.served_process import ServedProcess, serving
+from support.served_process import ServedProcess, serving
+from support.way import KEY, Way, way_to
 
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
 PATIENCE_MS = 30_000  # a loaded machine is many times slower than an idle one

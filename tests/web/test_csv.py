@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from way import Asked, Way
 
 from periogt_ray.batch.csv_input import OUTPUT_COLUMNS
 from periogt_ray.settings import EXAMPLES
-from serve.served_process import ServedProcess
+from support.served_process import ServedProcess
+from support.way import Asked, Way
 
 Open = Callable[..., Page]
 BATCH = "/v1/predict/batch"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
-from way import Way
+
+from support.way import Way
 
 PICTURES = Path(__file__).parent / "artifacts"
 Open = Callable[..., Page]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
-from way import KEY, Asked, Way, way_to
 
-from serve.served_process import ServedProcess
+from support.served_process import ServedProcess
+from support.way import KEY, Asked, Way, way_to
 
 STYRENE = "*CC(*)c1ccccc1"
 N_PROPERTIES = 7

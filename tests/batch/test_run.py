@@ -1,0 +1,431 @@
+"""The driver's side of a batch with a pipeline of plain functions: what is refused, kept and resumed."""
+
+import csv
+import json
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+
+from periogt_ray.batch import run as batch_run
+from periogt_ray.batch.csv_input import OUTPUT_COLUMNS, Part, read_part
+from periogt_ray.batch.parts import Answer, PartResult, PartsDirectory
+from periogt_ray.batch.progress import Progress
+from periogt_ray.batch.run import BatchReport, BatchRequest, run_batch
+from periogt_ray.errors import ModelLoadError, PerioGTError, UnsupportedPropertyError, ValidationError
+from periogt_ray.settings import Settings
+from support.golden import ARTIFACTS
+
+SETTINGS = Settings(base_dir=ARTIFACTS, checkpoint_dir=ARTIFACTS, results_dir=ARTIFACTS, device="cpu")
+
+
+class PlainPipeline:
+    """Answers with the length of the SMILES; every polymer is claimed by one part, as in the ledger."""
+
+    computed: ClassVar[list[int]] = []
+    interrupt_after: ClassVar[int | None] = None
+
+    def __init__(self, spec: batch_run.BatchSpec, shares: batch_run.Shares) -> None:
+        self.spec = spec
+        self.claims: dict[str, int] = {}
+        assert shares.device == "cpu"
+
+    def claim(self, part: int, keys: Sequence[str]) -> None:
+        for key in keys:
+            self.claims.setdefault(key, part)
+
+    def finish(self, part: int) -> None:
+        self.computed.append(part)
+        if self.interrupt_after is not None and len(self.computed) == self.interrupt_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def results(self, parts: Sequence[Part], *, is_stopped: Callable[[], bool]) -> Iterator[PartResult | None]:
+        # Claimed in one order and finished in another, as several workers would.
+        ready = [self.result(part) for part in parts]
+        for result in reversed(ready):
+            if is_stopped():
+                return
+            yield None
+            yield result
+
+    def result(self, part: Part) -> PartResult:
+        given = read_part(self.spec.input, part, smiles_column=self.spec.smiles_column, id_column=self.spec.id_column)
+        rows: list[list[str | None]] = []
+        for row in given:
+            valid = row.smiles.count("*") == 2
+            failure: list[str | None] = [None, "validation_error", "no, 2 *"]
+            rows.append([row.id, row.smiles, *([row.smiles.strip()] if valid else failure)])
+        self.claim(part.number, [str(row[2]) for row in rows if row[2]])
+        mine = [key for key, owner in self.claims.items() if owner == part.number]
+        answers = {key: [Answer(value=len(key) / 3, units="K") for _ in self.spec.properties] for key in mine}
+        return PartResult(part=part.number, rows=rows, answers=answers, device="cpu")
+
+
+@contextmanager
+def no_ray(**_options: object) -> Iterator[None]:
+    yield
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> type[PlainPipeline]:
+    monkeypatch.setattr(batch_run, "Pipeline", PlainPipeline)
+    monkeypatch.setattr(batch_run, "local_ray", no_ray)
+
+    def cpus() -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(cluster_resources=cpus, available_resources=cpus))
+    monkeypatch.setattr(PlainPipeline, "computed", [])
+    monkeypatch.setattr(PlainPipeline, "interrupt_after", None)
+    return PlainPipeline
+
+
+@pytest.fixture
+def input_path(tmp_path: Path) -> Path:
+    path = tmp_path / "input.csv"
+    smiles = [f"*{'C' * (i % 37 + 1)}*" if i % 11 else f"bad{i}" for i in range(200)]
+    path.write_text("smiles\n" + "".join(f"{text}\n" for text in smiles))
+    return path
+
+
+def run(
+    input_path: Path, *, resume: bool = False, properties: tuple[str, ...] = ("tg",), **more: object
+) -> BatchReport:
+    request = BatchRequest(input_path, None, properties, is_resumed=resume, rows_per_part=4, **more)  # type: ignore[arg-type]
+    return run_batch(request, SETTINGS)
+
+
+def output_of(input_path: Path) -> Path:
+    return input_path.with_name("input_predictions.csv")
+
+
+def rows_but_request_ids(output: Path) -> list[list[str]]:
+    with output.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert tuple(header) == OUTPUT_COLUMNS
+    assert len({row[-1] for row in rows}) == len(rows)
+    return [row[:-1] for row in rows]
+
+
+def test_output_is_in_input_order_and_whole(input_path: Path) -> None:
+    report = run(input_path, properties=("tg", "eps", "tg"))
+    rows = rows_but_request_ids(output_of(input_path))
+    smiles = input_path.read_text().splitlines()[1:]
+    assert [row[:3] for row in rows] == [[str(i), s, p] for i, s in enumerate(smiles) for p in ("tg", "eps")]
+    for row in rows:
+        if row[1].startswith("bad"):
+            assert row[3:] == ["", "", "false", "validation_error", "no, 2 *"]
+        else:
+            assert row[3:] == [repr(len(row[1]) / 3), "K", "true", "", ""]
+    assert report.exit_code == 1
+    summary = json.loads(output_of(input_path).with_name("input_predictions.csv.summary.json").read_text())
+    assert summary == report.summary
+    assert (summary["n_rows"], summary["n_failed"]) == (400, 38)
+    assert summary["failures"] == {"validation_error": 38}
+    assert {path.name for path in input_path.parent.iterdir()} == {
+        "input.csv",
+        "input_predictions.csv",
+        "input_predictions.csv.summary.json",
+    }
+
+
+def test_success_is_0(input_path: Path) -> None:
+    input_path.write_text("smiles\n*CC*\n")
+    assert run(input_path).exit_code == 0
+
+
+def test_an_input_without_rows(input_path: Path) -> None:
+    input_path.write_text("smiles\n")
+    assert run(input_path).exit_code == 0
+    assert output_of(input_path).read_text() == ",".join(OUTPUT_COLUMNS) + "\n"
+
+
+def test_all_is_every_property(input_path: Path) -> None:
+    input_path.write_text("smiles\n*CC*\n")
+    run(input_path, properties=("all",))
+    assert [row[2] for row in rows_but_request_ids(output_of(input_path))] == ["eps", "tg"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"properties": ("nope",)}, UnsupportedPropertyError, "eps, tg"),
+        ({"properties": ("",)}, ValidationError, "--property"),
+        ({"input": Path("absent.csv")}, ValidationError, "--input"),
+        ({"output": Path("absent/output.csv")}, ValidationError, "does not exist"),
+        ({"output": Path()}, ValidationError, "is a directory"),
+        ({"output": Path("input.csv")}, ValidationError, "is the input"),
+    ],
+)
+def test_what_is_wrong_is_told_before_ray_starts(
+    input_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, object],
+    error: type[PerioGTError],
+    words: str,
+) -> None:
+    monkeypatch.setattr(batch_run, "local_ray", None)
+    monkeypatch.chdir(input_path.parent)
+    request = BatchRequest(**{"input": Path("input.csv"), "output": None, "properties": ("tg",), **change})  # type: ignore[arg-type]
+    with pytest.raises(error) as caught:
+        run_batch(request, SETTINGS)
+    assert words in caught.value.message
+    assert caught.value.exit_code == 2
+    assert [path.name for path in input_path.parent.iterdir()] == ["input.csv"]
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    input_path: Path, plain: type[PlainPipeline], caplog: pytest.LogCaptureFixture
+) -> None:
+    run(input_path)
+    expected = rows_but_request_ids(output_of(input_path))
+    output_of(input_path).unlink()
+    plain.computed.clear()
+    plain.interrupt_after = 3
+    report = run(input_path)
+    assert (report.exit_code, report.summary) == (1, None)
+    assert "--resume" in caplog.text
+    assert not output_of(input_path).exists()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with pytest.raises(ValidationError, match="--resume"):
+        run(input_path)
+    plain.interrupt_after = None
+    first, plain.computed = plain.computed, []
+    assert run(input_path, resume=True).exit_code == 1
+    assert sorted(first + plain.computed) == list(range(50))
+    assert rows_but_request_ids(output_of(input_path)) == expected
+
+
+def test_a_resumed_run_that_was_complete_does_nothing(input_path: Path, plain: type[PlainPipeline]) -> None:
+    first = run(input_path)
+    before = output_of(input_path).read_bytes()
+    plain.computed.clear()
+    assert run(input_path, resume=True) == first
+    assert (plain.computed, output_of(input_path).read_bytes()) == ([], before)
+    input_path.write_text("smiles\n*CC*\n")
+    run(input_path, resume=True)
+    assert plain.computed == [0]
+
+
+def test_a_changed_run_is_not_resumed(input_path: Path, plain: type[PlainPipeline]) -> None:
+    plain.interrupt_after = 3
+    run(input_path)
+    plain.interrupt_after = None
+    with pytest.raises(ValidationError, match="--property"):
+        run(input_path, resume=True, properties=("eps",))
+    original = input_path.read_text()
+    input_path.write_text(original + "*CC*\n")
+    with pytest.raises(ValidationError, match="the input"):
+        run(input_path, resume=True)
+    input_path.write_text(original)
+    assert run(input_path, resume=True).summary is not None
+
+
+def test_two_runs_do_not_share_an_output(input_path: Path) -> None:
+    with PartsDirectory(output_of(input_path)).held(), pytest.raises(ValidationError, match="Another run"):
+        run(input_path)
+
+
+def test_the_end_of_a_run_leaves_the_directory_of_the_next(tmp_path: Path) -> None:
+    """A run that has its output removes its directory before it ends; another may begin at once."""
+    output = tmp_path / "o.csv"
+    first, second = PartsDirectory(output), PartsDirectory(output)
+    with first.held():
+        first.remove()
+        with second.held():
+            second.begin({})
+            with pytest.raises(ValidationError, match="Another run"), PartsDirectory(output).held():
+                pass
+            second.write({"part": 0, "rows": [], "answers": {}, "device": "cpu"})
+    assert second.finished() == [0]
+
+
+def test_what_a_killed_run_left_beside_the_output_goes(tmp_path: Path) -> None:
+    output = tmp_path / "o.csv"
+    left = [tmp_path / ".o.csv.part", tmp_path / ".o.csv.summary.json.x1y2.part"]
+    others = [tmp_path / ".p.csv.part", tmp_path / "o.csv.part", tmp_path / ".o.csv2.part"]
+    for path in (*left, *others):
+        path.touch()
+    with PartsDirectory(output).held():
+        assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
+
+
+def test_what_lies_where_parts_would_is_left_alone(input_path: Path) -> None:
+    output = output_of(input_path)
+    place = output.with_name(f"{output.name}.parts")
+    place.write_text("mine")
+    with pytest.raises(ValidationError, match="not a directory"):
+        run(input_path)
+    assert place.read_text() == "mine"
+    place.unlink()
+    place.mkdir()
+    (place / "notes.txt").write_text("mine")
+    with pytest.raises(ValidationError, match=r"holds 'notes\.txt'"):
+        run(input_path)
+    assert [path.name for path in place.iterdir()] == ["notes.txt"]
+
+
+def test_a_damaged_part_is_named_and_computed_again_once_it_is_deleted(tmp_path: Path) -> None:
+    parts = PartsDirectory(tmp_path / "o.csv")
+    with parts.held():
+        parts.write(PartResult(part=0, rows=[], answers={}, device="cpu"))
+        [path] = parts.path.glob("part-*")
+        path.write_text(path.read_text()[:-5])
+        with pytest.raises(ValidationError, match=r"part-00000000\.json is damaged .* --resume"):
+            parts.read(0)
+        path.unlink()
+        assert parts.finished() == []
+
+
+def test_a_name_without_room_for_those_beside_it_is_refused(input_path: Path) -> None:
+    with pytest.raises(ValidationError, match="more than 200 bytes"):
+        run_batch(BatchRequest(input_path, input_path.with_name("a" * 252), ("tg",)), SETTINGS)
+
+
+def test_a_lone_carriage_return_does_not_break_the_output(tmp_path: Path) -> None:
+    given = tmp_path / "input.csv"
+    given.write_bytes(b'id,smiles\n"a\rb",*CC*\nplain,*CCC*\n')
+    run(given)
+    assert [row[:2] for row in rows_but_request_ids(output_of(given))] == [["a\rb", "*CC*"], ["plain", "*CCC*"]]
+
+
+def test_a_fatal_error_keeps_what_is_done(
+    input_path: Path, plain: type[PlainPipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(
+        self: PlainPipeline, parts: Sequence[Part], *, is_stopped: Callable[[], bool]
+    ) -> Iterator[PartResult | None]:
+        assert not is_stopped()
+        yield self.result(parts[0])
+        raise ModelLoadError("corrupt")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plain, "results", failing)
+        with pytest.raises(ModelLoadError):
+            run(input_path)
+    assert PartsDirectory(output_of(input_path)).finished() == [0]
+    assert not output_of(input_path).exists()
+
+
+def in_child(work: Callable[[], object], *, kill_after_s: float | None = None) -> bool:
+    """Run work in a forked process; return whether it ended before it was killed."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    if kill_after_s is not None:
+        time.sleep(kill_after_s)
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    return not os.WIFSIGNALED(status)
+
+
+def test_killed_at_twenty_points_and_resumed_it_is_the_same(input_path: Path) -> None:
+    started_s = time.monotonic()
+    assert in_child(lambda: run(input_path))
+    duration_s = time.monotonic() - started_s
+    output = output_of(input_path)
+    expected = rows_but_request_ids(output)
+    output.unlink()
+    chance = random.Random(0)
+    n_killed = n_whole = n_kept_at_kill = 0
+    while n_killed < 20:
+        if in_child(lambda: run(input_path, resume=True), kill_after_s=chance.uniform(0, 0.6 * duration_s)):
+            n_whole += 1
+            assert rows_but_request_ids(output) == expected
+            output.unlink()
+            continue
+        n_killed += 1
+        n_kept_at_kill += bool(PartsDirectory(output).finished())
+        if output.exists():
+            # Its name appears when it is whole, also where the parts are still there.
+            assert rows_but_request_ids(output) == expected
+    assert in_child(lambda: run(input_path, resume=True))
+    assert rows_but_request_ids(output) == expected
+    assert n_kept_at_kill > 5, "the kills came before there was anything to lose"
+    assert not PartsDirectory(output).path.exists()
+    assert not list(input_path.parent.glob(".*"))
+
+
+def test_a_part_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = PartsDirectory(tmp_path / "output.csv")
+    result = PartResult(
+        part=3, rows=[["0", "\ud800*CC*", "*CC*"]], answers={"*CC*": [Answer(value=0.1, units="")]}, device="cpu"
+    )
+    with parts.held():
+        parts.write(result)
+        assert parts.read(3) == result
+
+    def full_disk(*_args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(ValidationError, match=r"No space left.*--resume"), parts.held():
+        parts.write({**result, "part": 4})
+    assert parts.finished() == [3]
+    assert sorted(path.name for path in parts.path.iterdir()) == ["lock", "part-00000003.json"]
+
+
+def test_progress_counts_this_run_alone() -> None:
+    progress = Progress(n_total=100, n_done=40, n_failed=1, n_before=20, started_s=time.monotonic() - 10)
+    assert progress.line() == "40 of 100 rows (40 %), 1 failed, 2.0 rows/s, 30 s left"
+
+
+def test_the_time_left_follows_from_the_rows_of_late(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run starts slowly, and its first minute must not foretell the others."""
+    clock = SimpleNamespace(now_s=0.0, monotonic=lambda: clock.now_s)
+    monkeypatch.setattr("periogt_ray.batch.progress.time", clock)
+    progress = Progress(n_total=1000, started_s=0.0)
+    with caplog.at_level(logging.INFO, logger="periogt_ray"):
+        for clock.now_s, n_rows in ((30.0, 30), (60.0, 300), (90.0, 0)):
+            progress.add(n_rows, 0)
+            progress.show()
+            progress.show()
+    assert [record.message for record in caplog.records] == [
+        "30 of 1000 rows (3 %), 0 failed, 1.0 rows/s, 16 min left",
+        "330 of 1000 rows (33 %), 0 failed, 10.0 rows/s, 67 s left",
+        "330 of 1000 rows (33 %), 0 failed, 3.7 rows/s, 3 min left",
+    ]
+    assert progress.rate == pytest.approx(330 / 90), "of the run as a whole"
+
+
+def test_a_report_is_written_with_the_output_and_again_without_computing(tmp_path: Path) -> None:
+    input_path, report = tmp_path / "in.csv", tmp_path / "report.html"
+    input_path.write_text("id,smiles\na,*CC*\nb,bad\n")
+    asked = BatchRequest(input=input_path, output=tmp_path / "out.csv", properties=("eps",), report=report)
+    assert run_batch(asked, SETTINGS).exit_code == 1
+    first = report.read_text(encoding="utf-8")
+    assert "Batch report" in first
+    assert "no, 2 *" in first
+    report.unlink()
+    PlainPipeline.computed.clear()
+    run_batch(replace(asked, is_resumed=True), SETTINGS)
+    assert report.read_text(encoding="utf-8") == first
+    assert PlainPipeline.computed == []
+
+
+@pytest.mark.parametrize("name", ["out.csv", "in.csv", "nowhere/report.html", ""])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path: Path, name: str) -> None:
+    input_path = tmp_path / "in.csv"
+    input_path.write_text("smiles\n*CC*\n")
+    asked = BatchRequest(
+        input=input_path, output=tmp_path / "out.csv", properties=("eps",), report=tmp_path / name if name else tmp_path
+    )
+    with pytest.raises(ValidationError, match=r"--report|report|input|directory"):
+        run_batch(asked, SETTINGS)
+    assert not (tmp_path / "out.csv").exists()

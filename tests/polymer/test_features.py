@@ -1,0 +1,82 @@
+import random
+
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.descriptors import descriptors, fingerprint
+from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize, prompt_graphs
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.polymer.triplet_graph import BondClasses, build_triplet_graph
+from support.golden import UNITS, GoldenPolymer, golden_polymers, rejected_by_reference
+
+
+def arrays_of(polymer: FeaturizedPolymer) -> list[np.ndarray]:
+    graphs = [array for graph in polymer.graphs for array in graph]
+    return graphs + [array for n in polymer.n_units[:3] for array in polymer.oligomers[n]]
+
+
+def test_fingerprints_equal_the_reference_bit_for_bit(golden: GoldenPolymer) -> None:
+    for index, n_units in enumerate(UNITS):
+        mol = Chem.MolFromSmiles(golden.record["oligomers"][str(n_units)])
+        np.testing.assert_array_equal(fingerprint(mol), golden.fingerprints[index])
+
+
+def test_descriptors_equal_the_reference(golden: GoldenPolymer) -> None:
+    for index, n_units in enumerate(UNITS):
+        mol = Chem.MolFromSmiles(golden.record["oligomers"][str(n_units)])
+        np.testing.assert_allclose(descriptors(mol), golden.descriptors[index], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scheme", list(PromptScheme))
+def test_prompt_graphs_equal_the_reference(golden: GoldenPolymer, scheme: PromptScheme) -> None:
+    record = golden.record if scheme is PromptScheme.RELEASE else golden.record["monomer_scheme"]
+    unit = RepeatUnit.parse(golden.smiles)
+    classes = BondClasses(unit)
+    kept = [list(entry) for entry in prompt_graphs(unit, scheme) if build_triplet_graph(entry[0], classes) is not None]
+    assert kept == record["selected"]
+
+
+def test_equivalent_spellings_give_identical_arrays() -> None:
+    generator = random.Random(3)
+    for golden in golden_polymers()[::6]:
+        unit = RepeatUnit.parse(golden.smiles)
+        order = list(range(unit.mol.GetNumAtoms()))
+        generator.shuffle(order)
+        spelling = Chem.MolToSmiles(Chem.RenumberAtoms(unit.mol, order), canonical=False)
+        expected = arrays_of(featurize(unit, PromptScheme.MONOMER))
+        found = arrays_of(featurize(RepeatUnit.parse(spelling), PromptScheme.MONOMER))
+        assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_what_the_reference_rejects() -> None:
+    salt, *stereocentres = rejected_by_reference()
+    with pytest.raises(ValidationError, match="2 fragments"):
+        RepeatUnit.parse(salt)
+    assert stereocentres == ["*C[C@H](*)C", "*C[C@@H](*)c1ccccc1"]
+    for smiles in stereocentres:
+        assert featurize(RepeatUnit.parse(smiles), PromptScheme.MONOMER).graphs
+
+
+def test_only_the_oligomers_that_the_scheme_needs_are_computed() -> None:
+    unit = RepeatUnit.parse("*CCO*")
+    assert set(featurize(unit, PromptScheme.MONOMER).oligomers) == {1}
+    assert set(featurize(unit, PromptScheme.RELEASE).oligomers) == {1, 2, 3}
+
+
+@pytest.mark.parametrize(("scheme", "most"), [(PromptScheme.RELEASE, 133), (PromptScheme.MONOMER, 400)])
+def test_cost_is_bounded_by_size(scheme: PromptScheme, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("periogt_ray.polymer.features.BondClasses", lambda _unit: pytest.fail("work was begun"))
+    with pytest.raises(ValidationError, match=f"has {most + 1} atoms.*at most {most} atoms"):
+        featurize(RepeatUnit.parse(f"*{'C' * (most + 1)}*"), scheme)
+
+
+def test_the_largest_that_fits_is_answered() -> None:
+    assert featurize(RepeatUnit.parse(f"*{'C' * 133}*"), PromptScheme.RELEASE).graphs
+
+
+@pytest.mark.parametrize("smiles", ["*[Og]C*", "*[Ts]C*"])
+def test_an_input_that_is_not_found_in_its_chain_is_refused(smiles: str) -> None:
+    with pytest.raises(ValidationError, match="not found in a chain of itself"):
+        featurize(RepeatUnit.parse(smiles), PromptScheme.RELEASE)

@@ -1,0 +1,111 @@
+import random
+
+import pytest
+from rdkit import Chem, RDLogger
+
+from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.repeat_unit import MAX_SMILES_LENGTH, OLIGOMER_SIZES, RepeatUnit
+from support.golden import GoldenPolymer, golden_polymers
+
+
+def test_oligomers_equal_the_reference(golden: GoldenPolymer) -> None:
+    unit = RepeatUnit.parse(golden.smiles)
+    found = {str(n): Chem.MolToSmiles(unit.oligomer(n)) for n in OLIGOMER_SIZES}
+    assert found == golden.record["oligomers"]
+
+
+def test_frame_shifts_equal_the_reference(golden: GoldenPolymer) -> None:
+    assert RepeatUnit.parse(golden.smiles).frame_shifts() == golden.record["augmented"]
+
+
+@pytest.mark.parametrize(
+    ("smiles", "reason"),
+    [
+        ("", "is empty"),
+        ("   ", "is empty"),
+        ("*" + "C" * MAX_SMILES_LENGTH + "*", "has 2002 characters"),
+        ("*CC(*", "extra open parentheses"),
+        ("*CC(*)c1cccc1", "kekulize"),
+        ("*C(C)(C)(C)(C)*", "valence"),
+        ("not a smiles", "a space"),
+        ("*CC* polyethylene", "a space"),
+        ("*CC*\x00", "control"),
+        ("*CC*é", "non-ASCII"),
+        ("*CC(*)C(=O)[O-].[Na+]", "2 fragments"),
+        ("CC", "0 connection points"),
+        ("*CC", "1 connection point "),
+        ("*C(*)C*", "3 connection points"),
+        ("*1CC*1", "2 neighbours"),
+        ("*=CC*", r"unequal bonds \(double and single\)"),
+        ("*~C~*", "unspecified bonds"),
+        ("**", "no atoms between"),
+        ("*C~C*", "bond of .* has no order"),
+        ("*[As@TB1](F)(Cl)(Br)*", "stereo label other than @"),
+        ("[*H]CC*", "a charge, hydrogen or radical"),
+        ("[*+]CC*", "a charge, hydrogen or radical"),
+    ],
+)
+def test_invalid_input_is_told_apart(smiles: str, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        RepeatUnit.parse(smiles)
+
+
+def test_messages_quote_a_bounded_part_of_the_input() -> None:
+    with pytest.raises(ValidationError) as caught:
+        RepeatUnit.parse("*" + "C" * 1900)
+    assert len(caught.value.message) < 400
+
+
+def test_rdkit_writes_nothing_to_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    for smiles in ("*CC(*", "*CC(*)c1cccc1"):
+        with pytest.raises(ValidationError):
+            RepeatUnit.parse(smiles)
+    RepeatUnit.parse("*C(*)[H]").oligomer(3)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("spelling", "canonical"),
+    [
+        ("[*]CC[*]", "*CC*"),
+        ("[1*]C[*:2]", "*C*"),
+        (" *CC*\n", "*CC*"),
+        ("*C(*)[H]", "*C*"),
+        ("C(*)(C)*", "*C(*)C"),
+        ("*C1=CC=C(*)C=C1", "*c1ccc(*)cc1"),
+    ],
+)
+def test_equivalent_spellings_have_one_canonical_form(spelling: str, canonical: str) -> None:
+    assert RepeatUnit.parse(spelling).smiles == RepeatUnit.parse(canonical).smiles
+
+
+def test_canonical_form_does_not_depend_on_atom_order() -> None:
+    generator = random.Random(7)
+    RDLogger.DisableLog("rdApp.*")
+    for golden in golden_polymers():
+        unit = RepeatUnit.parse(golden.smiles)
+        for _ in range(10):
+            order = list(range(unit.mol.GetNumAtoms()))
+            generator.shuffle(order)
+            shuffled = Chem.RenumberAtoms(unit.mol, order)
+            spelling = Chem.MolToSmiles(shuffled, canonical=False, kekuleSmiles=False)
+            assert RepeatUnit.parse(spelling) == unit
+        kekule = Chem.Mol(unit.mol)
+        Chem.Kekulize(kekule, clearAromaticFlags=True)
+        assert RepeatUnit.parse(Chem.MolToSmiles(kekule, canonical=False)) == unit
+
+
+def test_canonical_form_is_a_fixed_point(golden: GoldenPolymer) -> None:
+    unit = RepeatUnit.parse(golden.smiles)
+    assert RepeatUnit.parse(unit.smiles) == unit
+
+
+def test_multimer_keeps_its_outer_connection_points() -> None:
+    unit = RepeatUnit.parse("*CC(*)C")
+    assert unit.multimer(1) == unit.smiles
+    assert RepeatUnit.parse(unit.multimer(3)).mol.GetNumAtoms() == 3 * 3 + 2
+
+
+def test_stereocentres_that_crash_the_reference_are_accepted() -> None:
+    for smiles in ("*C[C@H](*)C", "*C[C@@H](*)c1ccccc1"):
+        assert RepeatUnit.parse(smiles).oligomer(9).GetNumAtoms() > 0

@@ -1,0 +1,12 @@
+"""The prompt graphs of a polymer, without its fingerprints and descriptors."""
+
+from periogt_ray.polymer.features import PromptScheme, prompt_graphs
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.polymer.triplet_graph import BondClasses, TripletGraph, build_triplet_graph
+
+
+def graphs_of(smiles: str, scheme: PromptScheme = PromptScheme.RELEASE) -> list[TripletGraph]:
+    unit = RepeatUnit.parse(smiles)
+    classes = BondClasses(unit)
+    built = (build_triplet_graph(text, classes) for text, _ in prompt_graphs(unit, scheme))
+    return [graph for graph in built if graph is not None]

@@ -1,0 +1,47 @@
+"""A Ray that tests run the command line on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from support.golden import ARTIFACTS
+
+HERE = Path(__file__).parent
+PACKAGE_ROOT = HERE.parent.parent
+
+
+class Cluster:
+    """A Ray that tests run the command line on; its workers die over some polymers (see deadly/)."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.address: str = facts["address"]
+        self.dashboard = f"http://{facts['dashboard']}"
+        self.temp_dir = Path(facts["temp_dir"])
+        self.environment: dict[str, str] = facts["environment"]
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**clean_environment(), **self.environment, "RAY_ADDRESS": self.address}
+
+    def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "periogt_ray", *args]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env={**self.env, **env})
+
+    def run(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*args, **env)
+        stdout, stderr = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(args, process.returncode, stdout, stderr)
+
+
+def clean_environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PERIOGT_", "RAY_"))}
+    paths = [str(HERE / "deadly"), str(PACKAGE_ROOT), kept.get("PYTHONPATH", "")]
+    return {
+        **kept,
+        "PERIOGT_CHECKPOINT_DIR": str(ARTIFACTS),
+        "PERIOGT_DEVICE": "cpu",
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+    }
