@@ -15,11 +15,14 @@ from torch import Tensor
 
 from periogt_ray.polymer.triplet_graph import N_BOND_FEATURES, PAD, PATH_LENGTH, EdgeKind, NodeKind, TripletGraph
 
-__all__ = ["GraphBatch", "Group", "PromptBatch", "collate", "collate_prompts", "match_prompts"]
+__all__ = ["GraphBatch", "Group", "PromptBatch", "PromptGroup", "collate", "collate_prompts", "match_prompts"]
 
 # Index of an edge's entry in the table of distance embeddings: 0 to 5 valid path slots, then these.
 VIRTUAL_DISTANCE = PATH_LENGTH + 1
 SELF_LOOP_DISTANCE = PATH_LENGTH + 2
+# Slots of a node's prompts come in multiples of it: few shapes, little room unused, and each node's scores
+# (8 heads of 4 bytes a slot) start at a multiple of 64 bytes.
+_SLOT_MULTIPLE = 4
 
 
 class Group(NamedTuple):
@@ -99,22 +102,37 @@ class GraphBatch(_OnDevice):
 
 
 @dataclass(frozen=True)
-class PromptBatch(_OnDevice):
-    """Periodicity prompts of the nodes of a :class:`GraphBatch`, without their padding.
+class PromptGroup(_OnDevice):
+    """Nodes of a :class:`GraphBatch` that have room for equally many prompts.
 
     Attributes
     ----------
+    nodes : Tensor
+        int64 [N].
     rows : Tensor
-        int64 [R], nodes of the prompt pass whose states are the prompts.
-    places : Tensor
-        int64 [R], place of each among [T, n_slots], where a node's slot 0 is the class token's.
-    is_used : Tensor
-        bool [T, n_slots], True for the class token and for prompts.
+        int64 [N, S - 1], rows of the prompt pass whose states are the prompts; where a node has fewer, its first again.
+    mask : Tensor
+        float32 [N, S], 0 for the class token, which is first, and for prompts, -inf for the rest.
     """
 
+    nodes: Tensor
     rows: Tensor
-    places: Tensor
-    is_used: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """Periodicity prompts of the nodes of a :class:`GraphBatch`.
+
+    How much room a node's prompts take follows from their number alone, never from other nodes: sums over another
+    number of slots may round differently.
+    """
+
+    groups: tuple[PromptGroup, ...]
+
+    def to(self, device: torch.device) -> "PromptBatch":
+        """Return the same batch on another device."""
+        return PromptBatch(tuple(group.to(device) for group in self.groups))
 
 
 def collate(
@@ -195,37 +213,37 @@ def match_prompts(bond_classes: Sequence[np.ndarray], limit: int) -> tuple[np.nd
     return counts, by_class[np.repeat(begins, counts) + _ranges(counts)]
 
 
-def collate_prompts(
-    counts: Sequence[np.ndarray], rows: Sequence[np.ndarray], first_nodes: np.ndarray, *, n_nodes: int, limit: int
-) -> PromptBatch:
+def collate_prompts(counts: Sequence[np.ndarray], rows: Sequence[np.ndarray], first_nodes: np.ndarray) -> PromptBatch:
     """Put the prompts of several graphs into one batch.
 
     Parameters
     ----------
     counts : sequence of numpy.ndarray
-        Prompts of each node, one array a graph.
+        Prompts of each node, at least one, one array a graph.
     rows : sequence of numpy.ndarray
-        Rows of the prompt pass, one array a graph.
+        int64 [sum of counts], rows of the prompt pass, node by node, one array a graph.
     first_nodes : numpy.ndarray
         Where each graph's nodes start in the batch that the prompts are for.
-    n_nodes : int
-        Nodes of that batch.
-    limit : int
-        Most prompts a node can have. There are always as many slots, used or not, because sums over
-        another number of slots may round differently.
     """
-    n_slots = 1 + limit
-    is_used = np.zeros((n_nodes, n_slots), dtype=bool)
-    is_used[:, 0] = True
-    places = []
-    for count, first in zip(counts, first_nodes, strict=True):
-        nodes = np.repeat(np.arange(first, first + len(count)), count)
-        places.append(nodes * n_slots + 1 + _ranges(count))
-    flat = np.concatenate(places)
-    is_used.reshape(-1)[flat] = True
-    return PromptBatch(
-        rows=torch.from_numpy(np.concatenate(rows)), places=torch.from_numpy(flat), is_used=torch.from_numpy(is_used)
-    )
+    n_prompts, flat = np.concatenate(counts), np.concatenate(rows)
+    nodes = np.concatenate([first + np.arange(len(count)) for count, first in zip(counts, first_nodes, strict=True)])
+    begins = np.cumsum(n_prompts) - n_prompts
+    n_slots = -(-(1 + n_prompts) // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
+    groups = []
+    for size in np.unique(n_slots):
+        chosen = np.flatnonzero(n_slots == size)
+        slot = np.arange(size - 1)
+        is_used = slot < n_prompts[chosen, None]
+        mask = np.zeros((len(chosen), size), dtype=np.float32)
+        mask[:, 1:][~is_used] = -np.inf
+        groups.append(
+            PromptGroup(
+                nodes=torch.from_numpy(nodes[chosen]),
+                rows=torch.from_numpy(flat[begins[chosen, None] + np.where(is_used, slot, 0)]),
+                mask=torch.from_numpy(mask),
+            )
+        )
+    return PromptBatch(tuple(groups))
 
 
 def _ranges(counts: np.ndarray) -> np.ndarray:

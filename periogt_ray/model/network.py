@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -16,12 +17,12 @@ from torch.nn import functional
 
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.model.collate import GraphBatch, PromptBatch
+from periogt_ray.model.equal_shapes import PROMPT_BLOCK_NODES, THIN_BLOCK_ROWS, by_blocks, by_parts, lay_out_weights
 from periogt_ray.polymer.triplet_graph import PATH_LENGTH
 
 __all__ = ["ModelSizes", "PerioGTEncoder", "PerioGTRegressor", "load_encoder", "load_regressor"]
 
 _N_PROMPT_HEADS = 8
-_MIN_ROWS = 8
 # Of pretraining alone: present in published checkpoints, not needed for inference.
 _UNUSED_KEYS = ("node_predictor.", "fp_predictor.", "md_predictor.", "cl_projector.", "mask_emb.", "model.mask_emb.")
 
@@ -102,17 +103,6 @@ class MLP(nn.Module):
         return self.out_proj(functional.gelu(self.in_proj(x)))
 
 
-def _apply_to_rows(network: nn.Module, rows: Tensor) -> Tensor:
-    """Apply a network to a matrix of possibly few rows.
-
-    Matrix products of fewer than four rows take other kernels, with other rounding, and a
-    polymer's answer must not depend on its company.
-    """
-    missing = max(0, _MIN_ROWS - len(rows))
-    result: Tensor = network(functional.pad(rows, (0, 0, 0, missing)))
-    return result[: len(rows)]
-
-
 def _embedding(n: int, width: int) -> nn.Embedding:
     """Return a table of normal values, as torch's own, which on the meta device loads torch's compiler, for seconds."""
     return nn.Embedding(n, width, _weight=torch.randn(n, width))
@@ -158,6 +148,9 @@ class NodeOutLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, gathered: Tensor) -> Tensor:
+        return by_blocks(self._of_rows, x, gathered)
+
+    def _of_rows(self, x: Tensor, gathered: Tensor) -> Tensor:
         x = x + self.dropout(self.in_proj(gathered))
         return x + self.dropout(self.ffn(self.norm(x)))
 
@@ -175,17 +168,20 @@ class TransformerLayer(nn.Module):
 
     def forward(self, x: Tensor, biases: list[Tensor], batch: GraphBatch) -> Tensor:
         """Return the nodes' next states [T, D]."""
-        qkv = self.qkv(self.attention_norm(x))
+        qkv = by_blocks(self._project, x)
         gathered = [
-            self._attend(qkv[start : start + n_graphs * n_nodes].view(n_graphs, n_nodes, -1), bias)
+            by_parts(self._attend, qkv[start : start + n_graphs * n_nodes].view(n_graphs, n_nodes, -1), bias, n_rows=1)
             for (n_graphs, n_nodes, start), bias in zip(batch.groups, biases, strict=True)
         ]
-        return self.node_out_layer(x, gathered[0] if len(gathered) == 1 else torch.cat(gathered))
+        return self.node_out_layer(x, torch.cat([group.flatten(0, 1) for group in gathered]))
+
+    def _project(self, x: Tensor) -> Tensor:
+        return self.qkv(self.attention_norm(x))
 
     def _attend(self, qkv: Tensor, bias: Tensor) -> Tensor:
-        """Attend within each graph of a group.
+        """Attend within each of G graphs of n nodes; return [G, n, D].
 
-        ``qkv`` is [G, n, 3D], ``bias`` [G * heads, n destinations, n sources], -inf where there is no
+        ``qkv`` is [G, n, 3D], ``bias`` [G, heads, n destinations, n sources], -inf where there is no
         edge. The source gives the query and the destination the key, as the checkpoints were trained.
         """
         n_graphs, n_nodes, _ = qkv.shape
@@ -193,9 +189,9 @@ class TransformerLayer(nn.Module):
             part.reshape(n_graphs * self.n_heads, n_nodes, -1)
             for part in qkv.view(n_graphs, n_nodes, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         )
-        scores = torch.baddbmm(bias, k, q.transpose(1, 2), alpha=self.scale)
+        scores = torch.baddbmm(bias.flatten(0, 1), k, q.transpose(1, 2), alpha=self.scale)
         gathered = torch.bmm(scores.softmax(dim=-1), v)
-        return gathered.view(n_graphs, self.n_heads, n_nodes, -1).transpose(1, 2).reshape(n_graphs * n_nodes, -1)
+        return gathered.view(n_graphs, self.n_heads, n_nodes, -1).transpose(1, 2).reshape(n_graphs, n_nodes, -1)
 
 
 class LiGhT(nn.Module):
@@ -222,21 +218,22 @@ class LiGhT(nn.Module):
         return x
 
     def _biases(self, x: Tensor, batch: GraphBatch) -> list[Tensor]:
-        """Return each group's attention bias [G * heads, n destinations, n sources]."""
+        """Return each group's attention bias [G, heads, n destinations, n sources]."""
         # All edges share eight distances, so the embedding's network runs on eight rows.
         table = torch.cat([self.path_len_emb.weight, self.virtual_path_emb.weight, self.self_loop_emb.weight])
         distance = self.dist_attn_layer(table)[batch.edge_distance]
         path = x.new_zeros(())
         for slot, encode in enumerate(self.trip_fortrans):
-            encoded = functional.pad(encode(x), (0, 0, 0, 1))  # the last row, all zero, stands for unused slots
+            encoded = by_blocks(encode, x, n_rows=THIN_BLOCK_ROWS)
+            encoded = functional.pad(encoded, (0, 0, 0, 1))  # the last row, all zero, stands for unused slots
             path = path + encoded[batch.edge_paths[:, slot]]
-        bias = distance + self.path_attn_layer(path / batch.n_valid_slots)
+        bias = distance + by_blocks(self.path_attn_layer, path / batch.n_valid_slots, n_rows=THIN_BLOCK_ROWS)
         n_heads = bias.shape[1]
         dense = bias.new_full((batch.n_slots, n_heads), -math.inf).index_copy(0, batch.edge_slots, bias)
         biases, block = [], 0
         for n_graphs, n_nodes, _ in batch.groups:
             part = dense[block : block + n_graphs * n_nodes**2].view(n_graphs, n_nodes, n_nodes, n_heads)
-            biases.append(part.permute(0, 3, 1, 2).reshape(n_graphs * n_heads, n_nodes, n_nodes))
+            biases.append(part.permute(0, 3, 1, 2).contiguous())
             block += n_graphs * n_nodes**2
         return biases
 
@@ -244,8 +241,7 @@ class LiGhT(nn.Module):
 class NodeAttention(nn.Module):
     """Two self-attentions of each node over its periodicity prompt; their class token joins the node's state.
 
-    Only rows in use are projected, and of the second attention only the class token's answer is
-    computed, because nothing else of it is used.
+    Of the second attention only the class token's answer is computed, because nothing else of it is used.
     """
 
     def __init__(self, width: int) -> None:
@@ -260,43 +256,51 @@ class NodeAttention(nn.Module):
         self.linear_2 = nn.Linear(width, width)
         self.linear_3 = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, prompts: Tensor, batch: PromptBatch) -> Tensor:
+    def forward(self, x: Tensor, states: Tensor, prompts: PromptBatch) -> Tensor:
         """Return the nodes' states with their prompts [T, D].
 
         Parameters
         ----------
         x : Tensor
             [T, D].
-        prompts : Tensor
-            [R, D], final states of the prompt pass at ``batch.rows``.
-        batch : PromptBatch
-            Where they belong.
+        states : Tensor
+            [R, D], of which ``prompts`` names rows: final states of the prompt pass.
+        prompts : PromptBatch
+            Which rows each node gets.
         """
-        n_nodes, n_slots = batch.is_used.shape
-        tokens = self.cls_token.view(1, -1).expand(n_nodes, -1)
-        places = torch.cat([torch.arange(0, n_nodes * n_slots, n_slots, device=x.device), batch.places])
-        rows = torch.cat([tokens, prompts])
-        mask = x.new_zeros(n_nodes, 1, 1, n_slots).masked_fill(~batch.is_used[:, None, None, :], -math.inf)
+        for group in prompts.groups:
+            of_nodes = partial(self._of_nodes, states)
+            changed = by_blocks(of_nodes, x[group.nodes], group.rows, group.mask, n_rows=PROMPT_BLOCK_NODES)
+            x = x.index_copy(0, group.nodes, changed)
+        return x
 
-        def spread(projected: Tensor) -> Tensor:
-            """Lay rows [N, D] out as [T, heads, slots, D / heads]."""
-            dense = projected.new_zeros(n_nodes * n_slots, projected.shape[-1]).index_copy(0, places, projected)
-            return dense.view(n_nodes, n_slots, _N_PROMPT_HEADS, -1).transpose(1, 2)
+    def _of_nodes(self, states: Tensor, x: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
+        """Return the states [N, D] of N nodes with S - 1 prompts each: ``rows`` is [N, S - 1], ``mask`` [N, S]."""
+        first, second, width = self.self_attn_1, self.self_attn_2, x.shape[-1]
+        tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), states[rows]], dim=1)
+        q, k, v = functional.linear(tokens, first.in_proj_weight, first.in_proj_bias).chunk(3, dim=-1)
+        tokens = self.norm_1(self.linear_1(first.out_proj(_attend_to_prompts(q, k, v, mask))) + tokens)
+        token = tokens[:, :1].contiguous()
+        q = functional.linear(token, second.in_proj_weight[:width], second.in_proj_bias[:width])
+        k, v = functional.linear(tokens, second.in_proj_weight[width:], second.in_proj_bias[width:]).chunk(2, dim=-1)
+        token = self.norm_2(self.linear_2(second.out_proj(_attend_to_prompts(q, k, v, mask))) + token)
+        return x + self.alpha * self.linear_3(token[:, 0])
 
-        first = self.self_attn_1
-        q, k, v = functional.linear(rows, first.in_proj_weight, first.in_proj_bias).chunk(3, dim=-1)
-        attended = functional.scaled_dot_product_attention(spread(q), spread(k), spread(v), attn_mask=mask)
-        attended = attended.transpose(1, 2).reshape(n_nodes * n_slots, -1)[places]
-        rows = self.norm_1(self.linear_1(first.out_proj(attended)) + rows)
 
-        second, width = self.self_attn_2, x.shape[-1]
-        tokens = rows[:n_nodes]
-        q = functional.linear(tokens, second.in_proj_weight[:width], second.in_proj_bias[:width])
-        k, v = functional.linear(rows, second.in_proj_weight[width:], second.in_proj_bias[width:]).chunk(2, dim=-1)
-        q = q.view(n_nodes, 1, _N_PROMPT_HEADS, -1).transpose(1, 2)
-        attended = functional.scaled_dot_product_attention(q, spread(k), spread(v), attn_mask=mask)
-        tokens = self.norm_2(self.linear_2(second.out_proj(attended.reshape(n_nodes, -1))) + tokens)
-        return x + self.alpha * self.linear_3(tokens)
+def _attend_to_prompts(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Attend within the slots of each node.
+
+    ``q`` is [N, queries, D], ``k`` and ``v`` are [N, S, D], ``mask`` [N, S] is -inf for unused slots and else 0.
+    Returns [N, queries, D].
+    """
+    n_nodes, n_queries, width = q.shape
+    q, k, v = (
+        part.view(n_nodes, part.shape[1], _N_PROMPT_HEADS, -1).transpose(1, 2).flatten(0, 1) for part in (q, k, v)
+    )
+    scores = torch.bmm(q * (width // _N_PROMPT_HEADS) ** -0.5, k.transpose(1, 2))
+    scores = scores.view(n_nodes, _N_PROMPT_HEADS, n_queries, -1) + mask[:, None, None, :]
+    attended = torch.bmm(scores.softmax(dim=-1).flatten(0, 1), v).view(n_nodes, _N_PROMPT_HEADS, n_queries, -1)
+    return attended.transpose(1, 2).reshape(n_nodes, n_queries, width)
 
 
 class PerioGTEncoder(nn.Module):
@@ -320,15 +324,13 @@ class PerioGTEncoder(nn.Module):
 
     def embed(self, batch: GraphBatch) -> Tensor:
         """Return the nodes' first states [T, D]."""
-        atoms = _apply_to_rows(self.node_emb.in_proj, batch.atom_features)
+        atoms = by_blocks(self.node_emb.in_proj, batch.atom_features)
         pairs = atoms[batch.triplet_atoms[:, 0]] + atoms[batch.triplet_atoms[:, 1]]
-        triplets = self.triplet_emb.in_proj(torch.cat([pairs, self.edge_emb.in_proj(batch.bond_features)], dim=-1))
-        triplets = triplets.index_copy(
-            0, batch.fingerprint_nodes, _apply_to_rows(self.triplet_emb.fp_proj, batch.fingerprints)
-        )
-        return triplets.index_copy(
-            0, batch.descriptor_nodes, _apply_to_rows(self.triplet_emb.md_proj, batch.descriptors)
-        )
+        bonds = by_blocks(self.edge_emb.in_proj, batch.bond_features)
+        triplets = by_blocks(self.triplet_emb.in_proj, torch.cat([pairs, bonds], dim=-1))
+        fingerprints = by_blocks(self.triplet_emb.fp_proj, batch.fingerprints)
+        triplets = triplets.index_copy(0, batch.fingerprint_nodes, fingerprints)
+        return triplets.index_copy(0, batch.descriptor_nodes, by_blocks(self.triplet_emb.md_proj, batch.descriptors))
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Return the nodes' final states [T, D], without a periodicity prompt."""
@@ -342,7 +344,7 @@ class PerioGTEncoder(nn.Module):
         """
         weighted = states * batch.triplet_weights[:, None]
         means = [
-            weighted[start : start + n_graphs * n_nodes].view(n_graphs, n_nodes, -1).sum(dim=1)
+            by_parts(_sum_nodes, weighted[start : start + n_graphs * n_nodes].view(n_graphs, n_nodes, -1), n_rows=1)
             for n_graphs, n_nodes, start in batch.groups
         ]
         virtual = [states[batch.fingerprint_nodes], states[batch.descriptor_nodes]]
@@ -362,24 +364,21 @@ class PerioGTRegressor(PerioGTEncoder):
             nn.Linear(sizes.head_width, 1),
         )
 
-    def predict(self, batch: GraphBatch, prompts: Tensor, prompt_batch: PromptBatch) -> Tensor:
+    def predict(self, batch: GraphBatch, prompt_states: Tensor, prompts: PromptBatch) -> Tensor:
         """Return normalized predictions [G] in the order in which the graphs were given.
 
         Parameters
         ----------
         batch : GraphBatch
             Each polymer's own graph.
-        prompts : Tensor
+        prompt_states : Tensor
             [R, D], states of the prompt pass.
-        prompt_batch : PromptBatch
-            Where they belong.
+        prompts : PromptBatch
+            Which of them each node gets.
         """
-        states = self.node_attn(self.embed(batch), prompts, prompt_batch)
+        states = self.node_attn(self.embed(batch), prompt_states, prompts)
         readout = self.readout(self.model(states, batch), batch)
-        hidden = _apply_to_rows(self.predictor[:-1], readout)
-        # A product with one column sums in an order that depends on the number of rows; this does not.
-        weight, bias = self.predictor[-1].parameters()
-        return (hidden * weight[0]).sum(dim=-1) + bias
+        return by_blocks(self.predictor, readout)[:, 0]
 
 
 def load_encoder(state: Mapping[str, Tensor], source: str) -> PerioGTEncoder:
@@ -406,6 +405,15 @@ def load_regressor(state: Mapping[str, Tensor], source: str) -> PerioGTRegressor
 
 
 _Network = TypeVar("_Network", bound=PerioGTEncoder)
+
+
+def _sum_nodes(states: Tensor) -> Tensor:
+    """Sum [G, n, D] over the nodes of each graph."""
+    return states.sum(dim=1)
+
+
+def _linear(weight: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
+    return functional.linear(rows, weight, bias)
 
 
 def _is_layer_key(key: str) -> bool:
@@ -440,4 +448,6 @@ def _load(network_type: type[_Network], state: Mapping[str, Tensor], source: str
             f"{source} is not a {network.__class__.__name__} checkpoint ({dict(counts)}): {listed}.", problems
         )
     network.load_state_dict({key: tensor.float() for key, tensor in used.items()}, assign=True)
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    lay_out_weights(network)
+    return network

@@ -21,7 +21,7 @@ from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
 from periogt_ray.model.collate import collate, collate_prompts, match_prompts
 from periogt_ray.model.device import choose_device, probe_device
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
-from periogt_ray.model.tasks import Job, Outcome
+from periogt_ray.model.tasks import Job, Outcome, shortest
 from periogt_ray.polymer.descriptors import Scaler
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
 from periogt_ray.settings import Settings
@@ -206,7 +206,7 @@ class Predictor:
             except PerioGTError as error:
                 errors[property_id] = error
                 continue
-            values |= {(property_id, row): float(value) for row, value in zip(needed, found, strict=True)}
+            values |= {(property_id, row): shortest(value) for row, value in zip(needed, found, strict=True)}
         return [
             self._outcome(job, values, errors, row=row, embedding=encoded.embeddings[row])
             for row, job in zip(rows, jobs, strict=True)
@@ -232,7 +232,7 @@ class Predictor:
     def _head_pass(
         self, property_id: str, polymers: Sequence[FeaturizedPolymer], encoded: _Encoded, positions: Sequence[int]
     ) -> np.ndarray:
-        """Return the property of polymers, float64 [polymers], in the property's unit."""
+        """Return the property of polymers, float32 [polymers], in the property's unit."""
         info = self.artifacts.property(property_id)
         if any(polymer.scheme != info.prompt_scheme for polymer in polymers):
             raise ValueError(f"{property_id} needs polymers featurized by the scheme {info.prompt_scheme!r}")
@@ -253,11 +253,10 @@ class Predictor:
             [self._scaler.transform(polymer.oligomers[1].descriptors) for polymer in polymers],
             max_padding=self.packing.max_padding,
         )
-        limit = max(polymer.scheme.max_prompts for polymer in polymers)
-        prompts = collate_prompts(counts, rows, batch.first_nodes, n_nodes=len(batch.bond_features), limit=limit)
-        prompts = prompts.to(self.device)
-        normalized = regressor.predict(batch.to(self.device), encoded.states[prompts.rows], prompts)
-        return normalized.cpu().numpy().astype(np.float64) * statistics.std + statistics.mean
+        prompts = collate_prompts(counts, rows, batch.first_nodes)
+        normalized = regressor.predict(batch.to(self.device), encoded.states, prompts.to(self.device))
+        values = normalized.cpu().numpy().astype(np.float64) * statistics.std + statistics.mean
+        return values.astype(np.float32)
 
     def _outcome(
         self,

@@ -7,7 +7,18 @@ import numpy as np
 from periogt_ray.errors import PerioGTError
 from periogt_ray.polymer.features import FeaturizedPolymer
 
-__all__ = ["Job", "Outcome"]
+__all__ = ["Job", "Outcome", "shortest"]
+
+
+def shortest(value: np.float32) -> float:
+    """Return the number that float32's shortest decimal form stands for, so that this form is what people read.
+
+    Examples
+    --------
+    >>> float(np.float32(0.1)), shortest(np.float32(0.1))
+    (0.10000000149011612, 0.1)
+    """
+    return float(str(value))
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class Outcome:
     Attributes
     ----------
     value : float or None
-        In ``units``.
+        In ``units``; prints as float32's shortest decimal form.
     units : str
         Empty for a dimensionless property.
     checkpoint : str or None

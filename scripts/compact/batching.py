@@ -91,10 +91,9 @@ class PolymerStore:
         """Collate cuts with their prompts; :meth:`encode` comes first."""
         graphs = self.graph_batch(cuts)
         counts, prompts = zip(*(self._prompts_of(cut) for cut in cuts), strict=True)
-        no_rows = [np.zeros(0, dtype=np.int64)]  # the prompts are gathered already
-        places = collate_prompts(
-            counts, no_rows, graphs.first_nodes, n_nodes=len(graphs.bond_features), limit=SCHEME.max_prompts
-        )
+        ends = np.cumsum([len(states) for states in prompts])  # the prompts are gathered already
+        rows = [np.arange(end - len(states), end) for end, states in zip(ends, prompts, strict=True)]
+        places = collate_prompts(counts, rows, graphs.first_nodes)
         # Copies, because tensors made under inference mode take no part in training.
         return PolymerBatch(graphs, torch.cat(prompts).clone(), places)
 

@@ -68,11 +68,11 @@ def predict(directory: ArtifactDirectory, networks: tuple, smiles: str) -> dict[
     counts, nodes = match_prompts([graph.bond_class for graph in polymer.graphs], PromptScheme.MONOMER.max_prompts)
     own = collate(polymer.graphs[:1], [features.fingerprint], [descriptors])
     rows = [nodes_of_graphs[nodes]]
-    places = collate_prompts([counts], rows, own.first_nodes, n_nodes=len(own.bond_features), limit=10)
+    prompts = collate_prompts([counts], rows, own.first_nodes)
     values = {}
     for name, network in regressors.items():
         stats = directory.label_stats(name)
-        values[name] = network.predict(own, states[places.rows], places).item() * stats.std + stats.mean
+        values[name] = network.predict(own, states, prompts).item() * stats.std + stats.mean
     return values
 
 

@@ -49,6 +49,7 @@ def test_dense_attention_equals_message_passing(
         torch.testing.assert_close(final[nodes], encode(encoder, to_dgl(graph), first[nodes]), atol=1e-5, rtol=1e-5)
 
 
+@torch.inference_mode()
 def test_states_do_not_depend_on_the_company(encoder: PerioGTEncoder, graphs: list[TripletGraph]) -> None:
     together = batch_of(graphs)
     states, readout = encoder(together), encoder.readout(encoder(together), together)

@@ -209,3 +209,9 @@ def test_features_of_another_scheme_are_a_bug_and_loud(golden_predictor: Predict
     polymer = featurize(RepeatUnit.parse("*CCO*"), PromptScheme.MONOMER)
     with pytest.raises(ValueError, match="scheme 'release'"):
         golden_predictor.predict_many([Job(polymer, "eps")])
+
+
+def test_values_print_as_float32s_shortest_form(polymers: list[FeaturizedPolymer], golden_predictor: Predictor) -> None:
+    for outcome in golden_predictor.predict_many([Job(polymer, "tg") for polymer in polymers]):
+        assert outcome.value is not None
+        assert repr(outcome.value) == str(np.float32(outcome.value))

@@ -1,0 +1,89 @@
+"""Predicts the same polymers in many companies; prints as JSON which answers differ in a bit.
+
+A program of its own, because libraries read which instructions they may use when they are loaded.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.model.equal_shapes import by_blocks
+from periogt_ray.model.network import PerioGTEncoder
+from periogt_ray.model.predictor import Packing, Predictor
+from periogt_ray.model.tasks import Job, Outcome
+from periogt_ray.polymer.features import FeaturizedPolymer, featurize
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.settings import EMBEDDED_DIR
+from support.golden import ARTIFACTS, golden_polymers
+
+
+def bits(outcome: Outcome) -> tuple[str | None, bytes]:
+    assert outcome.error is None
+    assert outcome.embedding is not None
+    return (None if outcome.value is None else outcome.value.hex()), outcome.embedding.tobytes()
+
+
+def companies(jobs: list[Job], artifacts: ArtifactDirectory) -> Iterator[tuple[str, dict[int, Outcome]]]:
+    """Yield outcomes by job, computed together in different ways."""
+    order = np.random.default_rng(3).permutation(len(jobs))
+    for max_nodes in (1, 300, 2048, 10_000):
+        predictor = Predictor(artifacts, torch.device("cpu"), packing=Packing(max_nodes, 0.0))
+        yield f"packed to {max_nodes}", dict(enumerate(predictor.predict_many(jobs)))
+        shuffled = predictor.predict_many([jobs[index] for index in order])
+        yield f"shuffled, packed to {max_nodes}", dict(zip(order.tolist(), shuffled, strict=True))
+    for size in (2, 5, 11):
+        parts = [jobs[begin : begin + size] for begin in range(0, len(jobs), size)]
+        outcomes = [outcome for part in parts for outcome in predictor.predict_many(part)]
+        yield f"{size} at a time", dict(enumerate(outcomes))
+
+
+def misplaced(tensor: torch.Tensor, offset: int) -> torch.Tensor:
+    """Return the same values in a view that starts at another address, `offset` elements behind a cache line."""
+    buffer = torch.empty(tensor.numel() + 16, dtype=tensor.dtype)
+    view = buffer[offset : offset + tensor.numel()].view(tensor.shape)
+    view.copy_(tensor)
+    return view
+
+
+def layers_differ(encoder: PerioGTEncoder) -> list[str]:
+    """Return where a row's bits depend on how many rows there are, its place among them, or where they start."""
+    generator = torch.Generator().manual_seed(0)
+    linear = {name: layer for name, layer in encoder.named_modules() if isinstance(layer, torch.nn.Linear)}
+    found = []
+    with torch.inference_mode():
+        for name, layer in linear.items():
+            rows = torch.randn(1000, layer.in_features, generator=generator)
+            expected = by_blocks(layer, rows)
+            for n_rows in (1, 2, 3, 7, 63, 64, 65, 200):
+                for begin in (0, 1, 5, 64, 130):
+                    for offset in (0, 1, 3, 8):
+                        chosen = misplaced(rows[begin : begin + n_rows], offset)
+                        if not torch.equal(by_blocks(layer, chosen), expected[begin : begin + n_rows]):
+                            found.append(f"{name}: {n_rows} rows from {begin}, {offset} floats off")
+    return found
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    differing = []
+    for directory, properties in ((ARTIFACTS, ["eps", "tg"]), (EMBEDDED_DIR, ["egc", "nc"])):
+        artifacts = ArtifactDirectory.open(directory)
+        predictor = Predictor(artifacts, torch.device("cpu"))
+        scheme = predictor.scheme(properties[0])
+        polymers: list[FeaturizedPolymer] = [
+            featurize(RepeatUnit.parse(golden.smiles), scheme) for golden in golden_polymers()[:24]
+        ]
+        jobs = [Job(polymer, name, True) for polymer in polymers for name in properties]
+        expected = {index: bits(predictor.predict_many([job])[0]) for index, job in enumerate(jobs)}
+        for name, outcomes in companies(jobs, artifacts):
+            differing += [f"{name}: {jobs[i].polymer.smiles}" for i, o in outcomes.items() if bits(o) != expected[i]]
+        differing += layers_differ(predictor._encoder)
+    json.dump({"capability": torch.backends.cpu.get_cpu_capability(), "differing": differing}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
