@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from periogt_ray.artifacts.directory import ArtifactDirectory, PropertyInfo
 from periogt_ray.errors import InternalError, PerioGTError
-from periogt_ray.polymer.repeat_unit import MAX_SMILES_LENGTH
+from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 
 if TYPE_CHECKING:  # the predictor brings torch, which an answer that is an error need not wait for
     from periogt_ray.model.tasks import Outcome

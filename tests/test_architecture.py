@@ -14,6 +14,7 @@ PACKAGE = Path(periogt_ray.__file__).parent
 # Each layer may import from those before it and from its own.
 LAYERS = [
     {"settings", "errors", "slurm.job", "runtime.ports", "slurm.connection_note", "slurm.job_directory"},
+    {"polymer.dimensions", "polymer.limits"},
     {"polymer.repeat_unit"},
     {
         "polymer.drawing",

@@ -31,7 +31,8 @@ from periogt_ray.errors import (
     ModelLoadError,
     UnsupportedPropertyError,
 )
-from periogt_ray.polymer.descriptors import N_DESCRIPTORS, Scaler
+from periogt_ray.polymer.descriptors import Scaler
+from periogt_ray.polymer.dimensions import N_DESCRIPTORS
 from periogt_ray.runtime.files import sha256_of, write_bytes_atomically, write_json_atomically
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from periogt_ray.artifacts.safe_pickle import PICKLE_ERRORS
 from periogt_ray.errors import ModelLoadError
+from periogt_ray.polymer.dimensions import N_ATOM_FEATURES, N_BOND_FEATURES, N_DESCRIPTORS, N_FINGERPRINT_BITS
 
 if TYPE_CHECKING:
     import torch
@@ -41,15 +42,11 @@ _MAX_HEADER_BYTES = 32 * 2**20
 _WRAPPER_KEYS = ("state_dict", "model_state_dict", "model")
 _PREFIX = "module."
 
-_N_ATOM_FEATURES = 138
-_N_BOND_FEATURES = 14
-_N_FINGERPRINT_BITS = 1191
-_N_DESCRIPTORS = 1613
 _EXPECTED_INPUTS = {
-    "node_emb.in_proj.weight": _N_ATOM_FEATURES,
-    "edge_emb.in_proj.weight": _N_BOND_FEATURES,
-    "triplet_emb.fp_proj.in_proj.weight": _N_FINGERPRINT_BITS,
-    "triplet_emb.md_proj.in_proj.weight": _N_DESCRIPTORS,
+    "node_emb.in_proj.weight": N_ATOM_FEATURES,
+    "edge_emb.in_proj.weight": N_BOND_FEATURES,
+    "triplet_emb.fp_proj.in_proj.weight": N_FINGERPRINT_BITS,
+    "triplet_emb.md_proj.in_proj.weight": N_DESCRIPTORS,
 }
 _ENCODER_KEYS = (
     *_EXPECTED_INPUTS,

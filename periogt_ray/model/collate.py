@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from periogt_ray.polymer.triplet_graph import N_BOND_FEATURES, PAD, PATH_LENGTH, EdgeKind, NodeKind, TripletGraph
+from periogt_ray.polymer.dimensions import N_BOND_FEATURES, PATH_LENGTH
+from periogt_ray.polymer.triplet_graph import PAD, EdgeKind, NodeKind, TripletGraph
 
 __all__ = ["GraphBatch", "Group", "PromptBatch", "PromptGroup", "collate", "collate_prompts", "match_prompts"]
 

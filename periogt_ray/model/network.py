@@ -18,7 +18,7 @@ from torch.nn import functional
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.model.collate import GraphBatch, PromptBatch
 from periogt_ray.model.equal_shapes import PROMPT_BLOCK_NODES, THIN_BLOCK_ROWS, by_blocks, by_parts, lay_out_weights
-from periogt_ray.polymer.triplet_graph import PATH_LENGTH
+from periogt_ray.polymer.dimensions import PATH_LENGTH
 
 __all__ = ["ModelSizes", "PerioGTEncoder", "PerioGTRegressor", "load_encoder", "load_regressor"]
 

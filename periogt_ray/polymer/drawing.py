@@ -10,14 +10,13 @@ from rdkit.Chem import rdDepictor, rdMolTransforms
 from rdkit.Chem.Draw import rdMolDraw2D
 
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.limits import MAX_DRAWN_ATOMS
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
-__all__ = ["MAX_DRAWN_ATOMS", "DrawingCache", "Theme", "draw"]
+__all__ = ["DrawingCache", "Theme", "draw"]
 
 Theme = Literal["light", "dark"]
 
-# Layout grows faster than quadratically: 200 atoms take up to a tenth of a second, 2000 take 15 s.
-MAX_DRAWN_ATOMS = 200
 _PIXELS_PER_ANGSTROM = 28  # a bond is 1.5 of them
 _MARK: dict[Theme, tuple[float, float, float]] = {"light": (0.60, 0.84, 0.80), "dark": (0.11, 0.40, 0.38)}
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.descriptors import MAX_ATOMS, DescriptorEngine, descriptors, fingerprint
+from periogt_ray.polymer.descriptors import DescriptorEngine, descriptors, fingerprint
+from periogt_ray.polymer.limits import MAX_ATOMS
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import BondClasses, TripletGraph, build_triplet_graph
 

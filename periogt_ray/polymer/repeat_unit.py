@@ -14,10 +14,10 @@ from itertools import pairwise
 from rdkit import Chem, rdBase
 
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 
-__all__ = ["MAX_SMILES_LENGTH", "OLIGOMER_SIZES", "RepeatUnit", "parse_smiles"]
+__all__ = ["OLIGOMER_SIZES", "RepeatUnit", "parse_smiles"]
 
-MAX_SMILES_LENGTH = 2000
 OLIGOMER_SIZES = (3, 6, 9)
 
 _CHIRAL_TAGS = (

@@ -20,12 +20,9 @@ from rdkit import Chem
 
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.kernels import kernel
+from periogt_ray.polymer.limits import MAX_MATCH_STEPS
 
-__all__ = ["MAX_STEPS", "SubstructureSearch"]
-
-# A quarter of a second. The most that any of 3804 polymers of the literature needs is 4560; a steroid within an alkyl
-# chain, whose atoms all look alike, takes 58 thousand, a sheet of 25 fused cyclobutanes more than a million.
-MAX_STEPS = 1_000_000
+__all__ = ["SubstructureSearch"]
 
 _MAX_FAILURES = 65_536  # that are remembered
 _MAX_CHOICES = 4  # in a remembered failure, besides its latest
@@ -88,18 +85,19 @@ class SubstructureSearch:
         Raises
         ------
         ValidationError
-            If the search takes more than ``MAX_STEPS`` steps.
+            If the search takes more than ``MAX_MATCH_STEPS`` steps.
         """
         order = self._order(query)
         partners, n_steps = _search(
             (self._start, self._head),
             (order.degrees, order.link_start, order.link_depth, order.link_row, np.stack(self._fits)),
-            MAX_STEPS,
+            MAX_MATCH_STEPS,
         )
-        if n_steps > MAX_STEPS:
+        if n_steps > MAX_MATCH_STEPS:
             raise ValidationError(
                 f"A prompt graph of {query.GetNumAtoms()} atoms is not found in a chain of the repeat unit within "
-                f"{MAX_STEPS} steps, as too many of its parts look alike. Give a smaller or less symmetric repeat unit."
+                f"{MAX_MATCH_STEPS} steps, as too many of its parts look alike. "
+                "Give a smaller or less symmetric repeat unit."
             )
         if partners[0] == _NONE:
             return ()

@@ -13,6 +13,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdqueries
 
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.dimensions import N_ATOM_FEATURES, N_BOND_FEATURES, PATH_LENGTH
 from periogt_ray.polymer.repeat_unit import RepeatUnit, parse_smiles
 from periogt_ray.polymer.substructure import SubstructureSearch
 
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
     import dgl
 
 __all__ = [
-    "N_ATOM_FEATURES",
-    "N_BOND_FEATURES",
     "PAD",
-    "PATH_LENGTH",
     "BondClasses",
     "NodeKind",
     "TripletGraph",
@@ -31,9 +29,6 @@ __all__ = [
     "to_dgl",
 ]
 
-N_ATOM_FEATURES = 138
-N_BOND_FEATURES = 14
-PATH_LENGTH = 5
 PAD = -1
 
 _N_COPIES = 5  # of the repeat unit in the molecule that bonds are looked up in

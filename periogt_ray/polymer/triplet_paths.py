@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from periogt_ray.polymer.dimensions import PATH_LENGTH
 from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["triplet_paths"]
 
-_MIN_BONDS, _MAX_BONDS = 3, 5  # a path of 2 bonds is one of the pairs around an atom
+_MIN_BONDS = 3  # a path of 2 bonds is one of the pairs around an atom
 _PAD = -1
 
 
@@ -34,9 +35,9 @@ def triplet_paths(atoms: np.ndarray, n_atoms: int) -> np.ndarray:
     order = np.lexsort((ends[:, 1], ends[:, 0]))
     starts = np.searchsorted(ends[order, 0], np.arange(n_atoms + 1)).astype(np.int32)
     neighbours, bonds = ends[order, 1].astype(np.int32), bonds[order].astype(np.int32)
-    nothing = np.empty((0, _MAX_BONDS), dtype=np.int32)
+    nothing = np.empty((0, PATH_LENGTH), dtype=np.int32)
     n_paths = _fill_paths(starts, neighbours, bonds, nothing)
-    paths = np.full((n_paths, _MAX_BONDS), _PAD, dtype=np.int32)
+    paths = np.full((n_paths, PATH_LENGTH), _PAD, dtype=np.int32)
     _fill_paths(starts, neighbours, bonds, paths)
     return paths
 
@@ -54,7 +55,7 @@ def _fill_paths(starts, neighbours, bonds, paths):  # type: ignore[no-untyped-de
                         paths[row, 0], paths[row, -1] = bonds[one], bonds[other]
                     row += 1
     depth = np.full(n_atoms, -1, dtype=np.int32)
-    trail = np.empty((n_atoms, _MAX_BONDS), dtype=np.int32)
+    trail = np.empty((n_atoms, PATH_LENGTH), dtype=np.int32)
     queue = np.empty(n_atoms, dtype=np.int32)
     for start in range(n_atoms):
         queue[0], depth[start] = start, 0
@@ -62,7 +63,7 @@ def _fill_paths(starts, neighbours, bonds, paths):  # type: ignore[no-untyped-de
         while head < tail:
             atom = queue[head]
             head += 1
-            if depth[atom] == _MAX_BONDS:
+            if depth[atom] == PATH_LENGTH:
                 continue
             for edge in range(starts[atom], starts[atom + 1]):
                 reached = neighbours[edge]

@@ -16,7 +16,8 @@ from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, Req
 from periogt_ray.model.tasks import Job, Outcome
 from periogt_ray.polymer.drawing import DrawingCache, Theme
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
-from periogt_ray.polymer.repeat_unit import MAX_SMILES_LENGTH, RepeatUnit
+from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.feature_cache import FeatureCache, FeatureKey
 from periogt_ray.settings import Settings
 

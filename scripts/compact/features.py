@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from periogt_ray.polymer.descriptors import N_DESCRIPTORS, Scaler, descriptors, fingerprint
+from periogt_ray.polymer.descriptors import Scaler, descriptors, fingerprint
+from periogt_ray.polymer.dimensions import N_DESCRIPTORS
 from periogt_ray.polymer.features import PromptScheme, prompt_graphs
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import BondClasses, TripletGraph, build_triplet_graph

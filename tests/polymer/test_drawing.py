@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.drawing import MAX_DRAWN_ATOMS, DrawingCache, draw
+from periogt_ray.polymer.drawing import DrawingCache, draw
+from periogt_ray.polymer.limits import MAX_DRAWN_ATOMS
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import EXAMPLES
 

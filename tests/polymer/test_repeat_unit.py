@@ -4,7 +4,8 @@ import pytest
 from rdkit import Chem, RDLogger
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.repeat_unit import MAX_SMILES_LENGTH, OLIGOMER_SIZES, RepeatUnit
+from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
+from periogt_ray.polymer.repeat_unit import OLIGOMER_SIZES, RepeatUnit
 from support.golden import GoldenPolymer, golden_polymers
 
 

@@ -162,7 +162,7 @@ def test_one_search_serves_several_queries() -> None:
 
 def test_symmetric_side_groups_take_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Permutations of the fluorine atoms of six CF3 groups would be 46656, times flips of rings."""
-    monkeypatch.setattr(substructure, "MAX_STEPS", 5000)
+    monkeypatch.setattr(substructure, "MAX_MATCH_STEPS", 5000)
     monkeypatch.setattr(triplet_graph, "SubstructureSearch", Recorded)
     monkeypatch.setattr(Recorded, "found", [])
     assert look_up_all(IMIDE["repeat_unit"]) == len(IMIDE["matches"])

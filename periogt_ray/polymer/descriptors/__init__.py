@@ -7,11 +7,9 @@ from rdkit import Chem
 from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 
 from periogt_ray.errors import SettingsError
+from periogt_ray.polymer.dimensions import N_FINGERPRINT_BITS
 
 __all__ = [
-    "MAX_ATOMS",
-    "N_DESCRIPTORS",
-    "N_FINGERPRINT_BITS",
     "DescriptorEngine",
     "Scaler",
     "descriptors",
@@ -19,12 +17,6 @@ __all__ = [
 ]
 
 DescriptorEngine = Literal["native", "mordred"]
-
-N_FINGERPRINT_BITS = 1191
-N_DESCRIPTORS = 1613
-# Time grows with the third power (eigenvalues of ten dense matrices): the three oligomers of the largest repeat
-# unit that fits, of 133 atoms, take 3 to 4 seconds and 0.2 GiB; see scripts/bench_descriptors.py.
-MAX_ATOMS = 1200
 
 _MORGAN_RADIUS = 4
 _MORGAN_BITS = 1024

@@ -11,14 +11,9 @@ import numpy as np
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.descriptors.molecule import Graph, MoleculeArrays
 from periogt_ray.polymer.kernels import kernel
+from periogt_ray.polymer.limits import MAX_FRAGMENT_STEPS
 
 __all__ = ["fragment_descriptors"]
-
-LONGEST_PATH = 10
-LARGEST_SUBGRAPH = 7
-
-# Steps of one enumeration, about 1 second; none of 3415 polymers needs a hundredth of it.
-MAX_FRAGMENT_STEPS = 100_000_000
 
 
 class _Paths(NamedTuple):

@@ -12,7 +12,7 @@ from rdkit import Chem
 from rdkit.Chem import rdPartialCharges
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.descriptors import MAX_ATOMS
+from periogt_ray.polymer.limits import MAX_ATOMS
 
 __all__ = ["BondType", "Graph", "MoleculeArrays", "extract", "partial_charges"]
 

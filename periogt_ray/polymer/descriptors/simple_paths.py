@@ -12,12 +12,9 @@ from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.descriptors.distances import Components
 from periogt_ray.polymer.descriptors.molecule import Graph, MoleculeArrays
 from periogt_ray.polymer.kernels import kernel
+from periogt_ray.polymer.limits import MAX_PATH_STEPS
 
-__all__ = ["MAX_STEPS", "SimplePaths", "molecular_ids"]
-
-# A tenth of a second. The most that any of 3415 polymers of the literature needs is 160 thousand (8 fused rings);
-# of six-rings fused in a row 14 pass and 15 do not.
-MAX_STEPS = 20_000_000
+__all__ = ["SimplePaths", "molecular_ids"]
 
 _HALOGENS = (9, 17, 35, 53, 85, 117)
 
@@ -43,12 +40,14 @@ class SimplePaths:
 
     def __init__(self, graph: Graph, parts: Components) -> None:
         self.parts = parts
-        self.longest, self.sums, n_steps = _search(graph.start, graph.neighbor, parts.start, parts.atoms, MAX_STEPS)
-        if n_steps > MAX_STEPS:
+        self.longest, self.sums, n_steps = _search(
+            graph.start, graph.neighbor, parts.start, parts.atoms, MAX_PATH_STEPS
+        )
+        if n_steps > MAX_PATH_STEPS:
             raise ValidationError(
                 f"A ring system of the repeat unit has too many paths (the largest has "
-                f"{int(np.diff(parts.start).max())} atoms): its longest ones are not found within {MAX_STEPS} steps. "
-                "Give a repeat unit with fewer rings fused to each other."
+                f"{int(np.diff(parts.start).max())} atoms): its longest ones are not found within "
+                f"{MAX_PATH_STEPS} steps. Give a repeat unit with fewer rings fused to each other."
             )
 
     def detours(self) -> np.ndarray:

@@ -18,7 +18,7 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.model.tasks import Outcome
 from periogt_ray.polymer.drawing import Theme
-from periogt_ray.polymer.repeat_unit import MAX_SMILES_LENGTH
+from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.schemas import (
     BatchRequest,
     BatchResponse,

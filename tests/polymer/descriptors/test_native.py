@@ -11,12 +11,14 @@ from rdkit import Chem
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.descriptors import N_DESCRIPTORS, descriptors, eta
+from periogt_ray.polymer.descriptors import descriptors, eta
 from periogt_ray.polymer.descriptors.columns import assemble, blocks, column_names
 from periogt_ray.polymer.descriptors.estate import _MOST_MATCHES
-from periogt_ray.polymer.descriptors.molecule import MAX_ATOMS, extract
+from periogt_ray.polymer.descriptors.molecule import extract
 from periogt_ray.polymer.descriptors.native import native_descriptors
 from periogt_ray.polymer.descriptors.reference import descriptor_names
+from periogt_ray.polymer.dimensions import N_DESCRIPTORS
+from periogt_ray.polymer.limits import MAX_ATOMS
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from support.golden import UNITS, GoldenPolymer, golden_polymers
 
