@@ -21,11 +21,13 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.network import ModelSizes, PerioGTEncoder, PerioGTRegressor
 from periogt_ray.model.predictor import Packing, Predictor
 from periogt_ray.model.tasks import Job
-from periogt_ray.polymer.descriptors import descriptors, fingerprint
+from periogt_ray.polymer.bond_classes import BondClasses
+from periogt_ray.polymer.descriptors import descriptors
 from periogt_ray.polymer.dimensions import N_DESCRIPTORS
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize, prompt_graphs
+from periogt_ray.polymer.fingerprint import fingerprint
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.polymer.triplet_graph import BondClasses, build_triplet_graph
+from periogt_ray.polymer.triplet_graph import build_triplet_graph
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden" / "polymers.json"
 

@@ -15,11 +15,13 @@ PACKAGE = Path(periogt_ray.__file__).parent
 LAYERS = [
     {"settings", "errors", "slurm.job", "runtime.ports", "slurm.connection_note", "slurm.job_directory"},
     {"polymer.dimensions", "polymer.limits"},
-    {"polymer.repeat_unit"},
+    {"polymer.repeat_unit", "polymer.atoms_and_bonds", "polymer.fingerprint"},
     {
         "polymer.drawing",
         "polymer.kernels",
         "polymer.descriptors",
+        "polymer.bond_classes",
+        "polymer.dgl_graph",
         "polymer.triplet_graph",
         "polymer.triplet_paths",
         "polymer.substructure",
@@ -79,7 +81,7 @@ FORBIDDEN = {
     "polymer.repeat_unit": {"torch", "ray", "fastapi", "click"},
     "polymer.drawing": {"torch", "ray", "fastapi", "click"},
     "batch.report": {"torch", "ray", "fastapi", "click"},
-    "polymer.triplet_graph": {"ray", "fastapi", "click"},
+    "polymer.triplet_graph": {"torch", "dgl", "ray", "fastapi", "click"},
     "polymer.features": {"torch", "ray", "fastapi", "click"},
     "model.tasks": {"torch", "ray", "fastapi", "click"},
     "serve.featurizer_replica": {"torch", "fastapi", "click"},
@@ -158,7 +160,8 @@ def test_only_settings_and_the_command_line_see_the_environment() -> None:
     # A child process that converts checkpoints is started with its parent's environment; Ray is told its
     # mode and token by the environment, which its processes inherit; `serve deploy` starts at app.build;
     # cluster is the command line of a Slurm job.
-    allowed = {"serve.application", "cli", "slurm.__main__", "setup.convert", "runtime.local_ray"}
+    # DGL takes its backend from the environment.
+    allowed = {"polymer.dgl_graph", "serve.application", "cli", "slurm.__main__", "setup.convert", "runtime.local_ray"}
     assert readers <= allowed, "settings are built once, at the command line, and passed on"
 
 

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.descriptors import DescriptorEngine, descriptors, fingerprint
+from periogt_ray.polymer.bond_classes import BondClasses
+from periogt_ray.polymer.descriptors import DescriptorEngine, descriptors
+from periogt_ray.polymer.fingerprint import fingerprint
 from periogt_ray.polymer.limits import MAX_ATOMS
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.polymer.triplet_graph import BondClasses, TripletGraph, build_triplet_graph
+from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graph
 
 __all__ = ["FEATURE_VERSION", "FeaturizedPolymer", "OligomerFeatures", "PromptScheme", "featurize", "prompt_graphs"]
 

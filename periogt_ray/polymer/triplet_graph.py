@@ -9,29 +9,24 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from rdkit import Chem, rdBase
-from rdkit.Chem import rdqueries
+from rdkit import Chem
 
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.atoms_and_bonds import atoms_of, bonds_of
 from periogt_ray.polymer.dimensions import N_ATOM_FEATURES, N_BOND_FEATURES, PATH_LENGTH
-from periogt_ray.polymer.repeat_unit import RepeatUnit, parse_smiles
-from periogt_ray.polymer.substructure import SubstructureSearch
+from periogt_ray.polymer.repeat_unit import parse_smiles
 
 if TYPE_CHECKING:
-    import dgl
+    from periogt_ray.polymer.bond_classes import BondClasses
 
 __all__ = [
     "PAD",
-    "BondClasses",
     "NodeKind",
     "TripletGraph",
     "build_triplet_graph",
-    "to_dgl",
 ]
 
 PAD = -1
-
-_N_COPIES = 5  # of the repeat unit in the molecule that bonds are looked up in
 
 # Starts of the blocks of an atom's feature vector, in the order of the training data.
 _ATOMIC_NUMBER, _DEGREE, _CHARGE, _RADICALS, _HYBRIDIZATION = 0, 102, 114, 115, 121
@@ -99,82 +94,7 @@ class TripletGraph(NamedTuple):
         return len(self.node_kind)
 
 
-class BondClasses:
-    """Tells which bonds of a chain are equal under its period.
-
-    Parameters
-    ----------
-    unit : RepeatUnit
-        The repeat unit whose prompt graphs are looked up.
-    """
-
-    def __init__(self, unit: RepeatUnit) -> None:
-        mol, n_atoms, n_bonds = unit.mol, unit.mol.GetNumAtoms(), unit.mol.GetNumBonds()
-        head, tail = unit.attachment_atoms
-        chain = Chem.RWMol(mol)
-        for _ in range(1, _N_COPIES):
-            chain.InsertMol(mol)
-        for copy in range(1, _N_COPIES):
-            chain.AddBond((copy - 1) * n_atoms + tail, copy * n_atoms + head, unit.connection_bond)
-        for index, bond in enumerate(_bonds(chain)):
-            is_inner = (
-                index < _N_COPIES * n_bonds and bond.GetBeginAtom().GetAtomicNum() and bond.GetEndAtom().GetAtomicNum()
-            )
-            bond.SetIntProp("bond_class", index % n_bonds if is_inner else _N_COPIES * n_bonds)
-        self._input = unit.smiles
-        whole = _without_hydrogen(chain.GetMol())
-        self._search = SubstructureSearch(whole)
-        # By atoms in both orders.
-        self._classes: dict[tuple[int, int], int] = {}
-        for bond in _bonds(whole):
-            ends, bond_class = (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), bond.GetIntProp("bond_class")
-            self._classes[ends] = self._classes[ends[::-1]] = bond_class
-
-    def of(self, smiles: str, order: tuple[int, ...]) -> np.ndarray | None:
-        """Return the class of each bond of a prompt graph.
-
-        Parameters
-        ----------
-        smiles : str
-            SMILES of the prompt graph.
-        order : tuple of int
-            Its atoms in the order of the graph.
-
-        Returns
-        -------
-        numpy.ndarray or None
-            int32, one a bond, or None where the prompt graph is not found in the chain.
-
-        Raises
-        ------
-        ValidationError
-            If looking for the prompt graph takes too many steps.
-        """
-        try:
-            with rdBase.BlockLogs():
-                query = self._query(smiles, order)
-                match = () if query is None else self._search.first_match(query)
-        except (RuntimeError, ValueError):
-            return None
-        if query is None or not match:
-            return None
-        classes = [self._classes[match[bond.GetBeginAtomIdx()], match[bond.GetEndAtomIdx()]] for bond in _bonds(query)]
-        return np.array(classes, dtype=np.int32)
-
-    def _query(self, smiles: str, order: tuple[int, ...]) -> Chem.Mol | None:
-        parsed = Chem.MolFromSmarts(smiles)
-        if parsed is None:  # an element that SMARTS has no symbol for
-            return None
-        pattern = Chem.RWMol(parsed)
-        if smiles != self._input:
-            first, second = (atom.GetIdx() for atom in _atoms(pattern) if atom.GetAtomicNum() == 0)
-            elements = [pattern.GetAtomWithIdx(end).GetNeighbors()[0].GetAtomicNum() for end in (first, second)]
-            for end, element in zip((second, first), elements, strict=True):
-                pattern.ReplaceAtom(end, rdqueries.AtomNumEqualsQueryAtom(element))
-        return Chem.RenumberAtoms(pattern.GetMol(), order)
-
-
-def build_triplet_graph(smiles: str, classes: BondClasses) -> TripletGraph | None:
+def build_triplet_graph(smiles: str, classes: "BondClasses") -> TripletGraph | None:
     """Build the triplet graph of one prompt graph.
 
     Parameters
@@ -204,7 +124,7 @@ def build_triplet_graph(smiles: str, classes: BondClasses) -> TripletGraph | Non
         return None
     mol = Chem.RenumberAtoms(mol, order)
     n_bonds = mol.GetNumBonds()
-    atoms = np.array([sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())) for bond in _bonds(mol)], dtype=np.int32)
+    atoms = np.array([sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())) for bond in bonds_of(mol)], dtype=np.int32)
     edges, kinds, paths = _edges(atoms, mol.GetNumAtoms())
     return TripletGraph(
         atom_features=_atom_features(mol),
@@ -218,51 +138,10 @@ def build_triplet_graph(smiles: str, classes: BondClasses) -> TripletGraph | Non
     )
 
 
-def to_dgl(graph: TripletGraph) -> "dgl.DGLGraph":
-    """Return the graph as a DGL graph with the reference implementation's field names."""
-    import dgl
-    import torch
-
-    source, destination = torch.from_numpy(graph.edges.astype(np.int64))
-    result = dgl.graph((source, destination), num_nodes=graph.n_triplets)
-    pairs = graph.atom_features[graph.triplet_atoms]
-    pairs[graph.node_kind != NodeKind.TRIPLET] = -1
-    result.ndata["begin_end"] = torch.from_numpy(pairs)
-    result.ndata["edge"] = torch.from_numpy(graph.bond_features)
-    result.ndata["vavn"] = torch.from_numpy(graph.node_kind.astype(np.int64))
-    result.ndata["bid"] = torch.from_numpy(graph.bond_class.astype(np.int64))
-    result.edata["path"] = torch.from_numpy(graph.paths.astype(np.int64))
-    result.edata["vp"] = torch.from_numpy(graph.edge_kind == EdgeKind.VIRTUAL)
-    result.edata["sl"] = torch.from_numpy(graph.edge_kind == EdgeKind.SELF_LOOP)
-    return result
-
-
-def _without_hydrogen(chain: Chem.Mol) -> Chem.Mol:
-    """Remove explicit hydrogen and sanitize, where the chain's valences allow it.
-
-    An attachment atom keeps its connection point beside its new bond, so it may be over-valent.
-    """
-    try:
-        with rdBase.BlockLogs():
-            return Chem.RemoveHs(chain)
-    except ValueError:
-        chain.UpdatePropertyCache(strict=False)
-        return chain
-
-
-def _atoms(mol: Chem.Mol) -> list[Chem.Atom]:
-    """Return a molecule's atoms; several times faster than iterating over ``GetAtoms()``."""
-    return [mol.GetAtomWithIdx(index) for index in range(mol.GetNumAtoms())]
-
-
-def _bonds(mol: Chem.Mol) -> list[Chem.Bond]:
-    return [mol.GetBondWithIdx(index) for index in range(mol.GetNumBonds())]
-
-
 def _atom_features(mol: Chem.Mol) -> np.ndarray:
     """Return float32 [A, 138]: one-hot blocks, each with a last place for other values, and scalars."""
     features = np.zeros((mol.GetNumAtoms(), N_ATOM_FEATURES), dtype=np.float32)
-    for row, atom in zip(features, _atoms(mol), strict=True):
+    for row, atom in zip(features, atoms_of(mol), strict=True):
         row[_ATOMIC_NUMBER + min(atom.GetAtomicNum(), 101)] = 1
         row[_DEGREE + min(atom.GetDegree(), 11)] = 1
         row[_CHARGE] = atom.GetFormalCharge()
@@ -280,7 +159,7 @@ def _atom_features(mol: Chem.Mol) -> np.ndarray:
 def _bond_features(mol: Chem.Mol) -> np.ndarray:
     """Return float32 [T, 14] for the triplets of real bonds."""
     features = np.zeros((mol.GetNumBonds(), N_BOND_FEATURES), dtype=np.float32)
-    for row, bond in zip(features, _bonds(mol), strict=True):
+    for row, bond in zip(features, bonds_of(mol), strict=True):
         row[_BOND_TYPE + _BOND_TYPES.get(bond.GetBondType(), 4)] = 1
         row[_CONJUGATED] = bond.GetIsConjugated()
         row[_IN_RING] = bond.IsInRing()
@@ -298,6 +177,7 @@ def _edges(atoms: np.ndarray, n_atoms: int) -> tuple[np.ndarray, np.ndarray, np.
     n_atoms : int
         Number of atoms.
     """
+    # Here, because it loads compiled kernels, which a process that only reads graphs does not need.
     from periogt_ray.polymer.triplet_paths import triplet_paths
 
     n_bonds = len(atoms)

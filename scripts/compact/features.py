@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from periogt_ray.polymer.descriptors import Scaler, descriptors, fingerprint
+from periogt_ray.polymer.bond_classes import BondClasses
+from periogt_ray.polymer.descriptors import Scaler, descriptors
 from periogt_ray.polymer.dimensions import N_DESCRIPTORS
 from periogt_ray.polymer.features import PromptScheme, prompt_graphs
+from periogt_ray.polymer.fingerprint import fingerprint
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.polymer.triplet_graph import BondClasses, TripletGraph, build_triplet_graph
+from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graph
 
 __all__ = ["SCHEME", "Polymer", "fit_scaler", "load_polymers"]
 

@@ -8,7 +8,8 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.model.collate import GraphBatch, collate, match_prompts
 from periogt_ray.model.network import ModelSizes, PerioGTEncoder, load_encoder, load_regressor
-from periogt_ray.polymer.triplet_graph import TripletGraph, to_dgl
+from periogt_ray.polymer.dgl_graph import to_dgl
+from periogt_ray.polymer.triplet_graph import TripletGraph
 from support.dgl_reference import encode
 from support.golden import ARTIFACTS
 from support.graphs import graphs_of

@@ -5,10 +5,12 @@ import pytest
 from rdkit import Chem
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.descriptors import descriptors, fingerprint
+from periogt_ray.polymer.bond_classes import BondClasses
+from periogt_ray.polymer.descriptors import descriptors
 from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize, prompt_graphs
+from periogt_ray.polymer.fingerprint import fingerprint
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.polymer.triplet_graph import BondClasses, build_triplet_graph
+from periogt_ray.polymer.triplet_graph import build_triplet_graph
 from support.golden import UNITS, GoldenPolymer, golden_polymers, rejected_by_reference
 
 

@@ -1,8 +1,9 @@
 """The prompt graphs of a polymer, without its fingerprints and descriptors."""
 
+from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.features import PromptScheme, prompt_graphs
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.polymer.triplet_graph import BondClasses, TripletGraph, build_triplet_graph
+from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graph
 
 
 def graphs_of(smiles: str, scheme: PromptScheme = PromptScheme.RELEASE) -> list[TripletGraph]:

@@ -1,25 +1,23 @@
-"""What the two virtual nodes see: the fingerprint (1191 bits) and the descriptors (1613 values)."""
+"""The 1613 descriptors of a molecule, what one of the two virtual nodes carries.
+
+``native`` computes them, block by block in the order of ``columns``; ``reference`` asks the mordred library.
+"""
 
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from rdkit import Chem
-from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 
 from periogt_ray.errors import SettingsError
-from periogt_ray.polymer.dimensions import N_FINGERPRINT_BITS
 
 __all__ = [
     "DescriptorEngine",
     "Scaler",
     "descriptors",
-    "fingerprint",
 ]
 
 DescriptorEngine = Literal["native", "mordred"]
 
-_MORGAN_RADIUS = 4
-_MORGAN_BITS = 1024
 _LARGEST_VALUE = 1e12
 
 
@@ -32,22 +30,6 @@ class Scaler(NamedTuple):
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Standardise descriptors [..., 1613]; returns float32."""
         return ((values - self.mean) / self.scale).astype(np.float32)
-
-
-def fingerprint(mol: Chem.Mol) -> np.ndarray:
-    """Return the MACCS keys (167 bits), then the Morgan fingerprint (radius 4, 1024 bits).
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 [1191] of 0 and 1.
-    """
-    morgan = rdFingerprintGenerator.GetMorganGenerator(radius=_MORGAN_RADIUS, fpSize=_MORGAN_BITS)
-    bits = np.zeros(N_FINGERPRINT_BITS, dtype=np.uint8)
-    keys = rdMolDescriptors.GetMACCSKeysFingerprint(mol)
-    bits[list(keys.GetOnBits())] = 1
-    bits[keys.GetNumBits() :] = morgan.GetFingerprintAsNumPy(mol)
-    return bits
 
 
 def descriptors(mol: Chem.Mol, *, engine: DescriptorEngine = "native") -> np.ndarray:

@@ -12,6 +12,7 @@ from rdkit import Chem
 from rdkit.Chem import rdPartialCharges
 
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.atoms_and_bonds import atoms_of
 from periogt_ray.polymer.limits import MAX_ATOMS
 
 __all__ = ["BondType", "Graph", "MoleculeArrays", "extract", "partial_charges"]
@@ -114,7 +115,7 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
     kekule_order = _kekule_orders(hydrogenated, len(begin))
     is_ambiguous = bond_type == BondType.AROMATIC
     kekule_type = np.where(is_ambiguous, np.where(kekule_order == 1.0, BondType.SINGLE, BondType.DOUBLE), bond_type)
-    atoms = _atoms(plain)
+    atoms = atoms_of(plain)
     number = _read(atoms, Chem.Atom.GetAtomicNum)
     n_atoms, n_implicit = len(atoms), _read(atoms, Chem.Atom.GetTotalNumHs)
     parent = np.repeat(np.arange(n_atoms, dtype=np.int32), n_implicit)
@@ -158,7 +159,7 @@ def partial_charges(mol: Chem.Mol) -> np.ndarray:
     """Return Gasteiger charges with those of implicit hydrogens added, float64 [atoms of ``mol``]."""
     rdPartialCharges.ComputeGasteigerCharges(mol)
     names = ("_GasteigerCharge", "_GasteigerHCharge")
-    atoms = _atoms(mol)
+    atoms = atoms_of(mol)
     own, implicit = (np.array([atom.GetDoubleProp(name) for atom in atoms], dtype=np.float64) for name in names)
     return own + implicit
 
@@ -173,11 +174,6 @@ def _check_size(mol: Chem.Mol) -> None:
             f"The oligomer has {n_atoms} atoms, hydrogens left out; at most {MAX_ATOMS} are accepted. "
             "Give a smaller repeat unit."
         )
-
-
-def _atoms(mol: Chem.Mol) -> list[Chem.Atom]:
-    # By index: RDKit's sequences check their length at each step.
-    return [mol.GetAtomWithIdx(index) for index in range(mol.GetNumAtoms())]
 
 
 def _read(atoms: list[Chem.Atom], getter: Callable[[Chem.Atom], int]) -> np.ndarray:
