@@ -21,7 +21,8 @@ import torch
 from bench_descriptors import GROWTH, GROWTH_SIZES
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.features import PromptScheme, featurize
+from periogt_ray.polymer.features import featurize
+from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden" / "polymers.json"
@@ -38,19 +39,19 @@ def main() -> None:
     featurize(RepeatUnit.parse("*CC*"))  # loads the kernels
     print(f"{len(smiles)} polymers, one thread\n")
     print(f"{'scheme':10} {'polymers/s':>10} {'mean ms':>9} {'median ms':>9} {'max ms':>9}  slowest")
-    for scheme in PromptScheme:
+    for scheme in SCHEMES.values():
         seconds = {text: time_of(text, scheme) for text in smiles}
         values = np.array(list(seconds.values()))
         slowest = max(seconds, key=lambda text: seconds[text])
         statistics = " ".join(f"{1000 * value:9.1f}" for value in (values.mean(), np.median(values), values.max()))
-        print(f"{scheme.value:10} {1 / values.mean():10.1f} {statistics}  {slowest}")
-    for scheme in PromptScheme:
+        print(f"{scheme.name:10} {1 / values.mean():10.1f} {statistics}  {slowest}")
+    for scheme in SCHEMES.values():
         show_growth(scheme)
 
 
 def show_growth(scheme: PromptScheme) -> None:
     """Print how the cost of a polymer grows with the number of atoms in the repeat unit."""
-    print(f"\nGrowth with the repeat unit, scheme {scheme.value}: milliseconds\n")
+    print(f"\nGrowth with the repeat unit, scheme {scheme.name}: milliseconds\n")
     print("| repeat unit | " + " | ".join(f"{size} atoms" for size in GROWTH_SIZES) + " |")
     print("| --- |" + " --- |" * len(GROWTH_SIZES))
     for name, build in GROWTH.items():

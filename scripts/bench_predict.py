@@ -24,8 +24,9 @@ from periogt_ray.model.tasks import Job
 from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.descriptors import descriptors
 from periogt_ray.polymer.dimensions import N_DESCRIPTORS
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize, prompt_graphs
+from periogt_ray.polymer.features import FeaturizedPolymer, featurize, prompt_graphs
 from periogt_ray.polymer.fingerprint import fingerprint
+from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import build_triplet_graph
 
@@ -36,14 +37,14 @@ def main() -> None:
     """Run the benchmark and print two tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--polymers", type=int, default=41, help="how many of the golden polymers")
-    parser.add_argument("--scheme", choices=[scheme.value for scheme in PromptScheme], default="release")
+    parser.add_argument("--scheme", choices=list(SCHEMES), default="release")
     parser.add_argument("--engine", choices=["native", "mordred"], default="native")
     parser.add_argument("--width", type=int, default=768, help="a multiple of 24")
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    scheme = PromptScheme(options.scheme)
+    scheme = PromptScheme.named(options.scheme)
     smiles = [entry["smiles"] for entry in json.loads(GOLDEN.read_text())["polymers"]][: options.polymers]
     units = [RepeatUnit.parse(text) for text in smiles]
     featurize(units[0], scheme, engine=options.engine)  # compiles or loads the kernels
@@ -68,7 +69,7 @@ def print_stages(units: Sequence[RepeatUnit], scheme: PromptScheme, engine: str)
         with stopwatch(seconds["graphs"]):
             classes = BondClasses(unit)
             _ = [build_triplet_graph(text, classes) for text, _ in prompt_graphs(unit, scheme)]
-    print(f"{len(units)} polymers, {scheme.value} scheme, one thread\n")
+    print(f"{len(units)} polymers, {scheme.name} scheme, one thread\n")
     print(f"{'stage':14} {'mean s':>9} {'median s':>9} {'max s':>9}")
     for stage, values in seconds.items():
         print(f"{stage:14} {np.mean(values):9.4f} {np.median(values):9.4f} {np.max(values):9.4f}")

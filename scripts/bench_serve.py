@@ -70,7 +70,8 @@ def serve_plainly(port: int) -> None:
     from periogt_ray.errors import RequestTimeoutError
     from periogt_ray.model.predictor import Predictor
     from periogt_ray.polymer.drawing import Theme, draw
-    from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
+    from periogt_ray.polymer.features import FeaturizedPolymer, featurize
+    from periogt_ray.polymer.prompt_scheme import PromptScheme
     from periogt_ray.polymer.repeat_unit import RepeatUnit
     from periogt_ray.serve.http.routes import create_api
     from periogt_ray.serve.service import PredictCall, PredictReply, Service

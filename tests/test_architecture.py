@@ -14,7 +14,7 @@ PACKAGE = Path(periogt_ray.__file__).parent
 # Each layer may import from those before it and from its own.
 LAYERS = [
     {"settings", "errors", "slurm.job", "runtime.ports", "slurm.connection_note", "slurm.job_directory"},
-    {"polymer.dimensions", "polymer.limits"},
+    {"polymer.dimensions", "polymer.limits", "polymer.prompt_scheme"},
     {"polymer.repeat_unit", "polymer.atoms_and_bonds", "polymer.fingerprint"},
     {
         "polymer.drawing",

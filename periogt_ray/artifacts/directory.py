@@ -16,13 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 import numpy as np
 
 from periogt_ray.artifacts.inventory import Inventory, WeightFile, missing_statistics, take_inventory, weight_paths
-from periogt_ray.artifacts.properties import (
-    DEFAULT_PROMPT_SCHEME,
-    PROPERTIES,
-    LabelStats,
-    PromptSchemeName,
-    PropertyInfo,
-)
+from periogt_ray.artifacts.properties import PROPERTIES, LabelStats, PropertyInfo
 from periogt_ray.artifacts.safe_pickle import load_scaler_arrays
 from periogt_ray.artifacts.weight_files import Architecture, read_state_dict
 from periogt_ray.errors import (
@@ -33,6 +27,7 @@ from periogt_ray.errors import (
 )
 from periogt_ray.polymer.descriptors import Scaler
 from periogt_ray.polymer.dimensions import N_DESCRIPTORS
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.runtime.files import sha256_of, write_bytes_atomically, write_json_atomically
 
 if TYPE_CHECKING:
@@ -171,6 +166,7 @@ def index_document(inventory: Inventory, infos: Mapping[str, PropertyInfo], *, n
     for property_id, info in infos.items():
         entry = asdict(info)
         del entry["id"]
+        entry["prompt_scheme"] = info.prompt_scheme.name
         properties[property_id] = {**entry, "dims": inventory.properties[property_id].architecture.dims}
     return {
         "format": INDEX_FORMAT,
@@ -181,16 +177,14 @@ def index_document(inventory: Inventory, infos: Mapping[str, PropertyInfo], *, n
     }
 
 
-def write_index(
-    root: Path, *, scheme: PromptSchemeName = DEFAULT_PROMPT_SCHEME, name: str = "PerioGT"
-) -> dict[str, Any]:
+def write_index(root: Path, *, scheme: PromptScheme = PromptScheme.RELEASE, name: str = "PerioGT") -> dict[str, Any]:
     """Take an inventory and write index.json atomically; returns its content.
 
     Parameters
     ----------
     root : pathlib.Path
         A complete artifact directory.
-    scheme : str
+    scheme : PromptScheme
         Prompt scheme that the checkpoints were trained with.
     name : str
         Name of the model.
@@ -214,11 +208,16 @@ def _is_inside(path: Any) -> bool:
     return isinstance(path, str) and path != "" and not path.startswith("/") and ".." not in PurePosixPath(path).parts
 
 
-def read_index(root: Path) -> tuple[str, Inventory, dict[str, PromptSchemeName]] | None:
+def read_index(root: Path) -> tuple[str, Inventory, dict[str, PromptScheme]] | None:
     """Read index.json; None if there is none that can be used here.
 
     An index with another format, with absolute paths or of a later version is not an error: the
-    weights themselves say what they are.
+    weights themselves say what they are. What they do not say is their prompt scheme.
+
+    Raises
+    ------
+    ModelLoadError
+        The index is of this version and names a prompt scheme that does not exist.
     """
     try:
         document = json.loads((root / INDEX_NAME).read_text(encoding="utf-8"))
@@ -229,16 +228,25 @@ def read_index(root: Path) -> tuple[str, Inventory, dict[str, PromptSchemeName]]
     try:
         encoder, entries = document["encoder"], document["properties"]
         paths = [encoder["checkpoint"], *(entry["checkpoint"] for entry in entries.values())]
-        schemes = {key: entry["prompt_scheme"] for key, entry in entries.items()}
         if document["version"] != INDEX_VERSION or not all(map(_is_inside, paths)):
             return None
-        if not set(schemes.values()) <= {"release", "monomer"}:
-            return None
+        schemes = {key: _scheme(root, key, entry["prompt_scheme"]) for key, entry in entries.items()}
         files = {key: _indexed_file(entry) for key, entry in entries.items()}
         encoder_file = _indexed_file({**encoder, "family": "encoder"})
         return str(document["name"]), Inventory(encoder_file, files), schemes
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
+
+
+def _scheme(root: Path, property_id: str, name: str) -> PromptScheme:
+    """Look up the prompt scheme of a property in the index."""
+    try:
+        return PromptScheme.named(name)
+    except ModelLoadError as error:
+        path = root / INDEX_NAME
+        raise ModelLoadError(
+            f"{path}: property {property_id!r}: {error.message} Correct it, or update periogt_ray.", {"file": str(path)}
+        ) from error
 
 
 def _indexed_file(entry: Mapping[str, Any]) -> WeightFile:

@@ -12,15 +12,10 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from periogt_ray.artifacts.properties import (
-    DEFAULT_PROMPT_SCHEME,
-    PROPERTIES,
-    PromptSchemeName,
-    PropertyInfo,
-    describe,
-)
+from periogt_ray.artifacts.properties import PROPERTIES, PropertyInfo, describe
 from periogt_ray.artifacts.weight_files import WEIGHT_SUFFIXES, Architecture, identify, read_shapes
 from periogt_ray.errors import ModelLoadError
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 
 __all__ = ["Inventory", "WeightFile", "file_property_id", "missing_statistics", "take_inventory", "weight_paths"]
 
@@ -74,7 +69,7 @@ class Inventory:
     families: frozenset[str] = frozenset()
 
     def infos(
-        self, statistics: Container[str], *, schemes: Mapping[str, PromptSchemeName] | None = None
+        self, statistics: Container[str], *, schemes: Mapping[str, PromptScheme] | None = None
     ) -> dict[str, PropertyInfo]:
         """Describe every property, with the reason for those that are not served.
 
@@ -92,7 +87,7 @@ class Inventory:
             reason = _reason(file.architecture, width)
             if reason is None and property_id not in statistics:
                 reason = missing_statistics(property_id)
-            scheme = (schemes or {}).get(property_id, DEFAULT_PROMPT_SCHEME)
+            scheme = (schemes or {}).get(property_id, PromptScheme.RELEASE)
             infos[property_id] = PropertyInfo(
                 property_id, label, units, file.path, file.architecture.family, scheme, reason is None, reason
             )

@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-__all__ = ["DEFAULT_PROMPT_SCHEME", "PROPERTIES", "LabelStats", "PromptSchemeName", "PropertyInfo", "describe"]
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 
-PromptSchemeName = Literal["release", "monomer"]
-
-# The Zenodo checkpoints were trained with multimers of 1, 2 and 3 repeat units as prompt graphs.
-DEFAULT_PROMPT_SCHEME: PromptSchemeName = "release"
+__all__ = ["PROPERTIES", "LabelStats", "PropertyInfo", "describe"]
 
 
 class LabelStats(NamedTuple):
@@ -36,8 +33,8 @@ class PropertyInfo:
         Path of the weights relative to the artifact directory, with ``/``.
     family : str
         Architecture: ``common`` is served; ``copolymer``, ``conditions``, ``encoder`` and ``unknown`` are listed.
-    prompt_scheme : str
-        ``release`` or ``monomer``: the prompt graphs that the checkpoint was trained with.
+    prompt_scheme : PromptScheme
+        The prompt graphs that the checkpoint was trained with; those of the release where no index says otherwise.
     supported : bool
         Whether requests for it are answered.
     reason : str or None
@@ -49,7 +46,7 @@ class PropertyInfo:
     units: str
     checkpoint: str
     family: str = "common"
-    prompt_scheme: PromptSchemeName = DEFAULT_PROMPT_SCHEME
+    prompt_scheme: PromptScheme = PromptScheme.RELEASE
     supported: bool = True
     reason: str | None = None
 

@@ -21,7 +21,8 @@ from periogt_ray.batch.csv_input import Part, read_part
 from periogt_ray.batch.parts import PartResult
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError, ValidationError
 from periogt_ray.polymer.feature_store import featurized
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
+from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
 

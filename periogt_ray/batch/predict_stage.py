@@ -8,7 +8,8 @@ from periogt_ray.batch.parts import Answer, PartResult
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job, Outcome
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
+from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 
 __all__ = ["PredictPart"]
 

@@ -40,7 +40,7 @@ from periogt_ray.batch.pipeline import Pipeline, Shares
 from periogt_ray.batch.progress import Progress, shown_progress
 from periogt_ray.batch.report import write_report
 from periogt_ray.errors import InternalError, ValidationError
-from periogt_ray.polymer.features import FEATURE_VERSION, PromptScheme
+from periogt_ray.polymer.features import FEATURE_VERSION
 from periogt_ray.runtime.files import write_json_atomically
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.settings import Settings
@@ -153,7 +153,7 @@ def run_batch(request: BatchRequest, settings: Settings) -> BatchReport:
             input=scan.path,
             smiles_column=scan.smiles_column,
             id_column=scan.id_column,
-            properties=tuple((name, PromptScheme(artifacts.property(name).prompt_scheme)) for name in property_ids),
+            properties=tuple((name, artifacts.property(name).prompt_scheme) for name in property_ids),
             settings=settings,
         )
         run = _Run(request, spec, scan, parts, store, basis)

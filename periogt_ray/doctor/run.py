@@ -278,7 +278,8 @@ def _check_embedded() -> Iterator[Check]:
     """Compare predictions of the embedded model with those stored beside it: tells whether the stack computes right."""
     from periogt_ray.model.predictor import Predictor
     from periogt_ray.model.tasks import Job
-    from periogt_ray.polymer.features import PromptScheme, featurize
+    from periogt_ray.polymer.features import featurize
+    from periogt_ray.polymer.prompt_scheme import PromptScheme
     from periogt_ray.polymer.repeat_unit import RepeatUnit
 
     try:

@@ -23,7 +23,8 @@ from periogt_ray.model.device import choose_device, probe_device
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
 from periogt_ray.model.tasks import Job, Outcome, shortest
 from periogt_ray.polymer.descriptors import Scaler
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
+from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.settings import Settings
 
 __all__ = ["Packing", "Predictor"]
@@ -129,7 +130,7 @@ class Predictor:
         """
         if property_id is None:
             return PromptScheme.MONOMER  # the fewest graphs: an embedding needs the first alone
-        return PromptScheme(self.artifacts.property(property_id).prompt_scheme)
+        return self.artifacts.property(property_id).prompt_scheme
 
     def predict_many(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Answer jobs together.
@@ -235,7 +236,7 @@ class Predictor:
         """Return the property of polymers, float32 [polymers], in the property's unit."""
         info = self.artifacts.property(property_id)
         if any(polymer.scheme != info.prompt_scheme for polymer in polymers):
-            raise ValueError(f"{property_id} needs polymers featurized by the scheme {info.prompt_scheme!r}")
+            raise ValueError(f"{property_id} needs polymers featurized by the scheme {info.prompt_scheme.name!r}")
         statistics = self.artifacts.label_stats(property_id)
         regressor = self._regressor(info)
         counts, rows = [], []

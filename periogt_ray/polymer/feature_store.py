@@ -27,7 +27,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from periogt_ray.polymer.descriptors import DescriptorEngine
-from periogt_ray.polymer.features import FEATURE_VERSION, FeaturizedPolymer, OligomerFeatures, PromptScheme, featurize
+from periogt_ray.polymer.features import FEATURE_VERSION, FeaturizedPolymer, OligomerFeatures, featurize
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import TripletGraph
 from periogt_ray.settings import Settings
@@ -107,7 +108,7 @@ class FeatureFiles:
 
     def _place(self, smiles: str, scheme: PromptScheme, engine: DescriptorEngine) -> tuple[Path, bytes]:
         version = f"v{FEATURE_VERSION}-{engine}-rdkit{rdkit.__version__}"
-        key = f"{version} {scheme} {smiles}".encode()
+        key = f"{version} {scheme.name} {smiles}".encode()
         name = sha256(key).hexdigest()
         return self._directory / version / name[:2] / name, key
 

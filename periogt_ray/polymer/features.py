@@ -1,7 +1,6 @@
 """From a repeat unit to everything that a prediction needs: numpy arrays, no torch."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -12,33 +11,16 @@ from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.descriptors import DescriptorEngine, descriptors
 from periogt_ray.polymer.fingerprint import fingerprint
 from periogt_ray.polymer.limits import MAX_ATOMS
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graph
 
-__all__ = ["FEATURE_VERSION", "FeaturizedPolymer", "OligomerFeatures", "PromptScheme", "featurize", "prompt_graphs"]
+__all__ = ["FEATURE_VERSION", "FeaturizedPolymer", "OligomerFeatures", "featurize", "prompt_graphs"]
 
 # Belongs beside stored features and predictions: raised when features change.
 FEATURE_VERSION = 1
 
-_MAX_GRAPHS = 10
 _UNITS_OF_OLIGOMER = 3  # fingerprint and descriptors of n repeat units are those of the 3n-mer
-
-
-class PromptScheme(StrEnum):
-    """Which prompt graphs a checkpoint was trained with."""
-
-    RELEASE = "release"
-    MONOMER = "monomer"
-
-    @property
-    def multimer_sizes(self) -> tuple[int, ...]:
-        """Repeat units per prompt graph."""
-        return (1, 2, 3) if self is PromptScheme.RELEASE else (1,)
-
-    @property
-    def max_prompts(self) -> int:
-        """Most prompts a triplet gets."""
-        return 20 if self is PromptScheme.RELEASE else 10
 
 
 class OligomerFeatures(NamedTuple):
@@ -91,11 +73,11 @@ def prompt_graphs(unit: RepeatUnit, scheme: PromptScheme) -> list[tuple[str, int
         SMILES and number of repeat units, the repeat unit itself first.
     """
     candidates = [(shift, n_units) for shift in unit.frame_shifts() for n_units in scheme.multimer_sizes]
-    if len(candidates) > _MAX_GRAPHS:
+    if len(candidates) > scheme.max_graphs:
         ranked = sorted(
             range(1, len(candidates)), key=lambda index: sha256(f"{unit.smiles}|{index}".encode()).hexdigest()
         )
-        candidates = [candidates[index] for index in (0, *sorted(ranked[: _MAX_GRAPHS - 1]))]
+        candidates = [candidates[index] for index in (0, *sorted(ranked[: scheme.max_graphs - 1]))]
     return [(RepeatUnit(shift).multimer(n_units), n_units) for shift, n_units in candidates]
 
 

@@ -22,7 +22,8 @@ from starlette.types import ASGIApp
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import InternalError, NotReadyError, OverloadedError, PerioGTError
 from periogt_ray.polymer.drawing import Theme
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
+from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.batcher import Batcher
 from periogt_ray.serve.featurizer_replica import FeaturizerReplica

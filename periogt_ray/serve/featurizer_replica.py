@@ -7,7 +7,8 @@ import time
 from periogt_ray.errors import PerioGTError, RequestTimeoutError
 from periogt_ray.polymer.drawing import Theme, draw
 from periogt_ray.polymer.feature_store import featurized
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.polymer.features import FeaturizedPolymer, featurize
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.metrics import file_lookups
 from periogt_ray.settings import Settings

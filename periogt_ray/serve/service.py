@@ -15,8 +15,9 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
 from periogt_ray.model.tasks import Job, Outcome
 from periogt_ray.polymer.drawing import DrawingCache, Theme
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
+from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.feature_cache import FeatureCache, FeatureKey
 from periogt_ray.settings import Settings
@@ -270,7 +271,7 @@ class Service:
         try:
             scheme = PromptScheme.MONOMER  # an embedding needs the repeat unit's own graph alone
             if asked.property_id is not None:
-                scheme = PromptScheme(artifacts.property(asked.property_id).prompt_scheme)
+                scheme = artifacts.property(asked.property_id).prompt_scheme
             unit = await self._parse(asked.smiles)
             started = time.perf_counter()
             polymer, is_hit = await self._features(unit, scheme, deadline)

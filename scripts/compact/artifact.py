@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from compact.card import CARD_NAME, TEXT_NAME
+from compact.features import SCHEME
 from periogt_ray.artifacts.directory import LABEL_STATS_NAME, LabelStats, write_index, write_json_atomically
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
 from periogt_ray.polymer.descriptors import Scaler
@@ -57,7 +58,7 @@ def write_artifacts(
     np.savez(root / "descriptor_scaler.npz", mean=scaler.mean, scale=scaler.scale)
     statistics = {name: LabelStats(*pair)._asdict() for name, pair in label_stats.items()}
     write_json_atomically(root / LABEL_STATS_NAME, statistics)
-    write_index(root, scheme="monomer", name=MODEL_NAME)
+    write_index(root, scheme=SCHEME, name=MODEL_NAME)
 
 
 def _write_weights(path: Path, network: PerioGTEncoder) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.descriptors import Scaler, descriptors
 from periogt_ray.polymer.dimensions import N_DESCRIPTORS
-from periogt_ray.polymer.features import PromptScheme, prompt_graphs
+from periogt_ray.polymer.features import prompt_graphs
 from periogt_ray.polymer.fingerprint import fingerprint
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graph
 

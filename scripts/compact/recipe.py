@@ -289,7 +289,7 @@ def _card(
     return {
         "name": MODEL_NAME,
         "version": 1,
-        "scheme": str(SCHEME),
+        "scheme": SCHEME.name,
         "seed": seed,
         "recipe": asdict(recipe),
         "data": {

@@ -31,6 +31,7 @@ from periogt_ray.errors import (
     ModelLoadError,
     UnsupportedPropertyError,
 )
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.runtime.files import write_json_atomically
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "artifacts"
@@ -58,7 +59,7 @@ def test_opens_the_golden_directory_as_it_is() -> None:
     assert opened.encoder_dims["n_layers"] == 3
     assert opened.encoder_dims["n_heads"] == 12
     tg = opened.property("tg")
-    assert (tg.label, tg.units, tg.prompt_scheme) == ("Glass transition temperature", "K", "release")
+    assert (tg.label, tg.units, tg.prompt_scheme) == ("Glass transition temperature", "K", PromptScheme.RELEASE)
     assert tg.checkpoint == "finetuned_ckpt/tg/best_model.pth"
     assert opened.label_stats("tg") == LabelStats(410.0, 105.0)
     assert files_of(GOLDEN) == before
@@ -119,16 +120,24 @@ def test_an_index_that_leaves_the_directory_is_not_used(directory: Path) -> None
 
 
 def test_index_is_relative_and_read_back(directory: Path) -> None:
-    write_index(directory, scheme="monomer", name="small")
+    write_index(directory, scheme=PromptScheme.MONOMER, name="small")
     text = (directory / "index.json").read_text()
     assert str(directory) not in text
     inventoried = ArtifactDirectory.open(GOLDEN)
     moved = directory.rename(directory.with_name("moved"))
     opened = ArtifactDirectory.open(moved)
     assert opened.name == "small"
-    assert opened.property("eps").prompt_scheme == "monomer"
+    assert opened.property("eps").prompt_scheme == PromptScheme.MONOMER
     assert opened.encoder_dims == inventoried.encoder_dims
-    assert write_index(moved, scheme="monomer", name="small") == json.loads(text)
+    assert write_index(moved, scheme=PromptScheme.MONOMER, name="small") == json.loads(text)
+
+
+def test_an_index_with_an_unknown_prompt_scheme_is_an_error(directory: Path) -> None:
+    document = write_index(directory)
+    document["properties"]["eps"]["prompt_scheme"] = "dimer"
+    write_json_atomically(directory / "index.json", document)
+    with pytest.raises(ModelLoadError, match=r"index\.json.*'eps'.*'dimer'; expected release or monomer"):
+        ArtifactDirectory.open(directory)
 
 
 def test_with_an_index_no_weight_file_is_touched_on_opening(directory: Path) -> None:

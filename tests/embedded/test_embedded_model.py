@@ -14,7 +14,8 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.model.collate import collate, collate_prompts, match_prompts
 from periogt_ray.model.network import ModelSizes, PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
-from periogt_ray.polymer.features import PromptScheme, featurize
+from periogt_ray.polymer.features import featurize
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +82,7 @@ def predict(directory: ArtifactDirectory, networks: tuple, smiles: str) -> dict[
 
 def test_ships_every_property_under_the_monomer_scheme(directory: ArtifactDirectory) -> None:
     assert directory.supported == sorted(PROPERTIES)
-    assert {info.prompt_scheme for info in directory.properties.values()} == {"monomer"}
+    assert {info.prompt_scheme for info in directory.properties.values()} == {PromptScheme.MONOMER}
     assert directory.name == "PerioGT compact"
 
 

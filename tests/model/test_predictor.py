@@ -18,7 +18,8 @@ from periogt_ray.errors import (
 )
 from periogt_ray.model.predictor import Packing, Predictor
 from periogt_ray.model.tasks import Job, Outcome
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.polymer.features import FeaturizedPolymer, featurize
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
 from support.golden import ARTIFACTS, GoldenPolymer, golden_polymers
@@ -53,7 +54,7 @@ def test_predictions_and_embeddings_equal_the_reference(golden: GoldenPolymer, g
 @pytest.fixture(scope="module")
 def monomer_predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     root = Path(shutil.copytree(ARTIFACTS, tmp_path_factory.mktemp("monomer") / "artifacts"))
-    write_index(root, scheme="monomer")
+    write_index(root, scheme=PromptScheme.MONOMER)
     return Predictor(ArtifactDirectory.open(root), CPU)
 
 
@@ -195,7 +196,7 @@ def test_absent_artifacts_are_named_before_anything_is_loaded(tmp_path: Path) ->
 def test_schemes_come_from_the_index(tmp_path: Path) -> None:
     root = Path(shutil.copytree(ARTIFACTS, tmp_path / "artifacts"))
     assert Predictor(ArtifactDirectory.open(root), CPU).scheme("eps") is PromptScheme.RELEASE
-    write_index(root, scheme="monomer")
+    write_index(root, scheme=PromptScheme.MONOMER)
     assert json.loads((root / "index.json").read_text())["properties"]["eps"]["prompt_scheme"] == "monomer"
     assert Predictor(ArtifactDirectory.open(root), CPU).scheme("eps") is PromptScheme.MONOMER
 

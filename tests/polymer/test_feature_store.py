@@ -11,7 +11,8 @@ import pytest
 from periogt_ray.errors import SettingsError, ValidationError
 from periogt_ray.polymer import feature_store
 from periogt_ray.polymer.feature_store import FeatureFiles, featurized
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.polymer.features import FeaturizedPolymer, featurize
+from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
 from support.golden import ARTIFACTS, golden_polymers
@@ -36,7 +37,7 @@ def files_of(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file() and path.name != ".lock")
 
 
-@pytest.mark.parametrize("scheme", list(PromptScheme))
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 def test_what_is_read_is_what_was_computed(tmp_path: Path, scheme: PromptScheme) -> None:
     for golden in golden_polymers()[::4]:
         unit = RepeatUnit.parse(golden.smiles)

@@ -7,8 +7,9 @@ from rdkit import Chem
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.descriptors import descriptors
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize, prompt_graphs
+from periogt_ray.polymer.features import FeaturizedPolymer, featurize, prompt_graphs
 from periogt_ray.polymer.fingerprint import fingerprint
+from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import build_triplet_graph
 from support.golden import UNITS, GoldenPolymer, golden_polymers, rejected_by_reference
@@ -31,7 +32,7 @@ def test_descriptors_equal_the_reference(golden: GoldenPolymer) -> None:
         np.testing.assert_allclose(descriptors(mol), golden.descriptors[index], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("scheme", list(PromptScheme))
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 def test_prompt_graphs_equal_the_reference(golden: GoldenPolymer, scheme: PromptScheme) -> None:
     record = golden.record if scheme is PromptScheme.RELEASE else golden.record["monomer_scheme"]
     unit = RepeatUnit.parse(golden.smiles)

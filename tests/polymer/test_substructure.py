@@ -8,7 +8,8 @@ from rdkit import Chem
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer import substructure, triplet_graph
 from periogt_ray.polymer.bond_classes import BondClasses
-from periogt_ray.polymer.features import PromptScheme, featurize, prompt_graphs
+from periogt_ray.polymer.features import featurize, prompt_graphs
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.substructure import SubstructureSearch
 from periogt_ray.polymer.triplet_graph import build_triplet_graph

@@ -24,7 +24,8 @@ from dgllife.utils import (
 from rdkit import Chem
 
 from periogt_ray.polymer.dgl_graph import to_dgl
-from periogt_ray.polymer.features import PromptScheme, prompt_graphs
+from periogt_ray.polymer.features import prompt_graphs
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import EdgeKind, NodeKind
 from support.golden import GoldenPolymer, golden_polymers

@@ -10,7 +10,7 @@ import yaml
 from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
-from periogt_ray.polymer.features import PromptScheme
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.application import APP_NAME, ServeBackend, application
 from support.serve_fakes import KEY, settings_with

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from periogt_ray.model.tasks import Job
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
+from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.serve.batcher import Batcher
 from periogt_ray.serve.predictor_replica import PassRunner
 from periogt_ray.serve.service import PredictCall, PredictReply

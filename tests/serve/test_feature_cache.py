@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.polymer.features import FeaturizedPolymer, featurize
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.feature_cache import FeatureCache, FeatureKey, n_bytes
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from periogt_ray.errors import RequestTimeoutError
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme
+from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.service import Asked, Trace
 from support.serve_fakes import InProcessBackend

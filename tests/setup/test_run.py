@@ -19,6 +19,7 @@ from periogt_ray.artifacts.directory import ArtifactDirectory, read_scaler, writ
 from periogt_ray.artifacts.verification import is_ready, verify
 from periogt_ray.artifacts.weight_files import read_shapes, read_state_dict
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, ModelLoadError, SettingsError
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.setup.convert import Conversion, convert_in_child
 from periogt_ray.setup.lock import hold_lock
 from periogt_ray.setup.published import PublishedFile, load_published
@@ -53,7 +54,7 @@ def assert_golden(directory: Path) -> None:
         assert all(torch.equal(made[key], expected[key]) for key in made)
     for name in golden.supported:
         assert opened.label_stats(name) == pytest.approx(golden.label_stats(name), rel=1e-12)
-        assert opened.property(name).prompt_scheme == "release"
+        assert opened.property(name).prompt_scheme is PromptScheme.RELEASE
     assert np.array_equal(opened.scaler().mean, golden.scaler().mean)
     assert np.array_equal(opened.scaler().scale, golden.scaler().scale)
 
@@ -319,10 +320,10 @@ def test_networks_of_other_kinds_are_listed_with_the_reason(options: SetupOption
 def test_prompt_schemes_that_an_index_stated_stay(with_options: Callable[..., SetupOptions]) -> None:
     chosen = with_options(skip_download=True)
     as_modal_leaves_it(chosen.directory, "directories")
-    write_index(chosen.directory, scheme="monomer", name="own")
+    write_index(chosen.directory, scheme=PromptScheme.MONOMER, name="own")
     run_setup(chosen)
     opened = ArtifactDirectory.open(chosen.directory)
-    assert (opened.name, opened.property("eps").prompt_scheme) == ("own", "monomer")
+    assert (opened.name, opened.property("eps").prompt_scheme) == ("own", PromptScheme.MONOMER)
 
 
 def test_the_ready_marker_needs_the_check(options: SetupOptions, finished: dict[str, str]) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job as PredictorJob
-from periogt_ray.polymer.features import PromptScheme, featurize
+from periogt_ray.polymer.features import featurize
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
 from support.sif_image import BIN, sif_image

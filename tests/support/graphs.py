@@ -1,7 +1,8 @@
 """The prompt graphs of a polymer, without its fingerprints and descriptors."""
 
 from periogt_ray.polymer.bond_classes import BondClasses
-from periogt_ray.polymer.features import PromptScheme, prompt_graphs
+from periogt_ray.polymer.features import prompt_graphs
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graph
 

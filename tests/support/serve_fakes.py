@@ -10,7 +10,8 @@ from pathlib import Path
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job, Outcome
 from periogt_ray.polymer.drawing import Theme, draw
-from periogt_ray.polymer.features import FeaturizedPolymer, PromptScheme, featurize
+from periogt_ray.polymer.features import FeaturizedPolymer, featurize
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.service import PredictCall, PredictReply
 from periogt_ray.settings import ServiceSettings, Settings
