@@ -6,7 +6,8 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from periogt_ray.artifacts.directory import ArtifactDirectory, PropertyInfo
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 

@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
+from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.model.network import ModelSizes, PerioGTEncoder, PerioGTRegressor
+from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
 from periogt_ray.model.predictor import Packing, Predictor
 from periogt_ray.model.tasks import Job
 from periogt_ray.polymer.bond_classes import BondClasses

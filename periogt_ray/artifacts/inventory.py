@@ -8,16 +8,26 @@ plays no part.
 
 import os
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from periogt_ray.artifacts.architecture import Architecture, identify
 from periogt_ray.artifacts.properties import PROPERTIES, PropertyInfo, describe
-from periogt_ray.artifacts.weight_files import WEIGHT_SUFFIXES, Architecture, identify, read_shapes
+from periogt_ray.artifacts.weight_files import WEIGHT_SUFFIXES, read_shapes
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 
-__all__ = ["Inventory", "WeightFile", "file_property_id", "missing_statistics", "take_inventory", "weight_paths"]
+__all__ = [
+    "Inventory",
+    "WeightFile",
+    "file_property_id",
+    "is_outdated",
+    "is_sibling",
+    "missing_statistics",
+    "take_inventory",
+    "weight_paths",
+]
 
 _MAX_DEPTH = 6
 # Names that say nothing about the property: of directories, and of files.
@@ -123,6 +133,18 @@ def weight_paths(root: Path) -> Iterator[str]:
         for name in sorted(files):
             if name.endswith(WEIGHT_SUFFIXES) and not name.startswith("."):
                 yield (Path(directory) / name).relative_to(root).as_posix()
+
+
+def is_sibling(path: str, others: Iterable[str]) -> bool:
+    """Whether a ``.pth`` file is what one of the safetensors files beside it was converted from."""
+    stem, _, suffix = path.rpartition(".")
+    return suffix != "safetensors" and f"{stem}.safetensors" in others
+
+
+def is_outdated(root: Path, path: str) -> bool:
+    """Whether a ``.pth`` file is newer than the safetensors file beside it."""
+    source = root / path
+    return source.stat().st_mtime_ns > source.with_suffix(".safetensors").stat().st_mtime_ns
 
 
 def file_property_id(path: str) -> str | None:

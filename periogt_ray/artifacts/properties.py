@@ -3,18 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
 
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 
-__all__ = ["PROPERTIES", "LabelStats", "PropertyInfo", "describe"]
-
-
-class LabelStats(NamedTuple):
-    """Mean and population standard deviation of a property's training labels, in its unit."""
-
-    mean: float
-    std: float
+__all__ = ["PROPERTIES", "PropertyInfo", "describe"]
 
 
 @dataclass(frozen=True)

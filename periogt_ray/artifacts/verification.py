@@ -1,39 +1,16 @@
-"""The record of what setup made: manifest, ready marker, and checks of a directory against them."""
+"""Findings about an artifact directory: whether it agrees with its manifest, loads, and is safe where it lies."""
 
-import hashlib
-import json
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from periogt_ray.artifacts.directory import (
-    INDEX_NAME,
-    LABEL_STATS_NAME,
-    MANIFEST_NAME,
-    ArtifactDirectory,
-)
-from periogt_ray.artifacts.inventory import weight_paths
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.artifacts.layout import INDEX_NAME, LABEL_STATS_NAME, WEIGHT_FOLDERS
+from periogt_ray.artifacts.manifest import read_finished_manifest
 from periogt_ray.errors import ModelLoadError, PerioGTError
-from periogt_ray.runtime.files import sha256_of, write_bytes_atomically, write_json_atomically
 
-__all__ = [
-    "READY_NAME",
-    "Finding",
-    "is_outdated",
-    "is_ready",
-    "is_sibling",
-    "location_warnings",
-    "permission_warnings",
-    "verify",
-    "write_manifest",
-    "write_ready",
-]
-
-READY_NAME = ".ready"
-_FORMAT = "periogt-manifest"
-# Index, statistics and scaler are below it, and are compared by hash even where weights are by size alone.
-_SMALL_BYTES = 2**20
+__all__ = ["Finding", "location_warnings", "permission_warnings", "verify"]
 
 Level = Literal["pass", "warn", "fail"]
 
@@ -46,77 +23,10 @@ class Finding(NamedTuple):
     message: str
 
 
-def write_manifest(root: Path, paths: Iterable[str], *, unused: Iterable[str] = ()) -> None:
-    """Write manifest.json: size and SHA-256 of every artifact by relative path.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        The artifact directory.
-    paths : iterable of str
-        Artifacts that are used.
-    unused : iterable of str
-        Weight files that lie there besides.
-    """
-    files = {name: {"size": (root / name).stat().st_size, "sha256": sha256_of(root / name)} for name in sorted(paths)}
-    document = {"format": _FORMAT, "version": 1, "files": files, "unused": sorted(unused)}
-    write_json_atomically(root / MANIFEST_NAME, document)
-
-
-def write_ready(root: Path) -> None:
-    """Write the ready marker, which holds for exactly this manifest."""
-    marker = {"manifest_sha256": sha256_of(root / MANIFEST_NAME)}
-    write_bytes_atomically(root / READY_NAME, f"{json.dumps(marker)}\n".encode())
-
-
-def _read_manifest(root: Path) -> dict[str, Any] | None:
-    """Return the manifest if the ready marker was written for it."""
-    try:
-        marker = json.loads((root / READY_NAME).read_text(encoding="utf-8"))
-        content = (root / MANIFEST_NAME).read_bytes()
-        if marker["manifest_sha256"] != hashlib.sha256(content).hexdigest():
-            return None
-        manifest: dict[str, Any] = json.loads(content)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return manifest if manifest.get("format") == _FORMAT else None
-
-
-def is_sibling(path: str, others: Iterable[str]) -> bool:
-    """Whether a ``.pth`` file is what one of the safetensors files beside it was converted from."""
-    stem, _, suffix = path.rpartition(".")
-    return suffix != "safetensors" and f"{stem}.safetensors" in others
-
-
-def is_ready(root: Path, *, keep_pth: bool = False) -> bool:
-    """Whether setup has nothing left to do in a directory; takes milliseconds.
-
-    Weights are compared by size, small files by hash; weight files put there since count as work to do.
-    """
-    manifest = _read_manifest(root)
-    if manifest is None:
-        return False
-    files: dict[str, dict[str, Any]] = manifest["files"]
-    for name, entry in files.items():
-        path = root / name
-        if not path.is_file() or path.stat().st_size != entry["size"]:
-            return False
-        if entry["size"] <= _SMALL_BYTES and sha256_of(path) != entry["sha256"]:
-            return False
-    others = set(weight_paths(root)) - set(files) - set(manifest["unused"])
-    return all(keep_pth and is_sibling(path, files) and not is_outdated(root, path) for path in others)
-
-
-def is_outdated(root: Path, path: str) -> bool:
-    """Whether a ``.pth`` file is newer than the safetensors file beside it."""
-    source = root / path
-    return source.stat().st_mtime_ns > source.with_suffix(".safetensors").stat().st_mtime_ns
-
-
 def _tree(root: Path) -> Iterator[Path]:
     """Yield a directory and everything setup makes in it."""
     yield root
-    for name in ("pretrained_ckpt", "finetuned_ckpt"):
+    for name in WEIGHT_FOLDERS:
         if (root / name).is_dir():
             yield root / name
             yield from sorted((root / name).rglob("*"))
@@ -158,34 +68,29 @@ def location_warnings(root: Path) -> list[str]:
 
 def _manifest_findings(root: Path, *, hashes: bool) -> Iterator[Finding]:
     """Compare files with the manifest."""
-    manifest = _read_manifest(root)
+    manifest = read_finished_manifest(root)
     if manifest is None:
         yield Finding(
             "warn", "manifest", f"{root} was not finished by `periogt setup`; run `periogt setup --skip-download`."
         )
         return
     n_bad = 0
-    for name, entry in manifest["files"].items():
+    for name, recorded in manifest.files.items():
         path = root / name
-        found = path.stat().st_size if path.is_file() else None
-        is_small = entry["size"] <= _SMALL_BYTES
-        if found == entry["size"] and ((hashes or is_small) and sha256_of(path) != entry["sha256"]):
-            found_text = "another SHA-256"
-        elif found != entry["size"]:
-            found_text = "no file" if found is None else f"{found} bytes"
-        else:
+        difference = recorded.difference(path, hashes=hashes)
+        if difference is None:
             continue
         n_bad += 1
-        is_edited = name in (LABEL_STATS_NAME, INDEX_NAME)
+        is_edited = name in (LABEL_STATS_NAME, INDEX_NAME) and path.is_file()
         yield Finding(
-            "warn" if is_edited and found is not None else "fail",
+            "warn" if is_edited else "fail",
             "manifest",
-            f"{path}: expected {entry['size']} bytes with SHA-256 {entry['sha256']}, found {found_text}; "
+            f"{path}: expected {recorded.size} bytes with SHA-256 {recorded.sha256}, found {difference}; "
             "if that is meant, run `periogt setup --skip-download`, otherwise put an intact copy in its place.",
         )
     if n_bad == 0:
         compared = "SHA-256" if hashes else "size"
-        yield Finding("pass", "manifest", f"{len(manifest['files'])} files agree with manifest.json by {compared}.")
+        yield Finding("pass", "manifest", f"{len(manifest.files)} files agree with manifest.json by {compared}.")
 
 
 def _load_findings(root: Path) -> Iterator[Finding]:

@@ -1,8 +1,7 @@
-"""Weight files: their names and shapes without reading them, what network they are, their tensors.
+"""Weight files: names and shapes of their tensors without reading them, and the tensors.
 
 Shapes come from the header of a safetensors file, or from the small pickle inside a ``.pth``
 file read by an unpickler that builds nothing; neither needs torch and both take milliseconds.
-A network is told by the names and shapes of its tensors, never by the name of its file.
 """
 
 import io
@@ -12,23 +11,19 @@ import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from periogt_ray.artifacts.safe_pickle import PICKLE_ERRORS
 from periogt_ray.errors import ModelLoadError
-from periogt_ray.polymer.dimensions import N_ATOM_FEATURES, N_BOND_FEATURES, N_DESCRIPTORS, N_FINGERPRINT_BITS
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
     "WEIGHT_SUFFIXES",
-    "Architecture",
     "Shapes",
-    "identify",
     "read_shapes",
     "read_state_dict",
 ]
@@ -41,45 +36,6 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 _MAX_HEADER_BYTES = 32 * 2**20
 _WRAPPER_KEYS = ("state_dict", "model_state_dict", "model")
 _PREFIX = "module."
-
-_EXPECTED_INPUTS = {
-    "node_emb.in_proj.weight": N_ATOM_FEATURES,
-    "edge_emb.in_proj.weight": N_BOND_FEATURES,
-    "triplet_emb.fp_proj.in_proj.weight": N_FINGERPRINT_BITS,
-    "triplet_emb.md_proj.in_proj.weight": N_DESCRIPTORS,
-}
-_ENCODER_KEYS = (
-    *_EXPECTED_INPUTS,
-    "triplet_emb.in_proj.in_proj.weight",
-    "model.path_len_emb.weight",
-    "model.dist_attn_layer.2.weight",
-    "model.path_attn_layer.0.weight",
-    "model.mol_T_layers.0.qkv.weight",
-)
-_HEAD_KEYS = ("node_attn.cls_token", "predictor.0.weight", "predictor.3.weight")
-# Tensors that only the networks of the release's other two programs have.
-_COPOLYMER_PREFIXES = ("triplet_emb.embedding.", "triplet_emb.global_node_emb.")
-_CONDITIONS_PREFIXES = ("triplet_emb.gs_proj.",)
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What a state dict's names and shapes say it is.
-
-    Attributes
-    ----------
-    family : str
-        ``encoder`` (pretrained), ``common`` (one property of a homopolymer), ``copolymer``,
-        ``conditions`` or ``unknown``.
-    dims : dict
-        Sizes read off the shapes; empty for ``unknown``.
-    reason : str or None
-        Why a property with these weights is not served; None for ``encoder`` and ``common``.
-    """
-
-    family: str
-    dims: dict[str, int]
-    reason: str | None = None
 
 
 class _TensorStub:
@@ -223,52 +179,3 @@ def read_state_dict(path: Path) -> "dict[str, torch.Tensor]":
     except (*PICKLE_ERRORS, OSError, RuntimeError, SafetensorError, struct.error) as error:
         raise _unreadable(path, error) from error
     return _strip_prefix({key: value for key, value in document.items() if isinstance(value, torch.Tensor)})
-
-
-def _dims(shapes: Shapes) -> dict[str, int]:
-    """Read the sizes of the encoder off its shapes."""
-    layers = {key.split(".")[2] for key in shapes if key.startswith("model.mol_T_layers.")}
-    return {
-        "width": shapes["node_emb.in_proj.weight"][0],
-        "n_layers": len(layers),
-        "n_heads": shapes["model.dist_attn_layer.2.weight"][0],
-        "path_length": shapes["model.path_len_emb.weight"][0] - 1,
-        "path_width": shapes["model.path_attn_layer.0.weight"][0],
-        "n_fingerprint_bits": shapes["triplet_emb.fp_proj.in_proj.weight"][1],
-        "n_descriptors": shapes["triplet_emb.md_proj.in_proj.weight"][1],
-    }
-
-
-def identify(shapes: Shapes) -> Architecture:
-    """Tell which network a state dict belongs to.
-
-    Parameters
-    ----------
-    shapes : dict
-        From :func:`read_shapes`.
-    """
-    missing = [key for key in _ENCODER_KEYS if len(shapes.get(key, ())) != 2]
-    if missing:
-        return Architecture("unknown", {}, f"not the network of PerioGT: no usable {missing[0]}")
-    for key, n_inputs in _EXPECTED_INPUTS.items():
-        if shapes[key][1] != n_inputs:
-            return Architecture("unknown", {}, f"{key} takes {shapes[key][1]} inputs, expected {n_inputs}")
-    dims = _dims(shapes)
-    if any(key.startswith(_COPOLYMER_PREFIXES) for key in shapes):
-        return Architecture("copolymer", dims, "a copolymer network; one repeat unit is not its input")
-    if any(key.startswith(_CONDITIONS_PREFIXES) for key in shapes):
-        return Architecture("conditions", dims, "a network with further inputs (conditions) besides the repeat unit")
-    return Architecture(*_identify_head(shapes, dims))
-
-
-def _identify_head(shapes: Shapes, dims: dict[str, int]) -> tuple[str, dict[str, int], str | None]:
-    """Tell an encoder alone from one with the property head of a homopolymer."""
-    n_head_keys = sum(key in shapes for key in _HEAD_KEYS)
-    if n_head_keys == 0 and not any(key.startswith(("node_attn.", "predictor.")) for key in shapes):
-        return "encoder", dims, None
-    if n_head_keys < len(_HEAD_KEYS):
-        return "unknown", dims, "its property head is not complete"
-    hidden, output = shapes["predictor.0.weight"], shapes["predictor.3.weight"]
-    if hidden[1:] != (3 * dims["width"],) or output != (1, hidden[0]):
-        return "unknown", dims, f"its property head has shapes {hidden} and {output}"
-    return "common", dims, None

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, TextIO, TypedDict
 from uuid import uuid4
 
-from periogt_ray.artifacts.directory import LABEL_STATS_NAME, SCALER_NAMES, ArtifactDirectory
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.artifacts.layout import LABEL_STATS_NAME, SCALER_NAMES
 from periogt_ray.batch.csv_input import OUTPUT_COLUMNS
 from periogt_ray.errors import ValidationError
 from periogt_ray.runtime.files import sha256_of, write_bytes_atomically, write_json_atomically

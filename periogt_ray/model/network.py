@@ -7,7 +7,6 @@ state dict loads as it is; every size is read off its shapes. Plain torch: no gr
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -15,80 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.model.collate import GraphBatch, PromptBatch
 from periogt_ray.model.equal_shapes import PROMPT_BLOCK_NODES, THIN_BLOCK_ROWS, by_blocks, by_parts, lay_out_weights
 from periogt_ray.polymer.dimensions import PATH_LENGTH
 
-__all__ = ["ModelSizes", "PerioGTEncoder", "PerioGTRegressor", "load_encoder", "load_regressor"]
+__all__ = ["PerioGTEncoder", "PerioGTRegressor", "load_encoder", "load_regressor"]
 
 _N_PROMPT_HEADS = 8
 # Of pretraining alone: present in published checkpoints, not needed for inference.
 _UNUSED_KEYS = ("node_predictor.", "fp_predictor.", "md_predictor.", "cl_projector.", "mask_emb.", "model.mask_emb.")
-
-
-@dataclass(frozen=True)
-class ModelSizes:
-    """Sizes of a network.
-
-    Attributes
-    ----------
-    width : int
-        D, of every node's state.
-    n_layers, n_heads : int
-        Of the encoder.
-    path_width : int
-        Of a triplet's part in a path's encoding.
-    ffn_width, head_width : int
-        Hidden width of the layers' feed-forward networks and of the property head.
-    n_atom_features, n_bond_features, n_fingerprint_bits, n_descriptors : int
-        Of the inputs.
-    """
-
-    width: int
-    n_layers: int
-    n_heads: int
-    path_width: int
-    ffn_width: int
-    head_width: int = 256
-    n_atom_features: int = 138
-    n_bond_features: int = 14
-    n_fingerprint_bits: int = 1191
-    n_descriptors: int = 1613
-
-    @classmethod
-    def from_state_dict(cls, state: Mapping[str, Tensor]) -> "ModelSizes":
-        """Read the sizes off a state dict's shapes.
-
-        Raises
-        ------
-        ModelLoadError
-            If a key that tells a size is missing or its tensor has the wrong number of dimensions.
-        """
-
-        def shape(key: str) -> tuple[int, int]:
-            tensor = state.get(key)
-            if tensor is None or tensor.ndim != 2:
-                raise ModelLoadError(
-                    f"The checkpoint is not a PerioGT network: expected a matrix {key!r}, "
-                    f"found {'nothing' if tensor is None else f'shape {list(tensor.shape)}'}."
-                )
-            return tensor.shape[0], tensor.shape[1]
-
-        layers = {int(key.split(".")[2]) for key in state if _is_layer_key(key)}
-        width, n_atom_features = shape("node_emb.in_proj.weight")
-        return cls(
-            width=width,
-            n_layers=len(layers),
-            n_heads=shape("model.dist_attn_layer.2.weight")[0],
-            path_width=shape("model.trip_fortrans.0.in_proj.weight")[0],
-            ffn_width=shape("model.mol_T_layers.0.node_out_layer.ffn.in_proj.weight")[0],
-            head_width=shape("predictor.0.weight")[0] if "predictor.0.weight" in state else 256,
-            n_atom_features=n_atom_features,
-            n_bond_features=shape("edge_emb.in_proj.weight")[1],
-            n_fingerprint_bits=shape("triplet_emb.fp_proj.in_proj.weight")[1],
-            n_descriptors=shape("triplet_emb.md_proj.in_proj.weight")[1],
-        )
 
 
 class MLP(nn.Module):
@@ -412,21 +348,12 @@ def _sum_nodes(states: Tensor) -> Tensor:
     return states.sum(dim=1)
 
 
-def _linear(weight: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
-    return functional.linear(rows, weight, bias)
-
-
-def _is_layer_key(key: str) -> bool:
-    parts = key.split(".")
-    return len(parts) > 3 and parts[:2] == ["model", "mol_T_layers"] and parts[2].isdigit()
-
-
 def _load(network_type: type[_Network], state: Mapping[str, Tensor], source: str) -> _Network:
     named = {key.removeprefix("module."): tensor for key, tensor in state.items()}
     used = {key: tensor for key, tensor in named.items() if not key.startswith(_UNUSED_KEYS)}
     try:
         with torch.device("meta"):
-            network = network_type(ModelSizes.from_state_dict(used))
+            network = network_type(ModelSizes.from_shapes({key: tuple(tensor.shape) for key, tensor in used.items()}))
     except (AssertionError, ModelLoadError) as error:  # an indivisible width fails an assertion of torch
         raise ModelLoadError(f"{source} cannot be loaded: {error}") from error
     expected = network.state_dict()

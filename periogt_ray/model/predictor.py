@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from periogt_ray.artifacts.directory import ArtifactDirectory, PropertyInfo
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.artifacts.properties import PropertyInfo
+from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
 from periogt_ray.model.collate import collate, collate_prompts, match_prompts
 from periogt_ray.model.device import choose_device, probe_device
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
 from periogt_ray.model.tasks import Job, Outcome, shortest
-from periogt_ray.polymer.descriptors import Scaler
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.settings import Settings

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from periogt_ray.artifacts.properties import LabelStats
 from periogt_ray.artifacts.safe_pickle import load_split
+from periogt_ray.artifacts.statistics import LabelStats
 from periogt_ray.errors import ModelLoadError
 
 __all__ = ["label_statistics", "read_labels"]

@@ -7,44 +7,36 @@ is written last, when everything that predictions need has been loaded or identi
 
 import contextlib
 import errno
-import io
 import logging
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 import httpx
-import numpy as np
 
-from periogt_ray.artifacts.directory import (
+from periogt_ray.artifacts.architecture import Architecture
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.artifacts.index import DEFAULT_NAME, index_document, read_index
+from periogt_ray.artifacts.inventory import Inventory, is_outdated, is_sibling, take_inventory, weight_paths
+from periogt_ray.artifacts.layout import (
+    ENCODER_EXPECTED,
+    HEADS_EXPECTED,
     INDEX_NAME,
     LABEL_STATS_NAME,
-    MANIFEST_NAME,
+    SCALER_EXPECTED,
     SCALER_NAMES,
-    ArtifactDirectory,
-    index_document,
-    read_index,
-    read_label_stats,
-    read_scaler,
+    SCALER_NPZ_NAME,
+    WEIGHT_FOLDERS,
 )
-from periogt_ray.artifacts.inventory import Inventory, take_inventory, weight_paths
+from periogt_ray.artifacts.manifest import is_ready, remove_manifest, write_manifest, write_ready
 from periogt_ray.artifacts.safe_pickle import load_scaler_arrays
-from periogt_ray.artifacts.verification import (
-    READY_NAME,
-    is_outdated,
-    is_ready,
-    is_sibling,
-    location_warnings,
-    permission_warnings,
-    write_manifest,
-    write_ready,
-)
-from periogt_ray.artifacts.weight_files import Architecture, read_shapes
+from periogt_ray.artifacts.scaler import Scaler, read_scaler, scaler_bytes
+from periogt_ray.artifacts.statistics import read_label_stats
+from periogt_ray.artifacts.verification import location_warnings, permission_warnings
+from periogt_ray.artifacts.weight_files import read_shapes
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, ModelLoadError, SettingsError
-from periogt_ray.polymer.descriptors import Scaler
 from periogt_ray.runtime.files import FILE_MODE, make_directory, write_bytes_atomically, write_json_atomically
 from periogt_ray.setup.convert import Conversion, convert_in_child
 from periogt_ray.setup.downloads import DownloadPolicy, download, human_bytes, make_client, require_network, verify_file
@@ -58,13 +50,12 @@ __all__ = ["STAGING_NAME", "SetupOptions", "SetupReport", "run_setup"]
 logger = logging.getLogger("periogt_ray.setup")
 
 STAGING_NAME = ".setup"
-_SCALER_NPZ, _SCALER_PICKLE = SCALER_NAMES
 # Where a directory of brought-in files, or a clone of the authors' repository, may have them.
 _SOURCE_FOLDERS = ("", "datasets", "PerioGT_common/datasets")
 _EXPECTED = {
-    "encoder": "pretrained_ckpt/base.safetensors or base.pth",
-    "heads": "finetuned_ckpt/<property>/best_model.safetensors or .pth",
-    "scaler": " or ".join(SCALER_NAMES),
+    "encoder": ENCODER_EXPECTED,
+    "heads": HEADS_EXPECTED,
+    "scaler": SCALER_EXPECTED,
     "labels": LABEL_STATS_NAME,
 }
 
@@ -210,9 +201,7 @@ class _Setup:
 
     def complete(self) -> None:
         """Do what is missing."""
-        # The marker first: without it the rest is known to be in the making.
-        for name in (READY_NAME, MANIFEST_NAME):
-            (self.root / name).unlink(missing_ok=True)
+        remove_manifest(self.root)
         self._remove_leftovers()
         needed = self._needed()
         sources = self._obtain(needed)
@@ -231,7 +220,7 @@ class _Setup:
     def _remove_leftovers(self) -> None:
         """Remove what an atomic write, or a removal, had begun when its process was killed."""
         remove_tree(trash_of(self.staging))
-        for folder in (self.root, *(self.root / path for path in ("pretrained_ckpt", "finetuned_ckpt"))):
+        for folder in (self.root, *(self.root / name for name in WEIGHT_FOLDERS)):
             for path in folder.glob(".*.part") if folder == self.root else folder.rglob(".*.part"):
                 path.unlink(missing_ok=True)
 
@@ -347,13 +336,13 @@ class _Setup:
 
     def _make_scaler(self, sources: dict[PublishedFile, Path]) -> None:
         """Keep the descriptor scaler as plain arrays."""
-        if (self.root / _SCALER_NPZ).is_file():
+        if (self.root / SCALER_NPZ_NAME).is_file():
             return
         fetched = [path for file, path in sources.items() if file.role == "scaler"]
         scaler = Scaler(*load_scaler_arrays(fetched[0])) if fetched else read_scaler(self.root)
-        write_bytes_atomically(self.root / _SCALER_NPZ, _npz_bytes(scaler))
+        write_bytes_atomically(self.root / SCALER_NPZ_NAME, scaler_bytes(scaler))
         read_scaler(self.root)
-        logger.info("%s: mean and scale of %d descriptors", _SCALER_NPZ, len(scaler.mean))
+        logger.info("%s: mean and scale of %d descriptors", SCALER_NPZ_NAME, len(scaler.mean))
 
     def _make_label_stats(self, sources: dict[PublishedFile, Path]) -> None:
         """Compute label statistics from the training rows of each property."""
@@ -417,7 +406,7 @@ class _Setup:
         }
         inventory = replace(found, properties={**found.properties, **refused})
         earlier = read_index(self.root)
-        name, schemes = (earlier[0], earlier[2]) if earlier is not None else ("PerioGT", {})
+        name, schemes = (earlier.name, earlier.schemes) if earlier is not None else (DEFAULT_NAME, {})
         infos = inventory.infos(read_label_stats(self.root / LABEL_STATS_NAME), schemes=schemes)
         write_json_atomically(self.root / INDEX_NAME, index_document(inventory, infos, name=name))
         return inventory
@@ -450,7 +439,7 @@ class _Setup:
         for path in unused:
             logger.warning("%s is not used: another file holds the same property", path)
         logger.info("recording SHA-256 of %d files", len(weights) + 3)
-        write_manifest(self.root, [*weights, INDEX_NAME, LABEL_STATS_NAME, _SCALER_NPZ], unused=unused)
+        write_manifest(self.root, [*weights, INDEX_NAME, LABEL_STATS_NAME, SCALER_NPZ_NAME], unused=unused)
         if self.options.keep_archives:
             for file in self._of_role("encoder", "heads"):
                 if (self.downloads / file.flat_name).is_file():
@@ -464,18 +453,6 @@ def _missing(missing: list[str], advice: str) -> CheckpointMissingError:
     """Make the error for absent files, one a line."""
     lines = "".join(f"\n  {name}" for name in missing)
     return CheckpointMissingError(f"{len(missing)} missing, expected at:{lines}\n{advice}", {"missing": missing})
-
-
-def _npz_bytes(scaler: Scaler) -> bytes:
-    """Return an npz file of mean and scale; equal arrays give equal bytes, which numpy.savez does not."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, array in scaler._asdict().items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.asarray(array, dtype=np.float64), allow_pickle=False)
-            # The zip format's earliest date, in place of the time of writing.
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), content.getvalue())
-    return buffer.getvalue()
 
 
 if __name__ == "__main__":

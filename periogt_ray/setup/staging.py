@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from periogt_ray.artifacts.inventory import file_property_id, take_inventory
+from periogt_ray.artifacts.layout import ENCODER_PATH, head_path
 from periogt_ray.errors import ModelLoadError, PerioGTError, SettingsError
 from periogt_ray.runtime.files import FILE_MODE, make_directory, write_json_atomically
 from periogt_ray.setup.archives import extract_weights, unpacked_bytes
@@ -31,7 +32,6 @@ __all__ = ["ArchiveStage", "Converter", "remove_tree", "require_space", "trash_o
 
 logger = logging.getLogger("periogt_ray.setup")
 
-_ENCODER_TARGET = "pretrained_ckpt/base.safetensors"
 # For index, statistics and whatever else the file system needs.
 _SPARE_BYTES = 2**20
 
@@ -169,7 +169,7 @@ class ArchiveStage:
             if inventory.encoder is None:
                 found = sorted(inventory.families) or ["no weights"]
                 raise ModelLoadError(f"expected the pretrained encoder, found {', '.join(found)}")
-            return [_Step(inventory.encoder.path, _ENCODER_TARGET)]
+            return [_Step(inventory.encoder.path, ENCODER_PATH)]
         heads = inventory.properties
         strays = [file.path for file in heads.values() if file.architecture.family == "encoder"]
         # A copy of base.pth among the heads would be harmless; an encoder under a property's name is not.
@@ -181,10 +181,7 @@ class ArchiveStage:
             raise ModelLoadError("expected property heads, found none")
         for property_id, file in heads.items():
             logger.info("%s: %s is %s (%s)", self.file.name, file.path, property_id, file.architecture.family)
-        return [
-            _Step(file.path, f"finetuned_ckpt/{property_id}/best_model.safetensors")
-            for property_id, file in sorted(heads.items())
-        ]
+        return [_Step(file.path, head_path(property_id)) for property_id, file in sorted(heads.items())]
 
     def convert(self, converter: Converter, *, keep_pth: bool) -> None:
         """Convert what is not converted yet, each file atomically.

@@ -11,9 +11,12 @@ from safetensors.torch import save_file
 
 from compact.card import CARD_NAME, TEXT_NAME
 from compact.features import SCHEME
-from periogt_ray.artifacts.directory import LABEL_STATS_NAME, LabelStats, write_index, write_json_atomically
+from periogt_ray.artifacts.index import write_index
+from periogt_ray.artifacts.layout import LABEL_STATS_NAME
+from periogt_ray.artifacts.scaler import Scaler
+from periogt_ray.artifacts.statistics import LabelStats
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
-from periogt_ray.polymer.descriptors import Scaler
+from periogt_ray.runtime.files import write_json_atomically
 
 __all__ = ["MODEL_NAME", "checksums", "to_stored_precision", "write_artifacts"]
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from compact.features import SCHEME, Polymer
+from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.model.collate import GraphBatch, PromptBatch, collate, collate_prompts, match_prompts
 from periogt_ray.model.network import PerioGTEncoder
-from periogt_ray.polymer.descriptors import Scaler
 
 __all__ = ["Cut", "PolymerBatch", "PolymerStore", "shuffled_batches"]
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from periogt_ray.artifacts.directory import write_bytes_atomically, write_json_atomically
 from periogt_ray.artifacts.properties import describe
+from periogt_ray.runtime.files import write_bytes_atomically, write_json_atomically
 
 __all__ = ["CARD_NAME", "TEXT_NAME", "read_card", "write_card"]
 

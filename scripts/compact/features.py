@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.polymer.bond_classes import BondClasses
-from periogt_ray.polymer.descriptors import Scaler, descriptors
+from periogt_ray.polymer.descriptors import descriptors
 from periogt_ray.polymer.dimensions import N_DESCRIPTORS
 from periogt_ray.polymer.features import prompt_graphs
 from periogt_ray.polymer.fingerprint import fingerprint

@@ -12,8 +12,9 @@ from torch.nn import functional
 from compact.batching import Cut, PolymerStore, shuffled_batches
 from compact.features import Polymer
 from compact.optimize import make_optimizer
+from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.model.collate import GraphBatch
-from periogt_ray.model.network import ModelSizes, PerioGTEncoder
+from periogt_ray.model.network import PerioGTEncoder
 from periogt_ray.polymer.triplet_graph import NodeKind, TripletGraph
 
 __all__ = ["PretrainSettings", "TripletVocabulary", "pretrain"]

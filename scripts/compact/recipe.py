@@ -28,9 +28,10 @@ from compact.finetune import (
 from compact.pretrain import PretrainSettings, pretrain
 from compact.robustness import WELL_KNOWN
 from compact.tabular import Baseline, Teacher
+from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import PerioGTError
-from periogt_ray.model.network import ModelSizes, PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
+from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 __all__ = ["Recipe", "evaluate_on_test", "measure_baseline", "train"]

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.model.collate import collate, collate_prompts, match_prompts
-from periogt_ray.model.network import ModelSizes, PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
+from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.model.collate import GraphBatch, collate, match_prompts
-from periogt_ray.model.network import ModelSizes, PerioGTEncoder, load_encoder, load_regressor
+from periogt_ray.model.network import PerioGTEncoder, load_encoder, load_regressor
 from periogt_ray.polymer.dgl_graph import to_dgl
 from periogt_ray.polymer.triplet_graph import TripletGraph
 from support.dgl_reference import encode

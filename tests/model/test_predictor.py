@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from periogt_ray.artifacts.directory import ArtifactDirectory, write_index
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.artifacts.index import write_index
 from periogt_ray.errors import (
     CheckpointMissingError,
     GPUOutOfMemoryError,

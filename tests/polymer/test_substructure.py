@@ -6,7 +6,7 @@ import pytest
 from rdkit import Chem
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer import substructure, triplet_graph
+from periogt_ray.polymer import bond_classes, substructure
 from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.features import featurize, prompt_graphs
 from periogt_ray.polymer.prompt_scheme import PromptScheme
@@ -66,7 +66,7 @@ class Compared(SubstructureSearch):
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> type[Compared]:
-    monkeypatch.setattr(triplet_graph, "SubstructureSearch", Compared)
+    monkeypatch.setattr(bond_classes, "SubstructureSearch", Compared)
     monkeypatch.setattr(Compared, "n_matches", 0)
     return Compared
 
@@ -165,7 +165,7 @@ def test_one_search_serves_several_queries() -> None:
 def test_symmetric_side_groups_take_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Permutations of the fluorine atoms of six CF3 groups would be 46656, times flips of rings."""
     monkeypatch.setattr(substructure, "MAX_MATCH_STEPS", 5000)
-    monkeypatch.setattr(triplet_graph, "SubstructureSearch", Recorded)
+    monkeypatch.setattr(bond_classes, "SubstructureSearch", Recorded)
     monkeypatch.setattr(Recorded, "found", [])
     assert look_up_all(IMIDE["repeat_unit"]) == len(IMIDE["matches"])
     assert Recorded.found == [tuple(match) for match in IMIDE["matches"].values()]

@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from periogt_ray.artifacts.directory import ArtifactDirectory, read_scaler, write_index
-from periogt_ray.artifacts.verification import is_ready, verify
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.artifacts.index import write_index
+from periogt_ray.artifacts.manifest import is_ready
+from periogt_ray.artifacts.scaler import read_scaler
+from periogt_ray.artifacts.verification import verify
 from periogt_ray.artifacts.weight_files import read_shapes, read_state_dict
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, ModelLoadError, SettingsError
 from periogt_ray.polymer.prompt_scheme import PromptScheme

@@ -3,33 +3,18 @@
 ``native`` computes them, block by block in the order of ``columns``; ``reference`` asks the mordred library.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from rdkit import Chem
 
 from periogt_ray.errors import SettingsError
 
-__all__ = [
-    "DescriptorEngine",
-    "Scaler",
-    "descriptors",
-]
+__all__ = ["DescriptorEngine", "descriptors"]
 
 DescriptorEngine = Literal["native", "mordred"]
 
 _LARGEST_VALUE = 1e12
-
-
-class Scaler(NamedTuple):
-    """Mean and scale of each descriptor over the molecules a model was pretrained on."""
-
-    mean: np.ndarray  # float64 [1613]
-    scale: np.ndarray  # float64 [1613]
-
-    def transform(self, values: np.ndarray) -> np.ndarray:
-        """Standardise descriptors [..., 1613]; returns float32."""
-        return ((values - self.mean) / self.scale).astype(np.float32)
 
 
 def descriptors(mol: Chem.Mol, *, engine: DescriptorEngine = "native") -> np.ndarray:
