@@ -1,4 +1,4 @@
-"""The manifest of published files: names, addresses, sizes and hashes."""
+"""The catalogue of published files: names, addresses, sizes and hashes."""
 
 import json
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ class PublishedFile:
 
 
 def _parse(entry: Mapping[str, Any]) -> PublishedFile:
-    """Read one entry of a manifest."""
+    """Read one entry of a catalogue."""
     if entry["role"] not in ("encoder", "heads", "scaler", "labels", "split"):
         raise ValueError(f"unknown role {entry['role']!r}")
     if ".." in entry["name"].split("/") or entry["name"].startswith("/"):
@@ -95,7 +95,7 @@ def _check_pairs(files: tuple[PublishedFile, ...]) -> None:
 
 
 def load_published(path: Path | None = None) -> tuple[PublishedFile, ...]:
-    """Read the package's manifest, or another one, for example of one's own checkpoints.
+    """Read the package's catalogue, or another one, for example of one's own checkpoints.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def load_published(path: Path | None = None) -> tuple[PublishedFile, ...]:
         return files
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
-            f"manifest {source}: expected {{'files': [{{'name', 'role', 'url', ...}}]}} "
+            f"catalogue {source}: expected {{'files': [{{'name', 'role', 'url', ...}}]}} "
             f"({type(error).__name__}: {error})"
         ) from error
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from periogt_ray.setup.published import PublishedFile, load_published
-from periogt_ray.setup.run import SetupOptions, run_setup
+from periogt_ray.setup.run import run_setup
+from periogt_ray.setup.state import SetupOptions
 from support.published_site import QUICK, Site, convert_here, golden_files, snapshot, write_manifest_file
 
 
@@ -62,12 +63,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def command() -> Callable[..., subprocess.Popen[str]]:
-    """Start ``python -m periogt_ray.setup.run`` with arguments."""
+    """Start ``periogt setup`` with arguments."""
 
     def start(*arguments: object) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
-            [sys.executable, "-m", "periogt_ray.setup.run", *map(str, arguments)],
+            [sys.executable, "-m", "periogt_ray", "setup", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

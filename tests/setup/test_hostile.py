@@ -18,7 +18,8 @@ from periogt_ray.errors import ModelLoadError, PerioGTError
 from periogt_ray.setup.archives import extract_weights
 from periogt_ray.setup.convert import Conversion
 from periogt_ray.setup.published import PublishedFile
-from periogt_ray.setup.run import SetupOptions, run_setup
+from periogt_ray.setup.run import run_setup
+from periogt_ray.setup.state import SetupOptions
 from support.published_site import (
     ENCODER,
     HEADS,

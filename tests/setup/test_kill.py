@@ -15,7 +15,8 @@ import pytest
 
 from periogt_ray.errors import ModelLoadError, PerioGTError
 from periogt_ray.setup.published import PublishedFile
-from periogt_ray.setup.run import SetupOptions, run_setup
+from periogt_ray.setup.run import run_setup
+from periogt_ray.setup.state import SetupOptions
 from support.published_site import (
     GOLDEN,
     HEADS,
@@ -177,12 +178,12 @@ def test_the_command_killed_again_and_again(
     manifest = write_manifest_file(tmp_path / "published.json", files, site.url)
     generator = random.Random(11)
     for _ in range(N_KILLS_OF_THE_COMMAND):
-        process = command("--dir", tmp_path / "artifacts", "--manifest", manifest)
+        process = command("--dir", tmp_path / "artifacts", "--catalogue", manifest)
         # It waits for nothing: where the kill falls is the point.
         time.sleep(generator.uniform(0.5, 4.0))
         process.kill()
         process.communicate()
-    process = command("--dir", tmp_path / "artifacts", "--manifest", manifest)
+    process = command("--dir", tmp_path / "artifacts", "--catalogue", manifest)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "properties: eps, tg" in out

@@ -11,7 +11,8 @@ from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.setup.run import SetupOptions, run_setup
+from periogt_ray.setup.run import run_setup
+from periogt_ray.setup.state import SetupOptions
 from periogt_ray.setup.trial_load import load_everything
 from support.golden import golden_polymers
 from support.published_site import GOLDEN, as_modal_leaves_it

@@ -26,7 +26,8 @@ from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.setup.convert import Conversion, convert_in_child
 from periogt_ray.setup.lock import hold_lock
 from periogt_ray.setup.published import PublishedFile, load_published
-from periogt_ray.setup.run import SetupOptions, run_setup
+from periogt_ray.setup.run import run_setup
+from periogt_ray.setup.state import SetupOptions
 from periogt_ray.setup.trial_load import load_everything
 from support.published_site import (
     GOLDEN,
@@ -427,7 +428,7 @@ def test_four_at_once_give_one_result(
     files = golden_files()
     site.publish(files)
     manifest = write_manifest_file(tmp_path / "published.json", files, site.url)
-    running = [command("--dir", tmp_path / "artifacts", "--manifest", manifest) for _ in range(4)]
+    running = [command("--dir", tmp_path / "artifacts", "--catalogue", manifest) for _ in range(4)]
     outputs = [process.communicate(timeout=120) for process in running]
     assert [process.returncode for process in running] == [0] * 4, outputs
     assert sum(": ready" in out for out, _err in outputs) == 1
