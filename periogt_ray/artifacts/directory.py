@@ -57,6 +57,12 @@ class ArtifactDirectory:
         Id -> :class:`PropertyInfo`, served and not.
     model_card : dict or None
         Content of the optional model_card.json.
+    statistics : dict
+        Id -> mean and standard deviation of its training labels.
+    recorded : dict
+        What setup recorded of files, by relative path; empty without a manifest.
+    verifies_hashes : bool
+        Whether weight files are held against their recorded SHA-256, too.
     """
 
     root: Path
@@ -100,8 +106,8 @@ class ArtifactDirectory:
         if indexed is None:
             indexed = Index(str((card or {}).get("name", DEFAULT_NAME)), take_inventory(root), {})
         encoder = require_files(root, indexed.inventory)
-        manifest = read_manifest(root)
         statistics = read_label_stats(root / LABEL_STATS_NAME)
+        manifest = read_manifest(root)
         return cls(
             root=root,
             name=indexed.name,
