@@ -7,6 +7,7 @@ import secrets
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -50,8 +51,19 @@ class HeadOptions:
     ready_timeout_s: float
 
 
-def run_head(place: Place, options: HeadOptions, stop: StopRequest) -> int:
+def run_head(place: Place, options: HeadOptions, stop: StopRequest, *, clock: Callable[[], float] = monotonic) -> int:
     """Start the cluster and run the command on it; return its exit status, 0 for a service that was ended.
+
+    Parameters
+    ----------
+    place : Place
+        This node.
+    options : HeadOptions
+        What runs on the cluster.
+    stop : StopRequest
+        Whether to end; it also pauses between looks.
+    clock : Callable
+        Seconds, for the limits; tests move one on.
 
     Raises
     ------
@@ -65,9 +77,9 @@ def run_head(place: Place, options: HeadOptions, stop: StopRequest) -> int:
     with running_node(place, head=None) as node:
         address = f"{node.address}:{node.ports.gcs}"
         try:
-            if not _Start(place, node, stop, address).wait():
+            if not _Start(place, node, stop, address, clock=clock).wait():
                 return 0
-            return _Head(place, node, options, stop, address=address, settings=settings).run()
+            return _Head(place, node, options, stop, address=address, settings=settings, clock=clock).run()
         finally:
             place.files.withdraw()
 
@@ -75,12 +87,15 @@ def run_head(place: Place, options: HeadOptions, stop: StopRequest) -> int:
 class _Start:
     """The wait for Ray, with a deadline and reasons."""
 
-    def __init__(self, place: Place, node: RunningNode, stop: StopRequest, address: str) -> None:
+    def __init__(
+        self, place: Place, node: RunningNode, stop: StopRequest, address: str, *, clock: Callable[[], float]
+    ) -> None:
         self._place = place
         self._node = node
         self._stop = stop
         self._address = address
-        self._started = monotonic()
+        self._clock = clock
+        self._started = clock()
 
     def wait(self) -> bool:
         """Wait until every node of the job is part of Ray; False if the job is to end before."""
@@ -105,7 +120,7 @@ class _Start:
                 return False
         logger.info(
             "Ray runs on %s after %.0f s: %g CPUs, %g GPUs.",
-            *(", ".join(nodes), monotonic() - self._started, resources.get("CPU", 0), resources.get("GPU", 0)),
+            *(", ".join(nodes), self._clock() - self._started, resources.get("CPU", 0), resources.get("GPU", 0)),
         )
         return True
 
@@ -141,7 +156,7 @@ class _Start:
         for failure in self._place.files.failures():
             raise InternalError(f"A node could not join. {failure}")
         limit = self._place.start_timeout_s
-        if self._node.ray.has_ended or monotonic() > self._started + limit:
+        if self._node.ray.has_ended or self._clock() > self._started + limit:
             happened = "has ended" if self._node.ray.has_ended else f"is not complete after {limit:g} s"
             raise InternalError(
                 f"Ray on {self._place.job.node} {happened}: {what}. The last lines of its logs:\n"
@@ -163,11 +178,13 @@ class _Head:
         *,
         address: str,
         settings: Settings,
+        clock: Callable[[], float],
     ) -> None:
         self._place = place
         self._node = node
         self._options = options
         self._stop = stop
+        self._clock = clock
         self._environment = {**node.environment, "RAY_ADDRESS": address}
         self._host = settings.host
         # What the environment chose goes first.
@@ -186,14 +203,15 @@ class _Head:
             start_new_session=True,
         )
         is_serving = self._options.command == "serve"
-        is_ready, deadline, next_look = not is_serving, monotonic() + self._options.ready_timeout_s, monotonic()
+        is_ready, next_look = not is_serving, self._clock()
+        deadline = next_look + self._options.ready_timeout_s
         while process.poll() is None and not self._stop.is_asked:
             self._check_ray()
-            if not is_ready and monotonic() >= next_look:
-                next_look = monotonic() + _HEALTH_POLL_S
+            if not is_ready and self._clock() >= next_look:
+                next_look = self._clock() + _HEALTH_POLL_S
                 if is_ready := self._answers():
                     self._announce()
-            if not is_ready and monotonic() > deadline:
+            if not is_ready and self._clock() > deadline:
                 raise InternalError(
                     f"The service has not answered within {self._options.ready_timeout_s:g} s; what it says is above. "
                     f"The last lines of Ray's logs:\n{self._node.ray.last_lines()}"

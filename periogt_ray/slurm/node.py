@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,44 +97,53 @@ def running_node(place: Place, *, head: str | None) -> Iterator[RunningNode]:
         yield RunningNode(ray, ports, address, environment)
 
 
-def run_worker(place: Place, stop: StopRequest) -> int:
+def run_worker(place: Place, stop: StopRequest, *, clock: Callable[[], float] = monotonic) -> int:
     """Join the head's Ray and stay until it is gone; return the exit status.
+
+    Parameters
+    ----------
+    place : Place
+        This node.
+    stop : StopRequest
+        Whether to end; it also pauses between looks.
+    clock : Callable
+        Seconds, for the limits; tests move one on.
 
     Raises
     ------
     InternalError
         If the head does not come up in time, or Ray ends on this node while the head lives.
     """
-    head = _wait_for_head(place, stop)
+    head = _wait_for_head(place, stop, clock)
     if head is None:
         return 0
-    deadline = monotonic() + place.start_timeout_s
+    deadline = clock() + place.start_timeout_s
     with running_node(place, head=head) as node:
-        refusals, next_look = 0, monotonic()
+        refusals, next_look = 0, clock()
         # A signal leaves the head time to answer what is open, for which it may need this node.
         while place.files.exists and refusals < _REFUSALS and not (stop.is_asked and stop.remaining_s == 0):
             if node.ray.has_ended and _is_up(head):
                 message = f"Ray ended on {place.job.node}; the last lines of its logs:\n{node.ray.last_lines()}"
-                if monotonic() > deadline or node.ray.n_starts == _STARTS:
+                if clock() > deadline or node.ray.n_starts == _STARTS:
                     place.files.report_failure(place.job.node, message)
                     raise InternalError(message)
                 logger.warning("%s\nIt is started once more.", message)
                 node.ray.start()
-            if monotonic() >= next_look:
+            if clock() >= next_look:
                 refusals = 0 if _is_up(head) else refusals + 1
-                next_look = monotonic() + (_HEAD_POLL_S if refusals == 0 else 0.0)
+                next_look = clock() + (_HEAD_POLL_S if refusals == 0 else 0.0)
             stop.pause()
     logger.info("%s: the head has ended, so this node ends.", place.job.node)
     return 0
 
 
-def _wait_for_head(place: Place, stop: StopRequest) -> str | None:
+def _wait_for_head(place: Place, stop: StopRequest, clock: Callable[[], float]) -> str | None:
     """Return the head's address; None if the job ends before there is one."""
-    deadline = monotonic() + place.start_timeout_s
+    deadline = clock() + place.start_timeout_s
     while (published := place.files.published()) is None:
         if stop.is_asked or not place.files.exists:
             return None
-        if monotonic() > deadline:
+        if clock() > deadline:
             raise InternalError(
                 f"{place.job.node} has waited {place.start_timeout_s:g} s for {place.job.nodes[0]} to start Ray. Look "
                 f"at the messages of that node above, and whether {place.files.path} is the same on both."
