@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +40,6 @@ def wait_until_works(job: Job, output: Path, more_than: int) -> None:
     wait_for(works, START_S, lambda: f"parts are finished:\n{job.log[-3000:]}")
 
 
-def is_quiet(site: SlurmSite, node: str) -> bool:
-    return not site.processes(node)
-
-
-def wait_until_left(job: Job) -> None:
-    """Wait until a requeued job has left its nodes."""
-    wait_for(lambda: job.state in ("PENDING", "REQUEUED"), 120, lambda: f"requeued: {job.log[-3000:]}")
-    for node in ("n1", "n2"):
-        wait_for(partial(is_quiet, job.site, node), 60, lambda: "nothing runs on any longer")
-
-
 @pytest.fixture(scope="module")
 def whole(site: SlurmSite) -> list[dict[str, Any]]:
     """What a run on two nodes writes that nothing disturbs."""
@@ -78,7 +66,7 @@ def test_preemption_and_the_end_of_the_time_change_nothing(site: SlurmSite, whol
     wait_until_works(job, output, 0)
     # As preemption does: Slurm ends the job and puts it back.
     assert site.call("login", "scontrol", "requeue", str(job.number)).returncode == 0
-    wait_until_left(job)
+    job.wait_until_left()
     kept = n_finished(output)
     assert kept > 0
     assert not output.exists()
@@ -86,7 +74,7 @@ def test_preemption_and_the_end_of_the_time_change_nothing(site: SlurmSite, whol
     # As Slurm does before the wall time (--signal=B:TERM): the script puts the job back itself.
     job.cancel("--batch", "--signal=TERM")
     job.wait_until_logged("this job is put back into the queue", 120)
-    wait_until_left(job)
+    job.wait_until_left()
     assert n_finished(output) > kept
     assert job.wait_until_ended(2 * START_S) == "COMPLETED", job.log[-3000:]
     assert rows(output) == whole

@@ -52,8 +52,10 @@ def test_a_batch_on_two_nodes(site: SlurmSite, in_container: dict[str, str], exp
     site.assert_nothing_left(job)
 
 
-def test_the_service(site: SlurmSite, in_container: dict[str, str], expected: dict[str, float]) -> None:
-    job = site.submit("ray_serve.sbatch", **in_container)
+def test_the_service_and_scancel_on_two_nodes(
+    site: SlurmSite, in_container: dict[str, str], expected: dict[str, float]
+) -> None:
+    job = site.submit("ray_serve.sbatch", options=("--nodes=2",), **in_container)
     job.wait_until_logged("scancel", 2 * START_S)
     url = next(line.split()[-1] for line in job.log.splitlines() if line.startswith("url"))
     body = json.dumps({"smiles": SMILES[1], "property": "egc"})
@@ -63,5 +65,5 @@ def test_the_service(site: SlurmSite, in_container: dict[str, str], expected: di
     answer = json.loads(site.user(*ask, "--header", f"X-Api-Key: {job.key}").stdout)
     assert answer["prediction"]["value"] == pytest.approx(expected[SMILES[1]], abs=TOLERANCE)
     job.cancel()
-    job.wait_until_ended()
+    assert job.wait_until_ended() == "CANCELLED"
     site.assert_nothing_left(job)

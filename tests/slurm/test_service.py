@@ -1,8 +1,12 @@
-"""The service as a job: from sbatch to an answer through the tunnel, what strangers get, and its end."""
+"""The service as a job: from sbatch to an answer through the tunnel, what strangers get, and its end.
+
+One job on two nodes serves all tests but the last; the one before it ends that job.
+"""
 
 import csv
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,22 +20,34 @@ EXAMPLE = ROOT / "periogt_ray" / "examples" / "polymers.csv"
 ADDRESS = "10.77.0.11"  # of n1
 NODE_ONE = ("--nodelist=n1",)
 READY = "\nend     scancel"
+GCS = "/gcs_server --"
 
 
 @pytest.fixture(scope="module")
 def served(site: SlurmSite) -> Iterator[Job]:
-    """A service on n1, for all tests but those of its end."""
-    job = site.submit("ray_serve.sbatch", options=NODE_ONE)
+    """A service on n1 and n2."""
+    job = site.submit("ray_serve.sbatch", options=("--nodes=2",))
     job.wait_until_logged(READY)
     yield job
-    job.cancel()
-    job.wait_until_ended()
+    if not job.has_ended:
+        job.cancel()
+        job.wait_until_ended()
 
 
 def note(job: Job) -> dict[str, str]:
     """Return the values of the connection file, without its remarks."""
     lines = (job.directory / "connection.txt").read_text().splitlines()
     return {label: value.split("     #")[0].strip() for label, value in (line.split(None, 1) for line in lines)}
+
+
+def test_two_nodes_are_one_ray(served: Job) -> None:
+    site = served.site
+    assert "Ray runs on n1, n2" in served.log
+    assert all(any("raylet" in line for line in site.processes(node)) for node in ("n1", "n2"))
+    ask = ("curl", "--silent", "-H", f"X-Api-Key: {served.key}", "-H", "Content-Type: application/json", "--data")
+    body = '{"smiles": "*CC*", "property": "egc"}'
+    answer = site.user(*ask, body, f"http://n1:{served.addresses['http_port']}/v1/predict")
+    assert json.loads(answer.stdout)["prediction"]["units"] == "eV"
 
 
 def test_files_are_for_alice_alone(served: Job) -> None:
@@ -156,3 +172,35 @@ def test_two_jobs_of_one_user_share_a_node(served: Job) -> None:
     ]
     assert '"status":"ok"' in site.user(*health).stdout
     assert not batch.directory.exists()
+
+
+def test_the_warning_before_the_wall_time_drains(served: Job) -> None:
+    """What is open when Slurm warns is answered; then nothing is left."""
+    site, job = served.site, served
+    items = [{"smiles": f"*C{'C' * n}C(*)c1ccccc1", "property": "egc"} for n in range(30)]
+    address = f"http://n1:{job.addresses['http_port']}/v1/predict/batch"
+    header = ("-H", f"X-Api-Key: {job.key}", "-H", "Content-Type: application/json")
+    answers: list[str] = []
+    ask = ("curl", "--silent", "--max-time", "300", *header, "--data-binary", "@-", address)
+    body = json.dumps({"items": items})
+    client = threading.Thread(target=lambda: answers.append(site.call("user", *ask, stdin=body).stdout))
+    client.start()
+    wait_for(lambda: f"{job.addresses['http_port']}" in site.node("n1", "ss", "-tn"), 60, lambda: "the request is sent")
+    # As Slurm does at the time that --signal=B:TERM@120 names: to the batch script alone.
+    job.cancel("--batch", "--signal=TERM")
+    client.join(300)
+    values = [result["prediction"]["value"] for result in json.loads(answers[0])["results"]]
+    assert len(values) == len(items)
+    assert job.wait_until_ended() == "COMPLETED", job.log[-3000:]
+    assert "open requests are answered" in job.log
+    site.assert_nothing_left(job)
+
+
+def test_a_head_whose_ray_dies_says_so(site: SlurmSite) -> None:
+    job = site.submit("ray_serve.sbatch", options=NODE_ONE)
+    job.wait_until_logged("Ray runs on")
+    [pid] = [line.split()[0] for line in site.node("n1", "ps", "-e", "-o", "pid=,args=").splitlines() if GCS in line]
+    site.node("n1", "kill", "-KILL", pid)
+    assert job.wait_until_ended(START_S) == "FAILED"
+    assert "error [internal_error]: Ray ended on n1" in job.log
+    site.assert_nothing_left(job)
