@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from . import kernel
+from . import fuse, kernel
 from .reporting import fatal
 
 _MAGIC = b"SIF_MAGIC"
@@ -34,10 +34,7 @@ def mount_image(image: Path, target: str, *, is_root: bool) -> None:
         return
     offset, size = squashfs_in(image)
     if not is_root:
-        command = ["squashfuse", "-o", f"offset={offset},ro", image, target]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            fatal(f"squashfuse: {done.stderr.strip()}")
+        fuse.mount(image, offset, Path(target))
         return
     command = ["losetup", "-r", "-f", "--show", "-o", str(offset), "--sizelimit", str(size), image]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
