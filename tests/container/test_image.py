@@ -4,16 +4,20 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from support.golden import ARTIFACTS
+from support.served_process import parent_of
 from support.sif_image import BIN, CACHE, ROOT, USER, as_user, sif_image
+from support.slurm_site import wait_for
 
 pytestmark = pytest.mark.container
 
@@ -22,8 +26,11 @@ PREDICT = ["periogt", "predict", "--smiles", STYRENE, "--property", "eps"]
 
 
 @pytest.fixture(scope="module")
-def image() -> Path:
-    return sif_image()
+def image() -> Iterator[Path]:
+    found = sif_image()
+    yield found
+    devices = subprocess.run(["losetup", "--associated", found], capture_output=True, text=True, check=True)
+    assert devices.stdout == "", "what root mounts it by is left"
 
 
 @pytest.fixture
@@ -38,6 +45,18 @@ def place() -> Iterator[Path]:
             os.chown(path, USER, USER)
         folder.chmod(0o755)
         yield folder
+        wait_for(lambda: not processes_of(folder), 20, lambda: f"its processes end: {processes_of(folder)}")
+
+
+def processes_of(place: Path) -> list[str]:
+    """Return what still runs of the containers of a place: each of them, and what mounts its image, knows its name."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            seen = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+            if int(entry.name) != os.getpid() and str(place).encode() in seen:
+                found.append(f"{entry.name} {(entry / 'cmdline').read_bytes()!r}")
+    return found
 
 
 def apptainer(
@@ -58,7 +77,7 @@ def bound(place: Path, *names: str) -> list[str]:
 
 def test_build_prints_the_path_and_the_hash(image: Path) -> None:
     digest = hashlib.sha256(image.read_bytes()).hexdigest()
-    assert (CACHE / "build.out").read_text() == f"{image}\nsha256 {digest}\n"
+    assert Path(f"{image}.out").read_text() == f"{image}\nsha256 {digest}\n"
     assert Path(f"{image}.sha256").read_text() == f"{digest}  {image.name}\n"
 
 
@@ -211,6 +230,36 @@ def test_doctor_script_runs_it_with_the_right_flags(image: Path, place: Path) ->
     assert checks["place"]["message"].startswith("job 12 on ")
     assert {checks[name]["status"] for name in ("base_dir", "results_dir", "checkpoint_dir")} == {"PASS"}
     assert done.returncode == {"PASS": 0, "WARN": 1, "FAIL": 2}[report["verdict"]] < 2
+
+
+def test_an_image_is_mounted_as_long_as_its_container_lives(image: Path, place: Path) -> None:
+    """By a squashfuse beside it: no child of the container, deaf to signals, and gone with it and the mount."""
+    command = as_user(
+        ["apptainer", "exec", image, "sh", "-c", "echo $$; read line; ls /opt/periogt; jobs"], place / "home"
+    )
+    environment = {"PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    container = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with container:
+        assert container.stdin is not None
+        assert container.stdout is not None
+        assert int(container.stdout.readline()) == container.pid
+        [squashfuse] = [line.split()[0] for line in processes_of(place) if "'squashfuse" in line]
+        assert parent_of(int(squashfuse)) != container.pid
+        assert parent_of(parent_of(int(squashfuse)) or 0) != container.pid
+        namespace = (Path("/proc") / squashfuse / "ns" / "mnt").readlink()
+        os.kill(int(squashfuse), signal.SIGTERM)  # as Slurm does with every process of a job
+        output, _ = container.communicate("\n", timeout=60)
+    assert "venv" in output
+    wait_for(lambda: not processes_of(place), 20, lambda: "squashfuse ends")
+    left = [path for path in Path("/proc").glob("[0-9]*/ns/mnt") if read_link(path) == namespace]
+    assert left == [], "mounts last as long as a process is in their namespace"
+
+
+def read_link(path: Path) -> Path | None:
+    try:
+        return path.readlink()
+    except OSError:
+        return None
 
 
 def test_labels_say_what_is_in_it(image: Path, place: Path) -> None:

@@ -2,15 +2,19 @@
 
 Tests with the markers ``container`` and ``slurm`` share it. The double replaces the definition's base,
 which comes from a registry, by a Debian made with mmdebstrap; everything else of the definition is run.
+What comes before the package in it (system, Python, locked libraries) is a layer that is kept, too, so that a change of
+the package costs a minute and not ten.
 """
 
 import hashlib
 import importlib.metadata
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -25,22 +29,47 @@ _TOOLS = ("mmdebstrap", "mksquashfs", "squashfuse", "siftool", "zstd")
 _NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _FUSE_NUMBERS = os.makedev(10, 229)
 USER = 65534
+_KEPT = 2  # images, and layers: one is about a gigabyte
 
 
 def sif_image() -> Path:
-    """Return the image, built if the sources have changed since (some minutes)."""
+    """Return the image, built if the sources have changed since: some minutes, or one if its layer is there.
+
+    What build.sh printed is beside it, with the suffix ``.out``.
+    """
     if os.geteuid() != 0:
         raise RuntimeError("Tests of the container need root; leave them out with -m 'not container and not slurm'.")
-    if missing := [tool for tool in _TOOLS if shutil.which(tool) is None]:
+    if missing := _missing_tools():
         raise RuntimeError(f"{', '.join(missing)}: not found; scripts/test installs them with apt-get.")
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / "lock"):
         image = CACHE / f"periogt-{_fingerprint()}.sif"
         if not image.exists():
-            for old in CACHE.glob("periogt-*.sif*"):
-                old.unlink()
             _build(image)
+        _keep_newest(CACHE.glob("periogt-*.sif"), image)
     return image
+
+
+def can_build() -> bool:
+    """Whether this user and machine can; :func:`sif_image` says what is missing."""
+    return os.geteuid() == 0 and not _missing_tools()
+
+
+class Building:
+    """A build of the image beside whatever runs in the meantime; who needs it waits for it in :func:`sif_image`."""
+
+    def __init__(self) -> None:
+        # A failure is not reported here: who needs the image meets it again.
+        command = [sys.executable, "-c", "from support.sif_image import sif_image; sif_image()"]
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+        self._process = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
+
+    def finish(self, *, is_needed: bool) -> None:
+        """Wait for the end, or bring it about."""
+        if self._process.poll() is None and not is_needed:
+            os.killpg(self._process.pid, signal.SIGTERM)
+        self._process.wait()
 
 
 def as_user(command: Sequence[str | Path], home: Path) -> list[str]:
@@ -55,39 +84,75 @@ def as_user(command: Sequence[str | Path], home: Path) -> list[str]:
     return ["unshare", "--mount", "sh", "-c", script, "sh", *map(str, command)]
 
 
+def _missing_tools() -> list[str]:
+    return [tool for tool in _TOOLS if shutil.which(tool) is None]
+
+
 def _fingerprint() -> str:
     """Return a hash of all that the image is made from."""
     paths = [ROOT / name for name in ("pyproject.toml", "requirements.lock", "apptainer/periogt.def")]
     paths += [path for path in (ROOT / "periogt_ray").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    digest = hashlib.sha256(importlib.metadata.version("torch").encode())
-    paths += [ROOT / "apptainer" / "build.sh", BIN / "apptainer", *(BIN.parent / "apptainer_double").glob("*.py")]
+    return _hash([*paths, ROOT / "apptainer" / "build.sh", *_double()])
+
+
+def _layer_fingerprint() -> str:
+    """Return a hash of what the definition's first part is made from: system, Python and locked libraries."""
+    definition = (ROOT / "apptainer" / "periogt.def").read_text(encoding="utf-8")
+    first, mark, _ = definition.partition("# ---- layer: the package ----")
+    if not mark:
+        raise RuntimeError("apptainer/periogt.def has no line that ends the first part of %post.")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return _hash([ROOT / "requirements.lock", *_double()], first, *project["dependencies"])
+
+
+def _double() -> list[Path]:
+    return [BIN / "apptainer", *(BIN.parent / "apptainer_double").glob("*.py")]
+
+
+def _hash(paths: Iterable[Path], *words: str) -> str:
+    digest = hashlib.sha256("\0".join([importlib.metadata.version("torch"), *words]).encode())
     for path in sorted(paths):
-        digest.update(str(path.relative_to(ROOT)).encode())
+        digest.update(f"\0{path.relative_to(ROOT)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
+def _keep_newest(found: Iterable[Path], used: Path) -> None:
+    """Remove what other states of the sources left, but for the newest: clones share the directory."""
+    used.touch()
+    for old in sorted(found, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+        for beside in ("sha256", "out"):
+            Path(f"{old}.{beside}").unlink(missing_ok=True)
+
+
 def _build(image: Path) -> None:
     version = importlib.metadata.version("torch")
+    layer, work = CACHE / "layers" / _layer_fingerprint(), CACHE / "work"
+    layer.parent.mkdir(exist_ok=True)
+    shutil.rmtree(work, ignore_errors=True)  # of a build that was killed
+    work.mkdir()
     environment = {name: value for name in _NETWORK for value in [os.environ.get(name)] if value}
     environment |= {
         "HOME": "/root",
         "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin",
         "APPTAINER_SHIM_BASES": str(_base().parent),
-        "APPTAINER_TMPDIR": "/var/tmp",
+        "APPTAINER_SHIM_LAYER": str(layer),
+        "APPTAINER_TMPDIR": str(work),
     }
     log = CACHE / "build.log"
     command = [
         *(ROOT / "apptainer" / "build.sh", "--output", image),
         *("--torch-version", version.partition("+")[0], "--torch-index", "file:///mnt/index"),
         *("--", "--bind", "/etc/ssl/certs:/etc/ssl/certs:ro", "--bind", f"{_index(version)}:/mnt/index:ro"),
-        *("--mksquashfs-args", "-comp zstd -Xcompression-level 1"),
+        *("--mksquashfs-args", "-comp lz4"),
     ]
     with log.open("w") as file:
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=file, text=True, check=False)
-    (CACHE / "build.out").write_text(done.stdout)
+    Path(f"{image}.out").write_text(done.stdout)
     if done.returncode != 0:
         raise RuntimeError(f"The image was not built, see {log}:\n" + "".join(log.read_text().splitlines(True)[-30:]))
+    _keep_newest(layer.parent.iterdir(), layer)
 
 
 def _base() -> Path:

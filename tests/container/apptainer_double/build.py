@@ -11,12 +11,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import VERSION, definition, sif
+from . import VERSION, definition, kernel, sif
 from .launch import launch
 from .options import Options
 from .reporting import fatal, log
 
 _ARCHIVES = (".tar", ".tar.gz", ".tar.zst", ".tgz")
+_MARK = re.compile(r"(?m)^\s*# -+ layer\b.*\n")  # a comment for Apptainer
+_SAVE_SHELL = '\n{ export -p; echo "umask $(umask)"; } >/.post.environment\n'
+_LOAD_SHELL = ". /.post.environment\nrm /.post.environment\n"
 _PLACES = ("proc", "sys", "dev", "tmp", "var/tmp", "home", "root", "run")
 
 
@@ -48,8 +51,17 @@ class _Build:
         self._work = work
         self._root = work / "rootfs"
         self._definition = definition.Definition()
+        layer = os.environ.get("APPTAINER_SHIM_LAYER")
+        self._layer = Path(layer) if layer else None
 
     def run(self) -> None:
+        try:
+            self._make()
+        finally:
+            if self._root.is_mount():
+                kernel.unmount(self._root)
+
+    def _make(self) -> None:
         source, sections = self._given.source, {}
         if source.is_dir() or source.suffix in (".sif", ".sqfs"):
             self._copy(source)
@@ -57,27 +69,58 @@ class _Build:
             arguments = dict(argument.split("=", 1) for argument in self._given.build_arg)
             self._definition = definition.parse(source.read_text(), arguments)
             sections = self._definition.sections
-            self._bootstrap(self._definition.header)
-        for name in _PLACES:
-            (self._root / name).mkdir(parents=True, exist_ok=True)
+            if self._layer is None:
+                self._bootstrap(self._definition.header)
+            else:
+                sections["post"] = self._take_layer(self._layer, sections)
+        self._make_places()
         self._write_metadata(sections)
         if "setup" in sections:
             environment = {**os.environ, "APPTAINER_ROOTFS": str(self._root)}
             subprocess.run(["/bin/sh", "-ec", sections["setup"]], check=True, env=environment)
         self._copy_files(sections.get("files", ""))
         if "post" in sections:
-            log("INFO", "Running post scriptlet")
-            script = self._root / ".post.sh"
-            script.write_text(sections["post"])
-            status = self._inside("exec /bin/sh -ex /.post.sh", "build")
-            script.unlink()
-            if status:
-                fatal(f"while performing build: while running engine: exit status {status}")
+            self._run_post(sections["post"])
         if "test" in sections and not self._given.notest:
             log("INFO", "Running testscript")
             if self._inside("exec /bin/sh -e /.singularity.d/test", "test"):
                 fatal("while running test script")
         self._pack()
+
+    def _make_places(self) -> None:
+        for name in _PLACES:
+            (self._root / name).mkdir(parents=True, exist_ok=True)
+
+    def _run_post(self, text: str) -> None:
+        log("INFO", "Running post scriptlet")
+        script = self._root / ".post.sh"
+        script.write_text(text)
+        status = self._inside("exec /bin/sh -ex /.post.sh", "build")
+        script.unlink()
+        if status:
+            fatal(f"while performing build: while running engine: exit status {status}")
+
+    def _take_layer(self, layer: Path, sections: dict[str, str]) -> str:
+        """Begin with what the first part of %post makes, which is kept for further builds; return the second part.
+
+        Parts end at a comment that begins with "# ---- layer". The first part of %post sees the first part of %files
+        alone, so that it cannot depend on the rest unnoticed. Who names the layer knows when it is out of date.
+        """
+        (first_files, _), (first, second) = (_MARK.split(sections.get(name, ""), 1) for name in ("files", "post"))
+        if not layer.exists():
+            self._bootstrap(self._definition.header)
+            self._make_places()
+            self._copy_files(first_files)
+            self._run_post(first + _SAVE_SHELL)
+            self._root.rename(layer)
+        log("INFO", f"Going on from {layer}")
+        for name in ("changes", "overlay-work", self._root.name):
+            (self._work / name).mkdir()
+        kernel.unshare_mounts()
+        kernel.make_mounts_private()
+        layers = f"lowerdir={layer},upperdir={self._work / 'changes'},workdir={self._work / 'overlay-work'}"
+        kernel.mount("overlay", self._root, "overlay", 0, layers)
+        return _LOAD_SHELL + second
 
     def _bootstrap(self, header: dict[str, str]) -> None:
         kind, source = header.get("bootstrap"), header.get("from", "")

@@ -41,6 +41,11 @@ def remount_read_only(target: str | Path, flags: int | None = None) -> None:
     mount(None, target, None, _BIND | _REMOUNT | READ_ONLY | kept)
 
 
+def unmount(target: str | Path) -> None:
+    """Take a mount off again, at once for those who look and in the end for those who use it."""
+    _checked(_LIBC.umount2(os.fsencode(target), _DETACH), f"umount {target}")
+
+
 def make_mounts_private() -> None:
     """Keep mounts of this process from others."""
     mount(None, "/", None, _RECURSIVE | _PRIVATE)
