@@ -44,7 +44,7 @@ def sif_image() -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / "lock"):
         image = CACHE / f"periogt-{_fingerprint()}.sif"
-        if not image.exists():
+        if not Path(f"{image}.out").exists():  # written last
             _build(image)
         _keep_newest(CACHE.glob("periogt-*.sif"), image)
     return image
@@ -142,16 +142,16 @@ def _build(image: Path) -> None:
     }
     log = CACHE / "build.log"
     command = [
-        *(ROOT / "apptainer" / "build.sh", "--output", image),
+        *(ROOT / "apptainer" / "build.sh", "--force", "--output", image),
         *("--torch-version", version.partition("+")[0], "--torch-index", "file:///mnt/index"),
         *("--", "--bind", "/etc/ssl/certs:/etc/ssl/certs:ro", "--bind", f"{_index(version)}:/mnt/index:ro"),
         *("--mksquashfs-args", "-comp lz4"),
     ]
     with log.open("w") as file:
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=file, text=True, check=False)
-    Path(f"{image}.out").write_text(done.stdout)
     if done.returncode != 0:
         raise RuntimeError(f"The image was not built, see {log}:\n" + "".join(log.read_text().splitlines(True)[-30:]))
+    Path(f"{image}.out").write_text(done.stdout)
     _keep_newest(layer.parent.iterdir(), layer)
 
 
