@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,8 @@ FORBIDDEN = {
     "serve.service": {"ray", "fastapi", "click"},
     "serve.http.routes": {"ray", "click"},
     "serve.http.request_ids": {"ray", "torch", "rdkit", "fastapi", "click"},
-    "model.network": {"ray", "fastapi", "click", "rdkit", "dgl"},
-    "model.collate": {"ray", "fastapi", "click", "rdkit", "dgl"},
+    "model.network": {"ray", "fastapi", "click", "dgl"},
+    "model.collate": {"ray", "fastapi", "click", "dgl"},
 }
 
 
@@ -145,17 +146,84 @@ def test_imports_go_one_way(path: Path) -> None:
         assert imported is None or own is None or imported <= own, f"{path.name} imports {name}"
 
 
+def loaded_statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements that run when a module is imported: not those of functions, nor those for type checkers only."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        is_for_checkers = isinstance(statement, ast.If) and ast.unparse(statement.test).endswith("TYPE_CHECKING")
+        blocks = ["orelse"] if is_for_checkers else ["body", "orelse", "finalbody"]
+        for block in blocks:
+            yield from loaded_statements(getattr(statement, block, []))
+        for handler in getattr(statement, "handlers", []):
+            yield from loaded_statements(handler.body)
+
+
+def file_of(module: str) -> Path | None:
+    """File of a module of the package, by its name below ``periogt_ray``."""
+    base = PACKAGE.joinpath(*module.split(".")) if module else PACKAGE
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+def imports_when_loaded(path: Path) -> set[str]:
+    """Full names of the modules that a file imports as it is imported, those of the package with all their parents."""
+    names: set[str] = set()
+    for statement in loaded_statements(ast.parse(path.read_text(encoding="utf-8")).body):
+        if isinstance(statement, ast.Import):
+            names |= {alias.name for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom):
+            assert statement.module is not None, f"{path.name} imports by a relative name"
+            assert statement.level == 0, f"{path.name} imports by a relative name"
+            names |= {statement.module} | {f"{statement.module}.{alias.name}" for alias in statement.names}
+    parts = [name.split(".") for name in names]
+    return {".".join(words[:n]) for words in parts for n in range(1, len(words) + 1)}
+
+
+def loaded_with(module: str) -> set[str]:
+    """Full names of what importing a module of the package loads, read from the sources of the package only."""
+    found: set[str] = set()
+    queue = [f"periogt_ray.{module}".rstrip(".")]
+    while queue:
+        name = queue.pop()
+        if name in found:
+            continue
+        own = name.removeprefix("periogt_ray").removeprefix(".")
+        path = file_of(own) if name.split(".")[0] == "periogt_ray" else None
+        if path is not None:
+            found.add(name)
+            queue += [*imports_when_loaded(path), *name.rsplit(".", 1)[:-1]]
+        elif name.split(".")[0] != "periogt_ray":
+            found.add(name)
+    return found
+
+
+def heavy(names: Iterable[str]) -> set[str]:
+    """Libraries among modules, with those that ray.serve brings along."""
+    libraries = {name.split(".")[0] for name in names}
+    return libraries | ({"fastapi"} if "ray.serve" in names else set())
+
+
 @pytest.mark.parametrize("module", sorted(FORBIDDEN))
 def test_modules_leave_what_they_do_not_need_alone(module: str) -> None:
     """Type checking alone may name a library; the code that runs does not import it."""
-    loaded = subprocess.run(
-        [sys.executable, "-c", f"import sys, periogt_ray.{module}; print(*sys.modules)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    heavy = FORBIDDEN[module] - ({"rdkit"} if module in ("model.network", "model.collate") else set())
-    assert not heavy & set(loaded)
+    assert not FORBIDDEN[module] & heavy(loaded_with(module))
+
+
+def test_what_is_read_is_what_an_interpreter_loads() -> None:
+    """One real start, which imports the modules from the lightest to the heaviest."""
+    without_ray = [module for module in FORBIDDEN if "ray" in FORBIDDEN[module]]
+    in_order = sorted(without_ray, key=lambda module: ("torch" not in FORBIDDEN[module], -len(FORBIDDEN[module])))
+    report = "".join(f"import periogt_ray.{module}; print(*sys.modules)\n" for module in in_order)
+    done = subprocess.run([sys.executable, "-c", f"import sys\n{report}"], capture_output=True, text=True, check=True)
+    read: set[str] = set()
+    for module, line in zip(in_order, done.stdout.splitlines(), strict=True):
+        loaded = set(line.split())
+        read |= loaded_with(module)
+        assert not FORBIDDEN[module] & loaded, module
+        assert {name for name in loaded if name.split(".")[0] == "periogt_ray"} == {
+            name for name in read if name.split(".")[0] == "periogt_ray"
+        }, module
 
 
 def test_only_settings_and_the_command_line_see_the_environment() -> None:
