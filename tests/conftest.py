@@ -5,6 +5,8 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.predictor import Predictor
 from support.golden import ARTIFACTS, golden_polymers
 
+pytest_plugins = ["support.tiers", "support.left_behind"]
+
 # Bit-for-bit comparisons of the bare network need what the predictor sees to itself.
 torch.set_num_threads(1)
 
