@@ -1,17 +1,26 @@
+"""The command line: most of it in this process, which has torch; one real process or more for each command.
+
+`batch`, `serve` and `setup` have theirs in the tests of their wings.
+"""
+
 import csv
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from periogt_ray.cli import main
 from support.golden import ARTIFACTS, golden_polymers
 
 
 def run(*args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PERIOGT_")}
     return subprocess.run(
         [sys.executable, "-W", "error::SyntaxWarning", "-m", "periogt_ray", *args],
@@ -23,6 +32,37 @@ def run(*args: str, cwd: Path | None = None, **env: str) -> subprocess.Completed
     )
 
 
+@pytest.fixture
+def called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command in this process, from its arguments and environment to its exit status."""
+
+    def call(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        root = logging.getLogger()
+        level = root.level
+        with monkeypatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("PERIOGT_")]:
+                patch.delenv(name)
+            for name, value in {"DGLBACKEND": "pytorch", "PERIOGT_DEVICE": "cpu", **env}.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["periogt", *args])
+            # As in a fresh process, where the command sets up logging.
+            patch.setattr(root, "handlers", [])
+            with pytest.raises(SystemExit) as stop:
+                main()
+            root.setLevel(level)
+        status = stop.value.code or 0
+        assert isinstance(status, int), "a status, not a message"
+        return subprocess.CompletedProcess(args, status, *capsys.readouterr())
+
+    return call
+
+
+Called = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.slow
 def test_predict_prints_the_contract_s_json() -> None:
     result = run("predict", "--smiles", " [*]CC* ", "--property", "egc")
     assert result.returncode == 0, result.stderr
@@ -36,9 +76,9 @@ def test_predict_prints_the_contract_s_json() -> None:
     assert "embedded compact model" in result.stderr
 
 
-def test_predict_with_golden_artifacts_equals_the_reference() -> None:
+def test_predict_with_golden_artifacts_equals_the_reference(called: Called) -> None:
     golden = golden_polymers()[2]
-    result = run(
+    result = called(
         "predict",
         "--smiles",
         golden.smiles,
@@ -54,14 +94,15 @@ def test_predict_with_golden_artifacts_equals_the_reference() -> None:
     assert answer["embedding"] == pytest.approx(golden.embedding.tolist(), abs=1e-5)
 
 
-def test_csv_is_one_line_with_the_columns_of_a_batch() -> None:
-    result = run("predict", "--smiles", "*CC*", "--property", "egc", "--format", "csv")
+def test_csv_is_one_line_with_the_columns_of_a_batch(called: Called) -> None:
+    result = called("predict", "--smiles", "*CC*", "--property", "egc", "--format", "csv")
     [row] = csv.reader(io.StringIO(result.stdout))
     assert row[:3] == ["0", "*CC*", "egc"]
     assert row[4:8] == ["eV", "true", "", ""]
     assert float(row[3]) == pytest.approx(6.9, abs=0.35)
 
 
+@pytest.mark.slow
 def test_embeddings() -> None:
     result = run("embeddings", "--smiles", "*CC*", PERIOGT_CHECKPOINT_DIR=str(ARTIFACTS))
     answer = json.loads(result.stdout)
@@ -69,8 +110,8 @@ def test_embeddings() -> None:
     assert answer["embedding"] == pytest.approx(golden_polymers()[0].embedding.tolist(), abs=1e-5)
 
 
-def test_properties_say_which_model_answers() -> None:
-    answer = json.loads(run("properties").stdout)
+def test_properties_say_which_model_answers(called: Called) -> None:
+    answer = json.loads(called("properties").stdout)
     assert {"id": "egc", "label": "Band gap, chain", "units": "eV"} in answer["properties"]
     assert "compact" in answer["artifacts"].lower()
     assert "not the published PerioGT weights" in answer["description"]
@@ -87,8 +128,10 @@ def test_properties_say_which_model_answers() -> None:
         (["properties"], {"PERIOGT_CHECKPOINT_DIR": "/usr/bin"}, "checkpoint_missing", ["/usr/bin/label_stats.json"]),
     ],
 )
-def test_errors_are_told_and_end_with_2(args: list[str], env: dict[str, str], code: str, words: list[str]) -> None:
-    result = run(*args, **env)
+def test_errors_are_told_and_end_with_2(
+    called: Called, args: list[str], env: dict[str, str], code: str, words: list[str]
+) -> None:
+    result = called(*args, **env)
     assert result.returncode == 2
     assert result.stdout == ""
     assert f"error [{code}]" in result.stderr
@@ -96,18 +139,19 @@ def test_errors_are_told_and_end_with_2(args: list[str], env: dict[str, str], co
     assert all(word in result.stderr for word in words)
 
 
-def test_cuda_that_is_not_there_ends_with_2() -> None:
+def test_cuda_that_is_not_there_ends_with_2(called: Called) -> None:
     import torch
 
     if torch.cuda.is_available():
-        assert run("predict", "--smiles", "*CC*", "--property", "egc", PERIOGT_DEVICE="cuda").returncode == 0
+        assert called("predict", "--smiles", "*CC*", "--property", "egc", PERIOGT_DEVICE="cuda").returncode == 0
         return
-    result = run("predict", "--smiles", "*CC*", "--property", "egc", PERIOGT_DEVICE="cuda")
+    result = called("predict", "--smiles", "*CC*", "--property", "egc", PERIOGT_DEVICE="cuda")
     assert result.returncode == 2
     assert "error [cuda_unavailable]" in result.stderr
     assert "PERIOGT_DEVICE=cpu" in result.stderr
 
 
+@pytest.mark.slow
 def test_an_error_does_not_wait_for_torch() -> None:
     code = (
         "import sys; from periogt_ray.cli import cli\n"
@@ -125,24 +169,27 @@ def test_a_misspelt_option_is_refused() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    for args in (["--help"], ["predict", "--help"], ["batch", "--help"], ["doctor", "--help"]):
-        code = (
-            "import sys; from periogt_ray.cli import cli\n"
-            f"try: cli({args!r}, prog_name='periogt')\n"
-            "except SystemExit as stop: assert stop.code == 0\n"
-            "print(sorted({name.split('.')[0] for name in sys.modules} & "
-            "{'torch', 'ray', 'rdkit', 'numpy', 'pydantic', 'numba', 'dgl', 'httpx'}))"
-        )
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert result.stdout.splitlines()[-1] == "[]"
+    code = (
+        "import sys; from periogt_ray.cli import cli\n"
+        "for args in [], ['predict'], ['batch'], ['doctor']:\n"
+        "    try: cli([*args, '--help'], prog_name='periogt')\n"
+        "    except SystemExit as stop: assert stop.code == 0\n"
+        "    print('-' * 9)\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & "
+        "{'torch', 'ray', 'rdkit', 'numpy', 'pydantic', 'numba', 'dgl', 'httpx'}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.count("Usage: periogt") == result.stdout.count("-" * 9) == 4
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_unknown_variables_are_warned_about() -> None:
-    result = run("properties", PERIOGT_CHECKPOINTDIR="/x")
+def test_unknown_variables_are_warned_about(called: Called) -> None:
+    result = called("properties", PERIOGT_CHECKPOINTDIR="/x")
     assert result.returncode == 0
     assert "did you mean PERIOGT_CHECKPOINT_DIR?" in result.stderr
 
 
+@pytest.mark.slow
 def test_doctor_reports_and_exits_by_its_verdict() -> None:
     result = run("doctor", "--json", PERIOGT_CHECKPOINT_DIR=str(ARTIFACTS), DGLBACKEND="pytorch")
     report = json.loads(result.stdout)
@@ -154,16 +201,16 @@ def test_doctor_reports_and_exits_by_its_verdict() -> None:
     assert [check for check in report["checks"] if check["status"] != "PASS" and not check["remedy"]] == []
 
 
-def test_doctor_looks_at_the_directory_of_features(tmp_path: Path) -> None:
+def test_doctor_looks_at_the_directory_of_features(called: Called, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    report = json.loads(run("doctor", "--json", PERIOGT_CACHE_DIR=str(tmp_path)).stdout)
+    report = json.loads(called("doctor", "--json", PERIOGT_CACHE_DIR=str(tmp_path)).stdout)
     checks = {check["name"]: check for check in report["checks"]}
     assert checks["cache_dir"]["status"] == "PASS"
     assert str(tmp_path) in checks["cache_dir"]["message"]
 
 
-def test_doctor_tells_what_to_do_and_still_tests_itself() -> None:
-    result = run("doctor", PERIOGT_CHECKPOINT_DIR="/nonexistent", PERIOGT_DEVCE="cpu")
+def test_doctor_tells_what_to_do_and_still_tests_itself(called: Called) -> None:
+    result = called("doctor", PERIOGT_CHECKPOINT_DIR="/nonexistent", PERIOGT_DEVCE="cpu")
     assert result.returncode == 2
     assert "FAIL" in result.stdout
     assert "/nonexistent" in result.stdout
@@ -171,6 +218,7 @@ def test_doctor_tells_what_to_do_and_still_tests_itself() -> None:
     assert "self-test" in result.stdout
 
 
+@pytest.mark.slow
 def test_doctor_reports_on_an_installation_that_is_broken(tmp_path: Path) -> None:
     for package in ("torch", "rdkit"):
         (tmp_path / package).mkdir()
@@ -185,6 +233,7 @@ def test_doctor_reports_on_an_installation_that_is_broken(tmp_path: Path) -> Non
         (tmp_path / package).rmdir()
 
 
+@pytest.mark.slow
 def test_output_that_cannot_be_written_is_told() -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "periogt_ray", "properties"]
