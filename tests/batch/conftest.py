@@ -21,7 +21,7 @@ def cluster() -> Iterator[Cluster]:
     assert holder.stdout is not None
     line = holder.stdout.readline()
     assert line, "Ray did not start"
-    found = Cluster(json.loads(line))
+    found = Cluster(holder.pid, json.loads(line))
     yield found
     holder.stdin.close()
     assert holder.wait(timeout=60) == 0

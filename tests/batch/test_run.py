@@ -333,14 +333,81 @@ def in_child(work: Callable[[], object], *, kill_after_s: float | None = None) -
     return not os.WIFSIGNALED(status)
 
 
-def test_killed_at_twenty_points_and_resumed_it_is_the_same(input_path: Path) -> None:
+# Everything by which a run changes or reads a file, as the interpreter announces it just before it happens.
+EVENTS = frozenset({"open", "os.chmod", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "fcntl.flock"})
+
+
+def events_of(work: Callable[[], object], directory: Path, *, kill_at: int | None = None) -> int | None:
+    """Run work in a forked process that kills itself before its n-th event at a file; None if it was killed."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        n_events = 0
+
+        def count(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal n_events
+            # What is removed with a directory is named within it; a lock is a number.
+            if event in EVENTS and (
+                event in ("os.remove", "os.rmdir", "fcntl.flock") or str(directory) in str(arguments)
+            ):
+                n_events += 1
+                if n_events == kill_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            sys.addaudithook(count)
+            work()
+            os.write(writing, str(n_events).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    _, status = os.waitpid(pid, 0)
+    with os.fdopen(reading) as answer:
+        told = answer.read()
+    assert told or os.WIFSIGNALED(status), "the run failed"
+    return int(told) if told else None
+
+
+def test_killed_before_every_event_at_a_file_and_resumed_it_is_the_same(
+    input_path: Path, chance: random.Random, is_full: bool
+) -> None:
+    """One kill at each event of a run, and another one while it is resumed; with --full at each of its events."""
+    input_path.write_text("smiles\n*CC*\nbad\n*CO*\n*CC*\n*CCC*\n*CO*\n*CCO*\n*CCC*\n*CS*\n")
+    folder, output = input_path.parent, output_of(input_path)
+
+    def go_on() -> BatchReport:
+        return run(input_path, resume=True)
+
+    total = events_of(go_on, folder)
+    assert total is not None
+    assert total > 20
+    expected = rows_but_request_ids(output)
+    names = {path.name for path in folder.iterdir()}
+    n_killed = n_resumed = 0
+    for first in range(1, total + 1):
+        for second in range(1, total + 1) if is_full else [chance.randint(1, total)]:
+            for path in (output, output.with_name(f"{output.name}.summary.json")):
+                path.unlink(missing_ok=True)
+            assert events_of(go_on, folder, kill_at=first) is None
+            n_resumed += bool(PartsDirectory(output).finished())
+            n_killed += 1
+            # Its name appears when it is whole, also where the parts are still there.
+            assert not output.exists() or rows_but_request_ids(output) == expected
+            n_killed += events_of(go_on, folder, kill_at=second) is None
+            assert go_on().exit_code == 1
+            assert rows_but_request_ids(output) == expected, f"after kills at {first} and {second} of {total} events"
+            assert {path.name for path in folder.iterdir()} == names
+    assert n_killed > total
+    assert n_resumed > total // 4, "the kills came before there was anything to lose"
+
+
+def test_killed_at_twenty_points_and_resumed_it_is_the_same(input_path: Path, chance: random.Random) -> None:
     started_s = time.monotonic()
     assert in_child(lambda: run(input_path))
     duration_s = time.monotonic() - started_s
     output = output_of(input_path)
     expected = rows_but_request_ids(output)
     output.unlink()
-    chance = random.Random(0)
     n_killed = n_whole = n_kept_at_kill = 0
     while n_killed < 20:
         if in_child(lambda: run(input_path, resume=True), kill_after_s=chance.uniform(0, 0.6 * duration_s)):

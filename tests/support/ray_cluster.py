@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from support.golden import ARTIFACTS
+from support.served_process import tree_below
 
 HERE = Path(__file__).parent
 PACKAGE_ROOT = HERE.parent.parent
@@ -15,7 +16,8 @@ PACKAGE_ROOT = HERE.parent.parent
 class Cluster:
     """A Ray that tests run the command line on; its workers die over some polymers (see deadly/)."""
 
-    def __init__(self, facts: dict[str, Any]) -> None:
+    def __init__(self, holder: int, facts: dict[str, Any]) -> None:
+        self.holder = holder  # process id of what started Ray
         self.address: str = facts["address"]
         self.dashboard = f"http://{facts['dashboard']}"
         self.temp_dir = Path(facts["temp_dir"])
@@ -24,6 +26,10 @@ class Cluster:
     @property
     def env(self) -> dict[str, str]:
         return {**clean_environment(), **self.environment, "RAY_ADDRESS": self.address}
+
+    def processes(self, words: str) -> set[int]:
+        """Processes of this Ray with a command line; Ray names a worker after what it runs."""
+        return {pid for pid, command in tree_below(self.holder).items() if words in command}
 
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "periogt_ray", *args]

@@ -38,16 +38,7 @@ class ServedProcess:
 
     def tree(self) -> dict[int, str]:
         """Return pid and command of every process below the service."""
-        children: dict[int, list[int]] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and (parent := parent_of(int(entry.name))) is not None:
-                children.setdefault(parent, []).append(int(entry.name))
-        found, queue = {}, [self.process.pid]
-        while queue:
-            for pid in children.get(queue.pop(), []):
-                found[pid] = command_of(pid)
-                queue.append(pid)
-        return found
+        return tree_below(self.process.pid)
 
     def replicas(self, name: str) -> list[int]:
         return [pid for pid, command in self.tree().items() if f"ServeReplica:periogt:{name}" in command]
@@ -55,6 +46,20 @@ class ServedProcess:
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(120)
+
+
+def tree_below(root: int) -> dict[int, str]:
+    """Return pid and command of every process below one."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (parent := parent_of(int(entry.name))) is not None:
+            children.setdefault(parent, []).append(int(entry.name))
+    found, queue = {}, [root]
+    while queue:
+        for pid in children.get(queue.pop(), []):
+            found[pid] = command_of(pid)
+            queue.append(pid)
+    return found
 
 
 def parent_of(pid: int) -> int | None:
