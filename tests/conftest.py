@@ -1,9 +1,14 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.predictor import Predictor
+from periogt_ray.settings import EMBEDDED_DIR
 from support.golden import ARTIFACTS, golden_polymers
+from support.served_process import ServedProcess, serving, wait_for
+from support.way import KEY
 
 pytest_plugins = ["support.tiers", "support.left_behind"]
 
@@ -19,3 +24,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def golden_predictor() -> Predictor:
     return Predictor(ArtifactDirectory.open(ARTIFACTS), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]:
+    """One service with the embedded model, one predictor and a key, for all tests that need no other one.
+
+    Those of the page come first; tests/serve/test_service_process.py ends it.
+    """
+    log = tmp_path_factory.mktemp("served") / "log"
+    variables = {"PERIOGT_CHECKPOINT_DIR": str(EMBEDDED_DIR), "PERIOGT_MAX_BATCH": "8", "PERIOGT_REPLICAS": "1"}
+    body = {"smiles": "*CC*", "property": "egc"}
+    with serving(log, key=KEY, **variables) as served:
+        # Right after the start a call may still be told to come again.
+        wait_for(lambda: served.client.post("/v1/predict", json=body).status_code == 200, 120, "a first answer")
+        yield served

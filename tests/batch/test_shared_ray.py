@@ -56,10 +56,16 @@ def serve_command(cluster: Cluster, *args: str) -> subprocess.CompletedProcess[s
 
 
 def n_running(cluster: Cluster, deployment: str) -> int:
-    status = serve_command(cluster, "status")
-    assert status.returncode == 0, status.stdout + status.stderr
-    states = yaml.safe_load(status.stdout)["applications"]["periogt"]["deployments"][deployment]["replica_states"]
-    return int(states.get("RUNNING", 0))
+    token = Path(cluster.environment["RAY_AUTH_TOKEN_PATH"]).read_text(encoding="utf-8").strip()
+    answer = httpx.get(
+        f"{cluster.dashboard}/api/serve/applications/",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=30,
+        trust_env=False,
+    )
+    assert answer.status_code == 200, answer.text
+    replicas = answer.json()["applications"]["periogt"]["deployments"][deployment]["replicas"]
+    return sum(replica["state"] == "RUNNING" for replica in replicas)
 
 
 @contextmanager
@@ -128,10 +134,12 @@ def test_the_shipped_configuration_is_deployed(cluster: Cluster, tmp_path: Path)
         found = answered(f"http://127.0.0.1:{port}")
         assert found["property"] == "tg"
         at_first = n_running(cluster, "Featurizer")
+        assert at_first >= 1
         with new_polymers_asked(f"http://127.0.0.1:{port}", n_clients=24) as statuses:
             deadline = time.monotonic() + TIMEOUT_S
             while n_running(cluster, "Featurizer") <= at_first:
                 assert time.monotonic() < deadline, f"still {at_first} featurizers after {len(statuses)} answers"
+                time.sleep(0.5)
         assert statuses
         assert set(statuses) == {200}
     finally:

@@ -50,6 +50,7 @@ def install(place: Path, *arguments: str, path: str = "", **variables: str) -> s
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_installs_in_two_steps_and_does_nothing_the_second_time(place: Path) -> None:
     import torch
 

@@ -212,6 +212,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "data", root / "first"
 
 
+@pytest.mark.slow
 def test_training_writes_a_complete_directory(tiny: tuple[Path, Path]) -> None:
     _, out = tiny
     directory = ArtifactDirectory.open(out)
@@ -222,6 +223,7 @@ def test_training_writes_a_complete_directory(tiny: tuple[Path, Path]) -> None:
     assert "test rows have not been evaluated" in (out / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_files(tiny: tuple[Path, Path], tmp_path: Path) -> None:
     data, first = tiny
     first_files = json.loads((first / "model_card.json").read_text())["files"]
@@ -233,6 +235,7 @@ def test_same_seed_gives_the_same_files(tiny: tuple[Path, Path], tmp_path: Path)
     assert other["files"]["pretrained_ckpt/base.safetensors"] != first_files["pretrained_ckpt/base.safetensors"]
 
 
+@pytest.mark.slow
 def test_training_never_reads_features_of_polymers_in_tests_alone(tmp_path: Path) -> None:
     rows = [(smiles, float(index), "val" if index % 5 == 0 else "train") for index, smiles in enumerate(TINY[:10])]
     write_sets(tmp_path / "data", {name: [*rows, ("*CCCCCCCCCN*", 1.0, "test")] for name in PROPERTIES})
@@ -242,6 +245,7 @@ def test_training_never_reads_features_of_polymers_in_tests_alone(tmp_path: Path
         assert {RepeatUnit.parse(smiles).smiles for smiles in TINY[:10]} <= set(cache["smiles"])
 
 
+@pytest.mark.slow
 def test_evaluation_fills_the_card_once(tiny: tuple[Path, Path]) -> None:
     data, out = tiny
     card = training.evaluate_on_test(data, out, cache=data.parent / "cache.npz")

@@ -1,4 +1,7 @@
-"""The service as a user runs it: a Ray of its own, real replicas, real signals."""
+"""The service as a user runs it: a Ray of its own, real replicas, real signals.
+
+The tests share the service with those of the page, which come before them.
+"""
 
 import json
 import os
@@ -9,21 +12,24 @@ import socket
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import torch
 
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.settings import EMBEDDED_DIR
 from support.golden import ARTIFACTS
-from support.serve_fakes import KEY, STYRENE
-from support.served_process import ROOT, ServedProcess, parent_of, serving, start, wait_for
+from support.serve_fakes import STYRENE
+from support.served_process import ROOT, ServedProcess, parent_of, start, wait_for
+from support.way import KEY
 
 pytestmark = pytest.mark.ray
 
@@ -31,40 +37,36 @@ RETRYABLE = {"not_ready", "overloaded", "timeout"}
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]:
-    log = tmp_path_factory.mktemp("serve") / "log"
-    with serving(log, key=KEY, PERIOGT_MAX_BATCH="8") as served:
-        # Right after the start a call may still be told to come again.
-        wait_for(lambda: ask(served, STYRENE).status_code == 200, 120, "a first answer")
-        yield served
+def embedded_predictor() -> Predictor:
+    return Predictor(ArtifactDirectory.open(EMBEDDED_DIR), torch.device("cpu"))
 
 
 def ask(
-    running: ServedProcess, smiles: str, property_id: str = "eps", *, timeout: float = 120, **more: Any
+    service: ServedProcess, smiles: str, property_id: str = "eps", *, timeout: float = 120, **more: Any
 ) -> httpx.Response:
     asked = {"smiles": smiles, "property": property_id, **more}
-    return running.client.post("/v1/predict", json=asked, timeout=timeout)
+    return service.client.post("/v1/predict", json=asked, timeout=timeout)
 
 
-def test_values_are_those_of_the_predictor(running: ServedProcess, golden_predictor: Predictor) -> None:
+def test_values_are_those_of_the_predictor(service: ServedProcess, embedded_predictor: Predictor) -> None:
     for smiles in (STYRENE, "*CC*"):
-        polymer = featurize(RepeatUnit.parse(smiles), golden_predictor.scheme("tg"))
-        [outcome] = golden_predictor.predict_many([Job(polymer, "tg")])
-        answer = ask(running, smiles, "tg")
+        polymer = featurize(RepeatUnit.parse(smiles), embedded_predictor.scheme("egc"))
+        [outcome] = embedded_predictor.predict_many([Job(polymer, "egc")])
+        answer = ask(service, smiles, "egc")
         assert answer.status_code == 200
         assert answer.json()["prediction"]["value"] == pytest.approx(outcome.value, rel=1e-6)
 
 
-def test_the_smoke_test_passes_and_can_fail(running: ServedProcess) -> None:
+def test_the_smoke_test_passes_and_can_fail(service: ServedProcess) -> None:
     script = ROOT / "scripts" / "smoke_test.sh"
-    result = subprocess.run([script, running.url, KEY], capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run([script, service.url, KEY], capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "FAIL" not in result.stdout
     refused = subprocess.run(
-        [script, f"{running.url}/v1", KEY], capture_output=True, text=True, timeout=300, check=False
+        [script, f"{service.url}/v1", KEY], capture_output=True, text=True, timeout=300, check=False
     )
     assert refused.returncode == 1
-    keyless = subprocess.run([script, running.url], capture_output=True, text=True, timeout=300, check=False)
+    keyless = subprocess.run([script, service.url], capture_output=True, text=True, timeout=300, check=False)
     assert keyless.returncode == 1
     assert "refuses the key" in keyless.stderr
     silent = subprocess.run([script, "http://127.0.0.1:9"], capture_output=True, text=True, timeout=300, check=False)
@@ -72,33 +74,33 @@ def test_the_smoke_test_passes_and_can_fail(running: ServedProcess) -> None:
     assert "Nothing answers" in silent.stderr
 
 
-def test_a_repeat_unit_is_drawn(running: ServedProcess) -> None:
-    answer = running.client.get("/v1/depict", params={"smiles": STYRENE})
+def test_a_repeat_unit_is_drawn(service: ServedProcess) -> None:
+    answer = service.client.get("/v1/depict", params={"smiles": STYRENE})
     assert answer.status_code == 200, answer.text
     assert answer.text.startswith("<svg")
-    refused = running.client.get("/v1/depict", params={"smiles": f"*{'C' * 500}*"})
+    refused = service.client.get("/v1/depict", params={"smiles": f"*{'C' * 500}*"})
     assert refused.status_code == 422
     assert "at most 200 are drawn" in refused.json()["error"]["message"]
 
 
-def test_request_ids_are_answered_once(running: ServedProcess) -> None:
-    answer = running.client.get("/v1/health", headers={"X-Request-ID": "mine"})
+def test_request_ids_are_answered_once(service: ServedProcess) -> None:
+    answer = service.client.get("/v1/health", headers={"X-Request-ID": "mine"})
     assert answer.headers.get_list("X-Request-ID") == ["mine"]
-    strange = running.client.get("/v1/nothing", headers=[(b"X-Request-ID", b"caf\xe9"), (b"X-Api-Key", KEY.encode())])
+    strange = service.client.get("/v1/nothing", headers=[(b"X-Request-ID", b"caf\xe9"), (b"X-Api-Key", KEY.encode())])
     assert strange.headers.get_list("X-Request-ID") == [strange.json()["request_id"]]
 
 
-def test_hostile_bodies_over_the_network(running: ServedProcess) -> None:
+def test_hostile_bodies_over_the_network(service: ServedProcess) -> None:
     for content in (b"", b"{", b"\xff", b"[" * 10_000, b"x" * 3_000_000):
-        answer = running.client.post("/v1/predict", content=content, headers={"Content-Type": "application/json"})
+        answer = service.client.post("/v1/predict", content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code in (413, 422)
         assert answer.json()["error"]["code"] == "validation_error"
 
 
-def test_figures_are_beside_those_of_ray(running: ServedProcess) -> None:
+def test_figures_are_beside_those_of_ray(service: ServedProcess) -> None:
     for _ in range(2):
-        assert ask(running, STYRENE).status_code == 200
-    [address] = re.findall(r"Figures for Prometheus: (\S+)", running.log.read_text())
+        assert ask(service, STYRENE).status_code == 200
+    [address] = re.findall(r"Figures for Prometheus: (\S+)", service.log.read_text())
 
     def exported() -> str:
         # The agent listens on every address of the node, not all of which may be routed here.
@@ -114,12 +116,12 @@ def test_figures_are_beside_those_of_ray(running: ServedProcess) -> None:
     wait_for(lambda: all(re.search(one, exported()) for one in wanted), 60, "figures")
 
 
-def test_a_killed_predictor_comes_back_and_no_answer_is_wrong(running: ServedProcess) -> None:
-    right = {smiles: ask(running, smiles).json()["prediction"]["value"] for smiles in ("*CC*", STYRENE, "*CCC*")}
+def test_a_killed_predictor_comes_back_and_no_answer_is_wrong(service: ServedProcess) -> None:
+    right = {smiles: ask(service, smiles).json()["prediction"]["value"] for smiles in ("*CC*", STYRENE, "*CCC*")}
     stop, answers, wrong = threading.Event(), Counter[str](), []
 
     def client(smiles: str) -> None:
-        with httpx.Client(base_url=running.url, timeout=120, headers={"X-Api-Key": KEY}) as own:
+        with httpx.Client(base_url=service.url, timeout=120, headers={"X-Api-Key": KEY}) as own:
             while not stop.is_set():
                 answer = own.post("/v1/predict", json={"smiles": smiles, "property": "eps"})
                 body = answer.json()
@@ -137,9 +139,9 @@ def test_a_killed_predictor_comes_back_and_no_answer_is_wrong(running: ServedPro
         clients = [pool.submit(client, smiles) for smiles in right for _ in range(2)]
         try:
             wait_for(lambda: answers["ok"] >= 20, 120, "answers before the kill")
-            [pid] = running.replicas("Predictor")
+            [pid] = service.replicas("Predictor")
             os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: running.replicas("Predictor") not in ([], [pid]), 120, "a new predictor")
+            wait_for(lambda: service.replicas("Predictor") not in ([], [pid]), 120, "a new predictor")
             before = answers["ok"]
             wait_for(lambda: answers["ok"] >= before + 20, 120, "answers after the kill")
         finally:
@@ -150,19 +152,20 @@ def test_a_killed_predictor_comes_back_and_no_answer_is_wrong(running: ServedPro
     assert set(answers) <= {"ok"} | RETRYABLE, answers
 
 
-def test_work_of_clients_that_left_is_dropped(running: ServedProcess) -> None:
+def test_work_of_clients_that_left_is_dropped(service: ServedProcess) -> None:
     items = [{"smiles": "*" + "C" * (100 + n) + "*", "property": "eps"} for n in range(90)]
-    with pytest.raises(httpx.ReadTimeout):
-        running.client.post("/v1/predict/batch", json={"items": items}, timeout=1)
     n_left = '"outcome": "client_left"'
-    wait_for(lambda: n_left in running.log.read_text(), 30, "the log has it")
-    assert running.client.get("/v1/health").json()["n_open"] == 0
+    n_before = service.log.read_text().count(n_left)
+    with pytest.raises(httpx.ReadTimeout):
+        service.client.post("/v1/predict/batch", json={"items": items}, timeout=1)
+    wait_for(lambda: service.log.read_text().count(n_left) > n_before, 30, "the log has it")
+    assert service.client.get("/v1/health").json()["n_open"] == 0
     # Half a second each: had they gone on, this one would wait for most of a minute.
-    assert ask(running, "*CCOCC*", timeout=20).status_code == 200
+    assert ask(service, "*CCOCC*", timeout=20).status_code == 200
 
 
-def test_no_key_traceback_or_colour_is_in_the_log(running: ServedProcess) -> None:
-    text = running.log.read_text()
+def test_no_key_traceback_or_colour_is_in_the_log(service: ServedProcess) -> None:
+    text = service.log.read_text()
     assert KEY not in text
     assert "Traceback" not in text
     assert "\x1b[" not in text
@@ -173,31 +176,31 @@ def test_no_key_traceback_or_colour_is_in_the_log(running: ServedProcess) -> Non
     assert not [record for record in records if record["route"] == "/v1/health" and record["status"] == 200]
 
 
-def test_sigterm_answers_what_is_open_and_leaves_nothing(running: ServedProcess) -> None:
-    """The last test of the module: it ends the service."""
+def test_sigterm_answers_what_is_open_and_leaves_nothing(service: ServedProcess) -> None:
+    """The last test of those that share the service: it ends it."""
     items = [{"smiles": "*" + "C" * (n % 10 + 1) + "O" * (n // 10) + "C*", "property": "eps"} for n in range(60)]
-    tree, temp_dir = running.tree(), running.temp_dir
+    tree, temp_dir = service.tree(), service.temp_dir
     assert temp_dir is not None
     with ThreadPoolExecutor(1) as pool:
-        n_before = running.log.read_text().count("featurize_s")
-        pending = pool.submit(running.client.post, "/v1/predict/batch", json={"items": items})
-        wait_for(lambda: is_busy(running), 60, "the request is open")
-        running.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: refuses(running), 60, "new requests are refused")
+        n_before = service.log.read_text().count("featurize_s")
+        pending = pool.submit(service.client.post, "/v1/predict/batch", json={"items": items})
+        wait_for(lambda: is_busy(service), 60, "the request is open")
+        service.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: refuses(service), 60, "new requests are refused")
         answer = pending.result()
     assert answer.status_code == 200
     assert all("prediction" in result for result in answer.json()["results"])
-    assert running.process.wait(120) == 0
-    assert running.log.read_text().count("featurize_s") > n_before
+    assert service.process.wait(120) == 0
+    assert service.log.read_text().count("featurize_s") > n_before
     left = [pid for pid in tree if parent_of(pid) is not None]
     assert not left
     assert not temp_dir.exists()
 
 
-def is_busy(running: ServedProcess) -> bool:
+def is_busy(service: ServedProcess) -> bool:
     """Whether the featurizers compute: their processor time grows."""
-    return sum(cpu_ticks(pid) for pid in running.replicas("Featurizer")) > IDLE_TICKS.setdefault(
-        running.process.pid, sum(cpu_ticks(pid) for pid in running.replicas("Featurizer"))
+    return sum(cpu_ticks(pid) for pid in service.replicas("Featurizer")) > IDLE_TICKS.setdefault(
+        service.process.pid, sum(cpu_ticks(pid) for pid in service.replicas("Featurizer"))
     )
 
 
@@ -209,10 +212,10 @@ def cpu_ticks(pid: int) -> int:
     return int(fields[11])
 
 
-def refuses(running: ServedProcess) -> bool:
+def refuses(service: ServedProcess) -> bool:
     try:
         answer = httpx.post(
-            f"{running.url}/v1/predict", json={"smiles": "*CC*", "property": "eps"}, headers={"X-Api-Key": KEY}
+            f"{service.url}/v1/predict", json={"smiles": "*CC*", "property": "eps"}, headers={"X-Api-Key": KEY}
         )
     except httpx.TransportError:
         return True

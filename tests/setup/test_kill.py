@@ -28,6 +28,8 @@ from support.published_site import (
     zip_bytes,
 )
 
+pytestmark = pytest.mark.slow
+
 N_POINTS = 32
 N_KILLS_OF_THE_COMMAND = 4
 # Everything by which setup changes a directory, as the interpreter announces it just before it happens.
@@ -85,28 +87,28 @@ def chopped(site: Site, options: SetupOptions) -> SetupOptions:
     return options
 
 
-def kill_points(n_changes: int, seed: int) -> Iterator[int]:
+def kill_points(n_changes: int, chance: random.Random) -> Iterator[int]:
     """Random points, one in each of as many equal parts of the run."""
-    generator = random.Random(seed)
     for part in range(N_POINTS):
         low, high = part * n_changes // N_POINTS, (part + 1) * n_changes // N_POINTS
-        yield generator.randint(low + 1, max(high, low + 1))
+        yield chance.randint(low + 1, max(high, low + 1))
 
 
 @pytest.mark.parametrize("is_twice", [False, True])
-def test_killed_anywhere_and_run_again(chopped: SetupOptions, finished: dict[str, str], is_twice: bool) -> None:
+def test_killed_anywhere_and_run_again(
+    chopped: SetupOptions, finished: dict[str, str], is_twice: bool, chance: random.Random
+) -> None:
     total = changes_of(chopped, kill_at=None)
     assert snapshot(chopped.directory) == finished
     assert total > 2 * N_POINTS
-    generator = random.Random(7)
     # The second round kills the repairing run as well; a quarter of the points keep it short.
-    points = list(kill_points(total, seed=3))[:: 4 if is_twice else 1]
+    points = list(kill_points(total, chance))[:: 4 if is_twice else 1]
     n_killed = 0
     for point in points:
         shutil.rmtree(chopped.directory)
         n_killed += changes_of(chopped, kill_at=point) == -1
         if is_twice:
-            n_killed += changes_of(chopped, kill_at=generator.randint(1, total // 2)) == -1
+            n_killed += changes_of(chopped, kill_at=chance.randint(1, total // 2)) == -1
         run_setup(chopped)
         assert snapshot(chopped.directory) == finished, f"after a kill at change {point} of {total}"
     assert n_killed >= len(points)
@@ -147,7 +149,7 @@ def test_killed_while_refusing_an_archive(
 
 
 @pytest.mark.parametrize("keep_pth", [False, True])
-def test_killed_while_preparing_hand_placed_files(options: SetupOptions, keep_pth: bool) -> None:
+def test_killed_while_preparing_hand_placed_files(options: SetupOptions, keep_pth: bool, chance: random.Random) -> None:
     chosen = dataclasses.replace(options, skip_download=True, keep_pth=keep_pth)
 
     def place() -> None:
@@ -159,8 +161,7 @@ def test_killed_while_preparing_hand_placed_files(options: SetupOptions, keep_pt
     place()
     total = changes_of(chosen, kill_at=None)
     expected = snapshot(chosen.directory)
-    generator = random.Random(5)
-    for point in sorted(generator.sample(range(1, total + 1), 8)):
+    for point in sorted(chance.sample(range(1, total + 1), 8)):
         place()
         assert changes_of(chosen, kill_at=point) == -1
         run_setup(chosen)
@@ -168,7 +169,11 @@ def test_killed_while_preparing_hand_placed_files(options: SetupOptions, keep_pt
 
 
 def test_the_command_killed_again_and_again(
-    command: Callable[..., subprocess.Popen[str]], site: Site, tmp_path: Path, finished: dict[str, str]
+    command: Callable[..., subprocess.Popen[str]],
+    site: Site,
+    tmp_path: Path,
+    finished: dict[str, str],
+    chance: random.Random,
 ) -> None:
     """The whole program with its converting child, killed at moments that nothing in it knows of."""
     files = golden_files()
@@ -176,11 +181,10 @@ def test_the_command_killed_again_and_again(
         f"/files/{name}": Behaviour(content, chunk_bytes=200_000, pause_s=0.03) for name, content in files.items()
     }
     manifest = write_manifest_file(tmp_path / "published.json", files, site.url)
-    generator = random.Random(11)
     for _ in range(N_KILLS_OF_THE_COMMAND):
         process = command("--dir", tmp_path / "artifacts", "--catalogue", manifest)
         # It waits for nothing: where the kill falls is the point.
-        time.sleep(generator.uniform(0.5, 4.0))
+        time.sleep(chance.uniform(0.5, 4.0))
         process.kill()
         process.communicate()
     process = command("--dir", tmp_path / "artifacts", "--catalogue", manifest)

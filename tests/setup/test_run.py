@@ -469,7 +469,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MB; mounting one takes root, which the tests run as."""
+    """A file system of 4 MB; for tests with the mark ``root``."""
     folder = tmp_path / "disk"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
@@ -477,6 +477,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.root
 def test_too_little_space_is_said_before_anything_is_fetched(
     options: SetupOptions, small_disk: Path, site: Site
 ) -> None:
@@ -485,6 +486,7 @@ def test_too_little_space_is_said_before_anything_is_fetched(
     assert site.requests == []
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("size_mb", [1, 2, 3, 4, 6])
 def test_a_disk_that_fills_up_meanwhile(
     options: SetupOptions, small_disk: Path, size_mb: int, finished: dict[str, str]

@@ -1,4 +1,4 @@
-"""One service with the embedded model and a key, and a browser, for all tests of the page."""
+"""A browser, and ways to the service that all tests share, for the tests of the page."""
 
 import csv
 import random
@@ -15,18 +15,11 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch.csv_input import OUTPUT_COLUMNS
 from periogt_ray.batch.report import write_report
 from periogt_ray.settings import EMBEDDED_DIR
-from support.served_process import ServedProcess, serving
+from support.served_process import ServedProcess
 from support.way import KEY, Way, way_to
 
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
 PATIENCE_MS = 30_000  # a loaded machine is many times slower than an idle one
-
-
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]:
-    log = tmp_path_factory.mktemp("served") / "log"
-    with serving(log, key=KEY, PERIOGT_CHECKPOINT_DIR=str(EMBEDDED_DIR)) as served:
-        yield served
 
 
 @pytest.fixture(scope="module")
