@@ -21,8 +21,8 @@ __all__ = ["BLOCK_ROWS", "PROMPT_BLOCK_NODES", "THIN_BLOCK_ROWS", "by_blocks", "
 # hardly faster and cost a lone polymer of 50 triplets twice as much.
 BLOCK_ROWS = 64
 # Of networks of a few columns (those of paths): a call's own cost is more than that of 64 rows.
-THIN_BLOCK_ROWS = 512
-PROMPT_BLOCK_NODES = 16  # nodes with 4 to 24 prompts each: as many rows
+THIN_BLOCK_ROWS = 1024
+PROMPT_BLOCK_NODES = 32  # nodes with 4 to 24 prompts each: as many rows
 _ALIGNMENT_BYTES = 64
 _FLOATS_PER_LINE = 16
 
