@@ -9,119 +9,30 @@
 """
 
 import logging
-import math
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from periogt_ray.batch.csv_input import Part
-from periogt_ray.batch.featurize_stage import BatchSpec, FeaturizePart, Ledger, PartMessage
+from periogt_ray.batch.featurize_stage import BatchSpec, FeaturizePart, PartMessage
+from periogt_ray.batch.ledger import Ledger
 from periogt_ray.batch.parts import PartResult
-from periogt_ray.errors import CudaUnavailableError, InternalError, PerioGTError
+from periogt_ray.batch.shares import Shares
+from periogt_ray.errors import InternalError, PerioGTError
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-__all__ = ["Pipeline", "Shares"]
+__all__ = ["Pipeline"]
 
-logger = logging.getLogger(__name__)
-
-# Most that a worker asks for; the two differ, or Ray Data fuses the stages.
-_FEATURIZER_CPUS = 0.5
-_PREDICTOR_TO_FEATURIZER = 0.9
-_LEAST_CPUS = 0.02  # that are worth dividing
-# Of a GPU that a service shares; it takes a little more than half, so that two of either never meet.
-_SHARED_GPU = 0.49
 _MAX_CALLS = 10_000  # that wait in the ledger at a time; more than there can be workers
 _END = None
 _POLL_S = 0.25
 _STOP_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True)
-class Shares:
-    """How the processors of a Ray are divided.
-
-    On CPUs there are as many featurizers as CPUs and half as many predictors, and each asks for less
-    than one: which of the stages needs more depends on the model, and the operating system knows.
-    Beside a service, workers ask for less still, so that they find room next to it.
-    """
-
-    n_featurizers: int
-    n_predictors: int
-    predictor_gpus: float
-    featurizer_cpus: float
-    predictor_cpus: float
-
-    @property
-    def device(self) -> str:
-        """Where the network runs."""
-        return "cuda" if self.predictor_gpus else "cpu"
-
-    @property
-    def n_workers(self) -> int:
-        """Featurizers and predictors."""
-        return self.n_featurizers + self.n_predictors
-
-    @classmethod
-    def of(
-        cls,
-        resources: Mapping[str, float],
-        free: Mapping[str, float],
-        device: str | None,
-        *,
-        n_predictors: int | None,
-    ) -> "Shares":
-        """Divide the resources of a Ray.
-
-        Parameters
-        ----------
-        resources, free : Mapping
-            What that Ray has, and what of it nothing else holds, by Ray's names.
-        device : str or None
-            ``cpu``, ``cuda``, or None for a GPU where there is one.
-        n_predictors : int or None
-            What was asked for.
-
-        Raises
-        ------
-        CudaUnavailableError
-            If CUDA was asked for and that Ray has no GPU.
-        """
-        n_cpus, n_gpus = max(1, int(resources.get("CPU", 0))), int(resources.get("GPU", 0))
-        if device == "cuda" and n_gpus == 0:
-            raise CudaUnavailableError(
-                "PERIOGT_DEVICE is cuda and Ray has no GPU. Request one from Slurm (--gres=gpu:1), run the container "
-                "with --nv, or set PERIOGT_DEVICE=cpu."
-            )
-        predictor_gpus = 0.0
-        if device != "cpu" and n_gpus > 0:
-            n_predictors = min(n_predictors or n_gpus, n_gpus)
-            predictor_gpus = 1.0 if free.get("GPU", 0) >= n_predictors else _SHARED_GPU
-        else:
-            n_predictors = n_predictors or (n_cpus + 1) // 2
-        room = free.get("CPU", 0)
-        if room < _LEAST_CPUS or (predictor_gpus and free.get("GPU", 0) < _SHARED_GPU * n_predictors):
-            logger.warning(
-                "Others hold %s of this Ray's CPUs and GPUs; the batch waits until there is room. "
-                "`ray status` shows who holds them.",
-                "all" if room < _LEAST_CPUS else "too many",
-            )
-            room = resources.get("CPU", 1)
-        # However many predictors there are, one featurizer finds room beside them.
-        featurizer_cpus = _floor(min(_FEATURIZER_CPUS, room / 2))
-        predictor_cpus = _floor(
-            min(_PREDICTOR_TO_FEATURIZER * featurizer_cpus, (room - featurizer_cpus) / n_predictors)
-        )
-        return cls(n_cpus, n_predictors, predictor_gpus, featurizer_cpus, predictor_cpus)
-
-
-def _floor(cpus: float) -> float:
-    return math.floor(1000 * cpus) / 1000
 
 
 class Pipeline:

@@ -1,9 +1,11 @@
-"""What the predictors of a batch do; apart from batch_stages, so that featurizers do without torch."""
+"""What the predictors of a batch do; apart from featurize_stage, so that featurizers do without torch."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from periogt_ray.batch.featurize_stage import ROW_ERRORS, BatchSpec, Guard, PartMessage, Work, contained
+from periogt_ray.batch.failures import ROW_ERRORS, contained
+from periogt_ray.batch.featurize_stage import BatchSpec, PartMessage, Work
+from periogt_ray.batch.ledger import Guard
 from periogt_ray.batch.parts import Answer, PartResult
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.predictor import Predictor

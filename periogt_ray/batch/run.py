@@ -36,9 +36,10 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch.csv_input import CsvScan, scan_csv
 from periogt_ray.batch.featurize_stage import BatchSpec
 from periogt_ray.batch.parts import OutcomeStore, PartResult, PartsDirectory, Tally, artifacts_digest, write_output
-from periogt_ray.batch.pipeline import Pipeline, Shares
+from periogt_ray.batch.pipeline import Pipeline
 from periogt_ray.batch.progress import Progress, shown_progress
 from periogt_ray.batch.report import write_report
+from periogt_ray.batch.shares import Shares
 from periogt_ray.errors import InternalError, ValidationError
 from periogt_ray.polymer.features import FEATURE_VERSION
 from periogt_ray.runtime.files import write_json_atomically

@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from periogt_ray.batch.featurize_stage import Ledger
-from periogt_ray.batch.pipeline import Shares
+from periogt_ray.batch.ledger import Ledger
 from periogt_ray.batch.run import _rows_per_part
+from periogt_ray.batch.shares import Shares
 from periogt_ray.errors import CudaUnavailableError
 
 
