@@ -3,7 +3,6 @@
 Heavy modules are imported inside the commands, so that ``--help`` is instant.
 """
 
-import csv
 import errno
 import json
 import logging
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from periogt_ray.batch.output import OUTPUT_COLUMNS
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.settings import Settings, unknown_variables
 
@@ -57,17 +57,15 @@ def cli(quiet: bool) -> None:
         logger.warning("%s", warning)
 
 
-@cli.command()
+@cli.command(epilog=f"The columns of csv are those of a batch output: {', '.join(OUTPUT_COLUMNS)}.")
 @click.option("--smiles", required=True, help="Repeat unit, for example '*CC*'.")
 @click.option("--property", "property_id", required=True, help="Property id; `periogt properties` lists them.")
 @click.option("--return-embedding", is_flag=True, help="Add the embedding to the JSON.")
 @click.option("--format", "output_format", type=click.Choice(["json", "csv"]), default="json", show_default=True)
 def predict(smiles: str, property_id: str, return_embedding: bool, output_format: str) -> None:
-    """Predict one property of one polymer.
-
-    With --format csv, prints one line with the columns of a batch output: id, smiles, property,
-    prediction_value, prediction_units, ok, error_code, error_message, request_id.
-    """
+    """Predict one property of one polymer; prints JSON, or with --format csv one line without a header."""
+    from periogt_ray.batch.output import CsvOutput, OutputRow
+    from periogt_ray.batch.results import Prediction
     from periogt_ray.schemas import PredictResponse, new_request_id
 
     predictor, outcome = _predict_one(smiles, property_id, return_embedding=return_embedding)
@@ -77,9 +75,10 @@ def predict(smiles: str, property_id: str, return_embedding: bool, output_format
     if output_format == "json":
         _print_json(answer.model_dump())
         return
-    prediction = answer.prediction
-    row = [0, smiles, property_id, repr(prediction.value), prediction.units, "true", "", "", answer.request_id]
-    csv.writer(sys.stdout, lineterminator="\n").writerow(row)
+    found = Prediction(answer.prediction.value, answer.prediction.units)
+    CsvOutput(sys.stdout).write(
+        OutputRow.of("0", smiles, property_id=property_id, answer=found, request_id=answer.request_id)
+    )
 
 
 @cli.command()
@@ -147,10 +146,11 @@ def batch(
     Runs on the Ray at RAY_ADDRESS, else on this node. Exit status: 0 success, 1 some rows failed or
     the run was interrupted, 2 nothing could be done.
     """
-    from periogt_ray.batch.run import BatchRequest, run_batch
+    from periogt_ray.batch.options import BatchOptions
+    from periogt_ray.batch.run import run_batch
 
-    ended = run_batch(
-        BatchRequest(
+    summary = run_batch(
+        BatchOptions(
             input=input_path,
             output=output,
             properties=tuple(properties.split(",")),
@@ -162,9 +162,10 @@ def batch(
         ),
         _settings(),
     )
-    if ended.summary is not None:
-        _print_json(ended.summary)
-    raise SystemExit(ended.exit_code)
+    if summary is None:
+        raise SystemExit(1)
+    _print_json(summary.document)
+    raise SystemExit(summary.exit_code)
 
 
 @cli.command()

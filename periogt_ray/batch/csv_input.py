@@ -1,4 +1,4 @@
-"""The CSV files of a batch: reading one part by part, and the columns of the output.
+"""The input of a batch: a CSV file, which is read part by part.
 
 One scan of the input checks it, hashes it and notes where parts begin, so that any worker can read
 any part alone. Memory is that of one record, and about a hundred bytes a part.
@@ -15,26 +15,20 @@ from typing import BinaryIO, NamedTuple
 
 from periogt_ray.errors import InternalError, ValidationError
 
-__all__ = ["MAX_RECORD_BYTES", "OUTPUT_COLUMNS", "CsvRow", "CsvScan", "Part", "read_part", "scan_csv"]
+__all__ = ["MAX_RECORD_BYTES", "CsvScan", "InputRow", "Part", "fitting_rows_per_part", "read_part", "scan_csv"]
 
-OUTPUT_COLUMNS = (
-    "id",
-    "smiles",
-    "property",
-    "prediction_value",
-    "prediction_units",
-    "ok",
-    "error_code",
-    "error_message",
-    "request_id",
-)
 _BOM = b"\xef\xbb\xbf"
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 MAX_RECORD_BYTES = 64 << 20  # bounds memory where a quote is never closed
 _MAX_PART_BYTES = 8 << 20
+_ROWS_PER_PART = 64
+_PARTS_OF_SHORT_INPUT = 16  # so that a short file is spread over the workers, too
+# Of a long one: each part is a file, and an entry in Ray's tables; but it is held in memory whole.
+_WANTED_PARTS = 20_000
+_MOST_ROWS_PER_PART = 256
 
 
-class CsvRow(NamedTuple):
+class InputRow(NamedTuple):
     """One data row of the input, as text."""
 
     id: str
@@ -122,21 +116,31 @@ class _Lines:
                 raise _not_utf8(self._path, self.n_lines, f"byte 0x{error.object[error.start]:02x}") from error
 
 
-def scan_csv(path: Path, *, rows_per_part: int) -> CsvScan:
+def fitting_rows_per_part(n_rows: int) -> int:
+    """Return how many rows of an input of ``n_rows`` go into a part, if the user does not say."""
+    spread = max(1, -(-n_rows // _PARTS_OF_SHORT_INPUT))
+    return max(min(_ROWS_PER_PART, spread), min(_MOST_ROWS_PER_PART, -(-n_rows // _WANTED_PARTS)))
+
+
+def scan_csv(path: Path, *, rows_per_part: int | None = None) -> CsvScan:
     """Check a CSV from end to end and divide it into parts.
 
     Parameters
     ----------
     path : pathlib.Path
         UTF-8 with or without byte-order mark, comma separated, with a header that has ``smiles``.
-    rows_per_part : int
-        Most rows in a part; parts with very long records hold fewer.
+    rows_per_part : int or None
+        Most rows in a part; parts with very long records hold fewer. None: what fits the input.
 
     Raises
     ------
     ValidationError
         If it cannot be read, is not UTF-8, is malformed or has no ``smiles`` column.
     """
+    if rows_per_part is None:
+        scan = scan_csv(path, rows_per_part=_ROWS_PER_PART)
+        fitting = fitting_rows_per_part(scan.n_rows)
+        return scan if fitting == _ROWS_PER_PART else scan_csv(path, rows_per_part=fitting)
     path = path.absolute()
     csv.field_size_limit(MAX_RECORD_BYTES)
     try:
@@ -156,7 +160,7 @@ def scan_csv(path: Path, *, rows_per_part: int) -> CsvScan:
     return CsvScan(path, lines.digest.hexdigest(), smiles_column, id_column, parts)
 
 
-def read_part(scan_path: Path, part: Part, *, smiles_column: int, id_column: int | None) -> list[CsvRow]:
+def read_part(scan_path: Path, part: Part, *, smiles_column: int, id_column: int | None) -> list[InputRow]:
     """Read the rows of one part.
 
     Raises
@@ -178,7 +182,7 @@ def read_part(scan_path: Path, part: Part, *, smiles_column: int, id_column: int
         text = text.removeprefix("\ufeff")
     records = (record for record in csv.reader(io.StringIO(text, newline=""), strict=True) if record)
     return [
-        CsvRow(_field(record, id_column) or str(row), _field(record, smiles_column))
+        InputRow(_field(record, id_column) or str(row), _field(record, smiles_column))
         for row, record in enumerate(records, part.first_row)
     ]
 

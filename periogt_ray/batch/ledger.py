@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from periogt_ray.batch.failures import contained
-from periogt_ray.errors import InternalError, PerioGTError
+from periogt_ray.batch.results import RowFailure
+from periogt_ray.errors import InternalError
 
 __all__ = ["Guard", "Ledger"]
 
@@ -88,13 +89,15 @@ class Guard:
     part: int
     is_careful: bool
 
-    def run(self, item: str, compute: Callable[[], _T]) -> _T | PerioGTError:
-        """Compute one item; an error of the item is returned, one of the run raised."""
+    def run(self, item: str, compute: Callable[[], _T]) -> _T | RowFailure:
+        """Compute one item; a failure of the item is returned, an error of the run raised."""
         import ray
 
         if self.is_careful:
             if ray.get(self.ledger.touch.remote(self.stage, self.part, item)) >= _MAX_DEATHS:
-                return InternalError("The process that computed this polymer ended abruptly, each time it was tried.")
+                return RowFailure.of(
+                    InternalError("The process that computed this polymer ended abruptly, each time it was tried.")
+                )
             try:
                 return contained(compute)
             finally:

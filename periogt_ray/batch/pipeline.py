@@ -6,6 +6,9 @@
         -> FeaturizePart, CPU tasks: read the part, canonicalise, claim, featurize
         -> PredictPart, pool of actors, each around one Predictor
         -> a thread that takes what comes out and hands it to the driver's loop
+
+The messages between them hold parts, or an error that ends the run: :mod:`~periogt_ray.batch.failures` says
+which errors are a row's, which a part's and which the run's.
 """
 
 import logging
@@ -18,11 +21,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from periogt_ray.batch.csv_input import Part
-from periogt_ray.batch.featurize_stage import BatchSpec, FeaturizePart, PartMessage
+from periogt_ray.batch.failures import Message, run_error
+from periogt_ray.batch.featurize_stage import BatchSpec, FeaturizePart
 from periogt_ray.batch.ledger import Ledger
-from periogt_ray.batch.parts import PartResult
+from periogt_ray.batch.results import FinishedPart
 from periogt_ray.batch.shares import Shares
-from periogt_ray.errors import InternalError, PerioGTError
+from periogt_ray.errors import InternalError
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -67,7 +71,7 @@ class Pipeline:
         """Note that a part is kept, so that another may be begun."""
         self._ledger.finish.remote(part)
 
-    def results(self, parts: Sequence[Part], *, is_stopped: Callable[[], bool]) -> Iterator[PartResult | None]:
+    def results(self, parts: Sequence[Part], *, is_stopped: Callable[[], bool]) -> Iterator[FinishedPart | None]:
         """Yield finished parts in the order in which they end, and None a few times a second.
 
         Ends early when ``is_stopped`` says so.
@@ -75,8 +79,9 @@ class Pipeline:
         Raises
         ------
         PerioGTError
-            What a worker found to be wrong with the run; InternalError if Ray gave up.
+            What ends the run; see :mod:`~periogt_ray.batch.failures`. InternalError if Ray gave up or lost parts.
         """
+        missing = {part.number for part in parts}
         with _quiet_ray_data(), _consumed(self._dataset(parts)) as messages:
             while not is_stopped():
                 try:
@@ -85,17 +90,21 @@ class Pipeline:
                     yield None
                     continue
                 if message is _END:
-                    return
-                if message.fatal is not None:
-                    raise message.fatal
-                yield message.result
+                    break
+                finished = message.take()
+                missing.discard(finished.number)
+                yield finished
+            else:
+                return
+        if missing:
+            raise InternalError(f"{len(missing)} parts did not come back from Ray. Run again with --resume.")
 
     def _dataset(self, parts: Sequence[Part]) -> "Dataset":
         import ray.data
 
         n_featurizers = min(self._shares.n_featurizers, len(parts))
         n_predictors = min(self._shares.n_predictors, len(parts))
-        rows = ray.data.from_items([{"part": list(part)} for part in parts], override_num_blocks=len(parts))
+        rows = ray.data.from_items([part._asdict() for part in parts], override_num_blocks=len(parts))
         featurized = rows.map(
             FeaturizePart(self._spec, self._ledger),
             compute=ray.data.TaskPoolStrategy(size=n_featurizers),
@@ -137,9 +146,9 @@ def _quiet_ray_data() -> Iterator[None]:
 
 
 @contextmanager
-def _consumed(dataset: "Dataset") -> "Iterator[queue.Queue[PartMessage | None]]":
+def _consumed(dataset: "Dataset") -> "Iterator[queue.Queue[Message[FinishedPart] | None]]":
     """Run a dataset in a thread, so that the caller can look at the clock and at signals."""
-    messages: queue.Queue[PartMessage | None] = queue.Queue()
+    messages: queue.Queue[Message[FinishedPart] | None] = queue.Queue()
     is_left = threading.Event()
 
     def consume() -> None:
@@ -152,8 +161,8 @@ def _consumed(dataset: "Dataset") -> "Iterator[queue.Queue[PartMessage | None]]"
                         return
                     messages.put(message)
         except Exception as error:
-            # Whatever Ray raises ends the run; the driver's loop tells it.
-            messages.put(PartMessage(fatal=_ray_failure(error)))
+            # Whatever Ray raises ends the run.
+            messages.put(Message(error=run_error(error, "Ray gave up")))
         messages.put(_END)
 
     thread = threading.Thread(target=consume, name="batch-results", daemon=True)
@@ -167,13 +176,3 @@ def _consumed(dataset: "Dataset") -> "Iterator[queue.Queue[PartMessage | None]]"
         stoppable: Any = dataset
         stoppable._synchronize_progress_bar()
         thread.join(_STOP_TIMEOUT_S)
-
-
-def _ray_failure(error: BaseException) -> PerioGTError:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, PerioGTError):
-            return cause
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
-    return InternalError(f"Ray gave up: {type(error).__name__}: {lines[-1].strip()}")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from periogt_ray.batch.results import Counts
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
@@ -22,22 +24,19 @@ _LINE_INTERVAL_S = 30.0
 
 @dataclass
 class Progress:
-    """Rows of the input that are done; shown as they come.
+    """Shows the counts of a run.
 
     Attributes
     ----------
-    n_total : int
-        Rows of the input.
-    n_done, n_failed : int
-        Rows with an answer; those of them that are errors.
-    n_before : int
-        Rows that an earlier run had done.
+    counts : Counts
+        The rows that are done; the run changes them.
+    bar : tuple or None
+        The bar on the terminal and its task, where there is one.
+    started_s : float
+        When the run began to compute, on the monotonic clock.
     """
 
-    n_total: int
-    n_done: int = 0
-    n_failed: int = 0
-    n_before: int = 0
+    counts: Counts
     bar: "tuple[Bar, TaskID] | None" = None
     started_s: float = field(default_factory=time.monotonic)
     _line_at_s: float = field(init=False)
@@ -50,51 +49,50 @@ class Progress:
     def rate(self) -> float:
         """Rows a second in this run."""
         elapsed_s = time.monotonic() - self.started_s
-        return (self.n_done - self.n_before) / elapsed_s if elapsed_s > 0 else 0.0
+        return self.counts.n_computed / elapsed_s if elapsed_s > 0 else 0.0
 
-    def add(self, n_rows: int, n_failed: int) -> None:
-        """Count rows."""
-        self.n_done += n_rows
-        self.n_failed += n_failed
+    def begin(self) -> None:
+        """Start the clock: from now on the run computes."""
+        self.started_s = time.monotonic()
 
     def show(self) -> None:
         """Bring the bar up to date, or write a line if it is time for one."""
         if self.bar is not None:
             bar, task = self.bar
-            phase = "computing" if self.n_done > self.n_before else "starting workers"
+            phase = "computing" if self.counts.n_computed else "starting workers"
             rate = self.rate
             bar.update(
                 task,
-                completed=self.n_done,
+                completed=self.counts.n_done,
                 description=phase,
-                failed=self.n_failed,
+                failed=self.counts.n_failed,
                 rate=rate,
                 left=self._left(rate),
             )
         elif time.monotonic() - self._line_at_s >= _LINE_INTERVAL_S:
             logger.info("%s", self.line())
-            self._line_at_s, self._n_at_line = time.monotonic(), self.n_done
+            self._line_at_s, self._n_at_line = time.monotonic(), self.counts.n_done
 
     def line(self) -> str:
         """Return rows done, failed, rate since the last line and time left, for a log."""
-        rate = self.rate
-        if self._n_at_line is not None and self.n_done > self._n_at_line:
-            # The start is slow; what is left will go as the rows of late did.
-            rate = (self.n_done - self._n_at_line) / (time.monotonic() - self._line_at_s)
-        left = self._left(rate)
-        share = 100 * self.n_done // max(self.n_total, 1)
+        counts, rate = self.counts, self.rate
+        if self._n_at_line is not None and counts.n_done > self._n_at_line:
+            # The start is slow: estimate the time left from the rate of recent rows.
+            rate = (counts.n_done - self._n_at_line) / (time.monotonic() - self._line_at_s)
+        share = 100 * counts.n_done // max(counts.n_total, 1)
         return (
-            f"{self.n_done} of {self.n_total} rows ({share} %), {self.n_failed} failed, {rate:.1f} rows/s, {left} left"
+            f"{counts.n_done} of {counts.n_total} rows ({share} %), {counts.n_failed} failed, "
+            f"{rate:.1f} rows/s, {self._left(rate)} left"
         )
 
     def _left(self, rate: float) -> str:
-        return _duration((self.n_total - self.n_done) / rate) if rate else "unknown time"
+        return _duration((self.counts.n_total - self.counts.n_done) / rate) if rate else "unknown time"
 
 
 @contextmanager
-def shown_progress(n_total: int) -> Iterator[Progress]:
-    """Show progress on standard error while the block lasts."""
-    progress = Progress(n_total)
+def shown_progress(counts: Counts) -> Iterator[Progress]:
+    """Show counts on standard error while the block lasts."""
+    progress = Progress(counts)
     if not sys.stderr.isatty():
         yield progress
         return
@@ -111,7 +109,7 @@ def shown_progress(n_total: int) -> Iterator[Progress]:
     # Ray sets up its colours when this is imported, and resets them at exit on the streams of then: not the bar's.
     import_module("ray.autoscaler._private.cli_logger")
     with Bar(*columns, console=Console(stderr=True)) as bar, _log_above_bar():
-        progress.bar = bar, bar.add_task("starting Ray", total=n_total, failed=0, rate=0.0, left="unknown time")
+        progress.bar = bar, bar.add_task("starting Ray", total=counts.n_total, failed=0, rate=0.0, left="unknown time")
         yield progress
         progress.show()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from periogt_ray.batch.csv_input import MAX_RECORD_BYTES
+from periogt_ray.batch.output import OutputRow
 
 __all__ = ["N_BINS", "N_RANKED", "Failure", "OutputFigures", "PropertyFigures", "Ranked", "gather_figures"]
 
@@ -120,24 +121,25 @@ def gather_figures(output: Path) -> OutputFigures:
     figures = OutputFigures()
     for row in _rows(output):
         figures.n_rows += 1
-        of_property = figures.properties.setdefault(row["property"], PropertyFigures())
-        if row["ok"] == "true":
-            found = Ranked(float(row["prediction_value"]), row["id"], row["smiles"])
-            of_property.add(found, row["prediction_units"])
+        of_property = figures.properties.setdefault(row.property, PropertyFigures())
+        if row.ok == "true":
+            found = Ranked(float(row.prediction_value), row.id, row.smiles)
+            of_property.add(found, row.prediction_units)
         else:
-            code = row["error_code"]
+            code = row.error_code
             figures.failures[code] = figures.failures.get(code, 0) + 1
-            figures.examples.setdefault(code, Failure(row["id"], row["smiles"], row["error_message"]))
+            figures.examples.setdefault(code, Failure(row.id, row.smiles, row.error_message))
     for row in _rows(output):
-        if row["ok"] == "true":
-            figures.properties[row["property"]].put_into_bin(float(row["prediction_value"]))
+        if row.ok == "true":
+            figures.properties[row.property].put_into_bin(float(row.prediction_value))
     return figures
 
 
-def _rows(output: Path) -> Iterator[dict[str, str]]:
+def _rows(output: Path) -> Iterator[OutputRow]:
     csv.field_size_limit(MAX_RECORD_BYTES)
     with output.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+        for row in csv.DictReader(file):
+            yield OutputRow(**row)
 
 
 def _rank(ranked: list[Ranked], found: Ranked, *, sign: int) -> None:

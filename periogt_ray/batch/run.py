@@ -2,10 +2,10 @@
 
 ::
 
-    CSV -> scan: check, hash, divide into parts             csv_rows
-        -> parts, computed in any order on Ray Data         batch_pipeline, batch_stages
-        -> each kept on disk as it comes                    batch_parts
-        -> output, in input order, renamed when whole
+    CSV -> scan: check, hash, divide into parts             csv_input
+        -> parts, computed in any order on Ray Data         pipeline, featurize_stage, predict_stage
+        -> each kept on disk as it comes                    parts
+        -> output, in input order, renamed when whole       output
 
 A part is the unit of everything: of work, of retries, of what a killed run keeps. Every polymer
 belongs to the first part that claims its canonical SMILES, in this run or in the one it resumes;
@@ -15,110 +15,52 @@ nor what a killed run computes again grows with the input.
 
 Predictions do not depend on what shares a pass, so the output depends neither on the number of
 workers nor on the size of parts nor on the order in which they end.
+
+A row's error goes into the output; a part's is tried again; the run's ends it, and finished parts are
+kept. ``failures`` says which error is whose, and how it travels. Besides, a run ends with an error that
+the driver finds: options that cannot be used (``options``), an input that is no CSV (``csv_input``),
+finished parts of another run (``resume``), storage that fails (``parts``).
 """
 
-import json
 import logging
-import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from periogt_ray import __version__
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch.csv_input import CsvScan, scan_csv
 from periogt_ray.batch.featurize_stage import BatchSpec
-from periogt_ray.batch.parts import OutcomeStore, PartResult, PartsDirectory, Tally, artifacts_digest, write_output
+from periogt_ray.batch.options import BatchOptions
+from periogt_ray.batch.output import AnswerStore, write_output
+from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.batch.pipeline import Pipeline
 from periogt_ray.batch.progress import Progress, shown_progress
 from periogt_ray.batch.report import write_report
+from periogt_ray.batch.results import Counts
+from periogt_ray.batch.resume import Basis, BatchRecord, basis_of, check_device, check_unchanged, finished_before
 from periogt_ray.batch.shares import Shares
-from periogt_ray.errors import InternalError, ValidationError
-from periogt_ray.polymer.features import FEATURE_VERSION
-from periogt_ray.runtime.files import write_json_atomically
+from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.settings import Settings
 
-__all__ = ["BatchReport", "BatchRequest", "run_batch"]
+__all__ = ["run_batch"]
 
 logger = logging.getLogger(__name__)
 
-_ROWS_PER_PART = 64
-_PARTS_OF_SHORT_INPUT = 16  # so that a short file is spread over the workers, too
-# Of a long one: each part is a file, and an entry in Ray's tables; but it is held in memory whole.
-_WANTED_PARTS = 20_000
-_MOST_ROWS_PER_PART = 256
-_MOST_NAME_BYTES = 200  # file systems end at 255; parts and temporary files have longer names
 
-
-@dataclass(frozen=True)
-class BatchRequest:
-    """What is asked of a batch.
-
-    Attributes
-    ----------
-    input : pathlib.Path
-        CSV with a ``smiles`` column.
-    output : pathlib.Path or None
-        None: ``<input stem>_predictions.csv`` beside the input.
-    properties : tuple of str
-        Property ids, or ``all`` alone.
-    is_resumed : bool
-        Go on with the finished parts of an interrupted run.
-    n_predictors : int or None
-        Predictors; None: one a GPU, else one for two CPUs.
-    rows_per_part : int or None
-        Rows that are computed and kept together; None: 64, fewer for short inputs, more for
-        long ones.
-    address : str or None
-        Of a running Ray; None starts one for this run.
-    report : pathlib.Path or None
-        HTML file to write beside the output.
-    """
-
-    input: Path
-    output: Path | None
-    properties: tuple[str, ...]
-    is_resumed: bool = False
-    n_predictors: int | None = None
-    rows_per_part: int | None = None
-    address: str | None = None
-    report: Path | None = None
-
-    @property
-    def output_path(self) -> Path:
-        """Where the output goes, absolute."""
-        default = self.input.with_name(f"{self.input.stem}_predictions.csv")
-        return (self.output or default).absolute()
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """How a batch ended.
-
-    Attributes
-    ----------
-    summary : Mapping or None
-        The document beside the output; None if the run was interrupted.
-    """
-
-    summary: Mapping[str, Any] | None
-
-    @property
-    def exit_code(self) -> int:
-        """0 if every row has a prediction, 1 if some are errors or the run was interrupted."""
-        return 1 if self.summary is None or self.summary["n_failed"] else 0
-
-
-def run_batch(request: BatchRequest, settings: Settings) -> BatchReport:
+def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
     """Predict every row of a CSV.
+
+    Returns
+    -------
+    BatchSummary or None
+        None if the run was interrupted.
 
     Raises
     ------
@@ -130,109 +72,94 @@ def run_batch(request: BatchRequest, settings: Settings) -> BatchReport:
         If Ray cannot go on.
     """
     artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
-    property_ids = _property_ids(request.properties, artifacts)
-    _check_output(request.input.absolute(), request.output_path)
-    if request.report is not None:
-        _check_report(request, request.report.absolute())
-    parts = PartsDirectory(request.output_path)
-    if request.output_path.exists() and not request.is_resumed:
-        logger.warning("%s exists; it will be replaced once the new output is whole.", request.output_path)
-    with parts.held(), _interruption(request) as interrupted, closing(OutcomeStore()) as store:
-        manifest = _manifest_to_resume(request, parts)
-        scan = _scan(request, manifest)
+    property_ids = options.property_ids(artifacts)
+    options.check_paths()
+    parts = PartsDirectory(options.output_path)
+    if options.output_path.exists() and not options.is_resumed:
+        logger.warning("%s exists; it will be replaced once the new output is whole.", options.output_path)
+    with parts.held(), _interruption(options) as interrupted, closing(AnswerStore()) as store:
+        record = BatchRecord.read(parts, is_resumed=options.is_resumed)
+        scan = scan_csv(options.input, rows_per_part=options.rows_per_part if record is None else record.rows_per_part)
         if interrupted.is_set():
-            return BatchReport(None)
-        basis = _basis(scan, artifacts, property_ids, settings)
-        if manifest is None:
-            finished = _finished_before(request, basis)
-            if finished is not None:
-                parts.remove()
-                return _reported(request, finished, artifacts)
+            return None
+        basis = basis_of(scan, artifacts, property_ids, settings=settings)
+        summary = None
+        if record is not None:
+            check_unchanged(record, basis, parts)
         else:
-            _check_basis(manifest, basis, parts)
-        spec = BatchSpec(
-            input=scan.path,
-            smiles_column=scan.smiles_column,
-            id_column=scan.id_column,
-            properties=tuple((name, artifacts.property(name).prompt_scheme) for name in property_ids),
-            settings=settings,
-        )
-        run = _Run(request, spec, scan, parts, store, basis)
-        return _reported(request, run.execute(manifest, interrupted), artifacts)
+            summary = finished_before(options, basis)
+        if summary is None:
+            spec = _spec(scan, artifacts, property_ids, settings=settings)
+            counts = Counts(scan.n_rows)
+            summary = _Run(options, spec, scan, basis, record, parts, store, counts, interrupted).execute()
+        else:
+            parts.remove()
+        if summary is not None and options.report_path is not None:
+            write_report(options.report_path, options.output_path, summary=summary.document, artifacts=artifacts)
+            logger.info("The report is %s.", options.report)
+        return summary
+
+
+def _spec(scan: CsvScan, artifacts: ArtifactDirectory, property_ids: Iterable[str], *, settings: Settings) -> BatchSpec:
+    return BatchSpec(
+        input=scan.path,
+        smiles_column=scan.smiles_column,
+        id_column=scan.id_column,
+        properties=tuple((name, artifacts.property(name).prompt_scheme) for name in property_ids),
+        settings=settings,
+    )
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One run, once everything about it is known to be right."""
+    """One run, once everything about it is known to be right.
 
-    request: BatchRequest
+    ``record`` is that of the run to go on with, ``counts`` are changed as parts come.
+    """
+
+    options: BatchOptions
     spec: BatchSpec
     scan: CsvScan
+    basis: Basis
+    record: BatchRecord | None
     parts: PartsDirectory
-    store: OutcomeStore
-    basis: Mapping[str, Any]
+    store: AnswerStore
+    counts: Counts
+    interrupted: threading.Event
 
-    def execute(self, manifest: Mapping[str, Any] | None, interrupted: threading.Event) -> BatchReport:
-        """Compute the parts that are missing and write the output."""
+    def execute(self) -> BatchSummary | None:
+        """Compute the parts that are missing and write the output; None if the run is interrupted."""
         started_s = time.monotonic()
-        finished = [] if manifest is None else self.parts.finished()
-        device = None if manifest is None else manifest["device"]
-        n_computed = 0
-        if manifest is None or len(finished) < len(self.scan.parts):
-            with shown_progress(self.scan.n_rows) as progress:
-                device = self._compute(manifest, finished, interrupted, progress)
-                n_computed = progress.n_done - progress.n_before
-            if interrupted.is_set():
-                logger.warning("%d of %d rows are done and kept.", progress.n_done, progress.n_total)
-                return BatchReport(None)
-        else:
+        finished = [] if self.record is None else self.parts.finished()
+        if self.record is not None and len(finished) == len(self.scan.parts):
+            device = self.record.device
             for number in finished:
-                self.store.add(self.parts.read(number)["answers"])
-        names = [name for name, _ in self.spec.properties]
-        results = map(self.parts.read, range(len(self.scan.parts)))
-        tally = write_output(self.request.output_path, results, property_ids=names, store=self.store)
-        elapsed_s = time.monotonic() - started_s
-        summary = {
-            **self._summary(tally),
-            "device": device,
-            "n_rows_computed": n_computed,
-            "elapsed_s": round(elapsed_s, 3),
-            "rows_per_s": round(n_computed / elapsed_s, 3),
-        }
-        write_json_atomically(_summary_path(self.request.output_path), summary)
+                self.store.add(self.parts.read(number).answers)
+        else:
+            with shown_progress(self.counts) as progress:
+                device = self._compute(finished, progress)
+            if self.interrupted.is_set():
+                logger.warning("%d of %d rows are done and kept.", self.counts.n_done, self.counts.n_total)
+                return None
+        summary = self._write(device, started_s)
         self.parts.remove()
-        return BatchReport(summary)
+        return summary
 
-    def _summary(self, tally: Tally) -> dict[str, Any]:
-        output = self.request.output_path
-        return {
-            "input": str(self.scan.path),
-            "output": str(output),
-            "output_bytes": output.stat().st_size,
-            "n_input_rows": self.scan.n_rows,
-            "n_rows": tally.n_rows,
-            "n_failed": tally.n_failed,
-            "failures": dict(sorted(tally.failures.items())),
-            "basis": dict(self.basis),
-        }
-
-    def _compute(
-        self, manifest: Mapping[str, Any] | None, finished: list[int], interrupted: threading.Event, progress: Progress
-    ) -> str:
-        """Compute what is missing; return the device that it was computed on."""
+    def _compute(self, finished: list[int], progress: Progress) -> str:
+        """Compute the parts that are missing; return the kind of device."""
         import ray
 
         n_gpus = 0 if self.spec.settings.device == "cpu" else None
         # Ray prints what befalls workers on standard output, which is for results.
-        with redirect_stdout(sys.stderr), local_ray(address=self.request.address, n_gpus=n_gpus):
+        with redirect_stdout(sys.stderr), local_ray(address=self.options.address, n_gpus=n_gpus):
             cluster: Any = ray  # not annotated throughout
             shares = Shares.of(
                 cluster.cluster_resources(),
                 cluster.available_resources(),
                 self.spec.settings.device,
-                n_predictors=self.request.n_predictors,
+                n_predictors=self.options.n_predictors,
             )
-            self._begin(manifest, shares.device)
+            self._begin(shares.device)
             logger.info(
                 "%d rows in %d parts, of which %d are finished; %d featurizers, %d predictors on %s",
                 *(self.scan.n_rows, len(self.scan.parts), len(finished)),
@@ -240,166 +167,62 @@ class _Run:
             )
             pipeline = Pipeline(self.spec, shares)
             for number in finished:
-                result = self.parts.read(number)
-                self.store.add(result["answers"])
-                pipeline.claim(number, list(result["answers"]))
-                progress.add(len(result["rows"]), _n_failed(result))
-            progress.n_before = progress.n_done
-            progress.started_s = time.monotonic()
+                part = self.parts.read(number)
+                self.store.add(part.answers)
+                pipeline.claim(number, list(part.answers))
+                self.counts.add(len(part.rows), part.n_failed, is_computed=False)
+            progress.begin()
             missing = sorted(set(range(len(self.scan.parts))) - set(finished))
-            if missing and not interrupted.is_set():
-                self._keep(pipeline, missing, interrupted, progress)
+            if missing and not self.interrupted.is_set():
+                self._keep(pipeline, missing, progress)
         return shares.device
 
-    def _keep(self, pipeline: Pipeline, missing: list[int], interrupted: threading.Event, progress: Progress) -> None:
+    def _begin(self, device: str) -> None:
+        if self.record is not None:
+            check_device(self.record, device, self.parts)
+            return
+        rows_per_part = max((part.n_rows for part in self.scan.parts), default=1)
+        BatchRecord(self.basis, rows_per_part, device).keep(self.parts)
+
+    def _keep(self, pipeline: Pipeline, missing: list[int], progress: Progress) -> None:
         """Keep parts as they come."""
-        left = set(missing)
         parts = [self.scan.parts[number] for number in missing]
-        for result in pipeline.results(parts, is_stopped=interrupted.is_set):
-            if result is not None:
-                self.parts.write(result)
-                self.store.add(result["answers"])
-                pipeline.finish(result["part"])
-                left.discard(result["part"])
-                progress.add(len(result["rows"]), _n_failed(result))
+        for part in pipeline.results(parts, is_stopped=self.interrupted.is_set):
+            if part is not None:
+                self.parts.write(part)
+                self.store.add(part.answers)
+                pipeline.finish(part.number)
+                self.counts.add(len(part.rows), part.n_failed)
             progress.show()
-        if left and not interrupted.is_set():
-            raise InternalError(f"{len(left)} parts did not come back from Ray. Run again with --resume.")
 
-    def _begin(self, manifest: Mapping[str, Any] | None, device: str) -> None:
-        if manifest is None:
-            rows_per_part = max((part.n_rows for part in self.scan.parts), default=1)
-            self.parts.begin({**self.basis, "rows_per_part": rows_per_part, "device": device})
-        elif manifest["device"] != device:
-            raise ValidationError(
-                f"The finished parts in {self.parts.path} were computed on {manifest['device']}, this run would use "
-                f"{device}, and the last digits differ. Resume on the same kind of device (PERIOGT_DEVICE), or "
-                "delete that directory to start over."
-            )
-
-
-def _n_failed(result: PartResult) -> int:
-    """Rows of a part that are known to be errors; those whose polymer is another part's are not."""
-    failed = {key for key, answers in result["answers"].items() if any("code" in answer for answer in answers)}
-    return sum(row[2] is None or row[2] in failed for row in result["rows"])
-
-
-def _property_ids(asked: Iterable[str], artifacts: ArtifactDirectory) -> list[str]:
-    """Return the ids, each once; ``all`` is every one that is served."""
-    names = list(dict.fromkeys(name.strip() for name in asked if name.strip()))
-    if names == ["all"]:
-        names = list(artifacts.supported)
-    if not names:
-        raise ValidationError("No property was given; expected --property eps,tg or --property all.")
-    return [artifacts.property(name).id for name in names]
-
-
-def _reported(request: BatchRequest, ended: BatchReport, artifacts: ArtifactDirectory) -> BatchReport:
-    """Write the report that was asked for, once the output is whole."""
-    if request.report is not None and ended.summary is not None:
-        write_report(request.report.absolute(), request.output_path, summary=ended.summary, artifacts=artifacts)
-        logger.info("The report is %s.", request.report)
-    return ended
-
-
-def _check_report(request: BatchRequest, report: Path) -> None:
-    _check_output(request.input.absolute(), report, option="--report")
-    if report == request.output_path:
-        raise ValidationError(f"--report and --output are both {report}; choose another --report.")
-
-
-def _check_output(input_path: Path, output: Path, *, option: str = "--output") -> None:
-    problem = None
-    if len(os.fsencode(output.name)) > _MOST_NAME_BYTES:
-        problem = f"its name has more than {_MOST_NAME_BYTES} bytes, which leaves no room for the names beside it"
-    elif output.is_dir():
-        problem = "it is a directory; give a file name"
-    elif not output.parent.is_dir():
-        problem = f"{output.parent} does not exist; create it, or in a container check --bind"
-    elif not os.access(output.parent, os.W_OK | os.X_OK):
-        problem = f"{output.parent} is not writable; choose another {option}"
-    elif output.exists() and input_path.exists() and output.samefile(input_path):
-        problem = "it is the input"
-    if problem is not None:
-        raise ValidationError(f"The output {output} cannot be written: {problem}.")
-
-
-def _manifest_to_resume(request: BatchRequest, parts: PartsDirectory) -> dict[str, Any] | None:
-    """Return the manifest of the run to go on with, if there is one to go on with."""
-    manifest = parts.manifest()
-    if request.is_resumed or manifest is None:
-        return manifest
-    n_finished = len(parts.finished())
-    if n_finished:
-        raise ValidationError(
-            f"{parts.path} holds {n_finished} finished parts of an interrupted run. Add --resume to go on with it, "
-            "or delete that directory to start over."
+    def _write(self, device: str, started_s: float) -> BatchSummary:
+        """Write the output and its summary."""
+        output = self.options.output_path
+        names = [name for name, _ in self.spec.properties]
+        tally = write_output(
+            output, map(self.parts.read, range(len(self.scan.parts))), property_ids=names, store=self.store
         )
-    return None
-
-
-def _scan(request: BatchRequest, manifest: Mapping[str, Any] | None) -> CsvScan:
-    """Scan the input; into parts as before, as asked, or so that a short input is spread."""
-    if manifest is not None:
-        return scan_csv(request.input, rows_per_part=int(manifest["rows_per_part"]))
-    if request.rows_per_part is not None:
-        return scan_csv(request.input, rows_per_part=request.rows_per_part)
-    scan = scan_csv(request.input, rows_per_part=_ROWS_PER_PART)
-    fitting = _rows_per_part(scan.n_rows)
-    return scan if fitting == _ROWS_PER_PART else scan_csv(request.input, rows_per_part=fitting)
-
-
-def _rows_per_part(n_rows: int) -> int:
-    spread = max(1, -(-n_rows // _PARTS_OF_SHORT_INPUT))
-    return max(min(_ROWS_PER_PART, spread), min(_MOST_ROWS_PER_PART, -(-n_rows // _WANTED_PARTS)))
-
-
-def _basis(scan: CsvScan, artifacts: ArtifactDirectory, property_ids: list[str], settings: Settings) -> dict[str, Any]:
-    """Return everything that the output follows from."""
-    return {
-        "input_sha256": scan.sha256,
-        "properties": property_ids,
-        "artifacts": artifacts_digest(artifacts, property_ids),
-        "feature_version": FEATURE_VERSION,
-        "descriptor_engine": settings.descriptor_engine,
-        "version": __version__,
-    }
-
-
-def _check_basis(manifest: Mapping[str, Any], basis: Mapping[str, Any], parts: PartsDirectory) -> None:
-    named = {"input_sha256": "the input", "properties": "--property", "artifacts": "the artifacts"}
-    changed = [name for name in basis if manifest.get(name) != basis[name]]
-    if "properties" in changed and "artifacts" in changed:
-        changed.remove("artifacts")  # the digest is of those files that the properties need
-    if changed:
-        told = ", ".join(named.get(name, name) for name in changed)
-        raise ValidationError(
-            f"{parts.path} cannot be resumed: changed since it was begun: {told}. "
-            "Restore that, or delete the directory to start over."
+        elapsed_s = time.monotonic() - started_s
+        summary = BatchSummary(
+            input=str(self.scan.path),
+            output=str(output),
+            output_bytes=output.stat().st_size,
+            n_input_rows=self.scan.n_rows,
+            n_rows=tally.n_rows,
+            n_failed=tally.n_failed,
+            failures=dict(sorted(tally.failures.items())),
+            basis=self.basis,
+            device=device,
+            n_rows_computed=self.counts.n_computed,
+            elapsed_s=round(elapsed_s, 3),
+            rows_per_s=round(self.counts.n_computed / elapsed_s, 3),
         )
-
-
-def _finished_before(request: BatchRequest, basis: Mapping[str, Any]) -> BatchReport | None:
-    """Return the report of an equal run that has ended, where it is to be resumed."""
-    if not request.is_resumed:
-        return None
-    try:
-        summary = json.loads(_summary_path(request.output_path).read_text(encoding="utf-8"))
-        is_whole = request.output_path.stat().st_size == summary["output_bytes"] and summary["basis"] == basis
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if not is_whole:
-        return None
-    logger.info("%s is complete; nothing is left to do.", request.output_path)
-    return BatchReport(summary)
-
-
-def _summary_path(output: Path) -> Path:
-    return output.with_name(f"{output.name}.summary.json")
+        summary.write(self.options.summary_path)
+        return summary
 
 
 @contextmanager
-def _interruption(request: BatchRequest) -> Iterator[threading.Event]:
+def _interruption(options: BatchOptions) -> Iterator[threading.Event]:
     """Turn the first signal into an event and a message at once; a second one ends the run as it stands."""
     interrupted = threading.Event()
 
@@ -410,7 +233,7 @@ def _interruption(request: BatchRequest) -> Iterator[threading.Event]:
         logger.warning(
             "%s: stopping. Finished parts are kept in %s.parts: run the same command with --resume to go on.",
             signal.Signals(signum).name,
-            request.output_path,
+            options.output_path,
         )
 
     if threading.current_thread() is not threading.main_thread():

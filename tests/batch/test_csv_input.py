@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from periogt_ray.batch.csv_input import CsvRow, read_part, scan_csv
+from periogt_ray.batch.csv_input import InputRow, read_part, scan_csv
 from periogt_ray.errors import InternalError, ValidationError
 
 
-def rows_of(path: Path, *, rows_per_part: int = 3) -> list[CsvRow]:
+def rows_of(path: Path, *, rows_per_part: int = 3) -> list[InputRow]:
     scan = scan_csv(path, rows_per_part=rows_per_part)
     assert [part.number for part in scan.parts] == list(range(len(scan.parts)))
     return [

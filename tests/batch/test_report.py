@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batch.csv_input import OUTPUT_COLUMNS
+from periogt_ray.batch.output import OUTPUT_COLUMNS
 from periogt_ray.batch.report import write_report
 from periogt_ray.batch.report_figures import N_BINS, N_RANKED, gather_figures
 from periogt_ray.settings import EMBEDDED_DIR

@@ -18,10 +18,14 @@ from typing import ClassVar
 import pytest
 
 from periogt_ray.batch import run as batch_run
-from periogt_ray.batch.csv_input import OUTPUT_COLUMNS, Part, read_part
-from periogt_ray.batch.parts import Answer, PartResult, PartsDirectory
+from periogt_ray.batch.csv_input import Part, read_part
+from periogt_ray.batch.options import BatchOptions
+from periogt_ray.batch.output import OUTPUT_COLUMNS
+from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.batch.progress import Progress
-from periogt_ray.batch.run import BatchReport, BatchRequest, run_batch
+from periogt_ray.batch.results import Counts, FinishedPart, PartRow, Prediction, RowFailure
+from periogt_ray.batch.run import run_batch
+from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.errors import ModelLoadError, PerioGTError, UnsupportedPropertyError, ValidationError
 from periogt_ray.settings import Settings
 from support.golden import ARTIFACTS
@@ -49,7 +53,7 @@ class PlainPipeline:
         if self.interrupt_after is not None and len(self.computed) == self.interrupt_after:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def results(self, parts: Sequence[Part], *, is_stopped: Callable[[], bool]) -> Iterator[PartResult | None]:
+    def results(self, parts: Sequence[Part], *, is_stopped: Callable[[], bool]) -> Iterator[FinishedPart | None]:
         # Claimed in one order and finished in another, as several workers would.
         ready = [self.result(part) for part in parts]
         for result in reversed(ready):
@@ -58,17 +62,16 @@ class PlainPipeline:
             yield None
             yield result
 
-    def result(self, part: Part) -> PartResult:
+    def result(self, part: Part) -> FinishedPart:
         given = read_part(self.spec.input, part, smiles_column=self.spec.smiles_column, id_column=self.spec.id_column)
-        rows: list[list[str | None]] = []
-        for row in given:
-            valid = row.smiles.count("*") == 2
-            failure: list[str | None] = [None, "validation_error", "no, 2 *"]
-            rows.append([row.id, row.smiles, *([row.smiles.strip()] if valid else failure)])
-        self.claim(part.number, [str(row[2]) for row in rows if row[2]])
+        failure = RowFailure("validation_error", "no, 2 *")
+        rows = [
+            PartRow(row.id, row.smiles, row.smiles.strip() if row.smiles.count("*") == 2 else failure) for row in given
+        ]
+        self.claim(part.number, [row.polymer for row in rows if isinstance(row.polymer, str)])
         mine = [key for key, owner in self.claims.items() if owner == part.number]
-        answers = {key: [Answer(value=len(key) / 3, units="K") for _ in self.spec.properties] for key in mine}
-        return PartResult(part=part.number, rows=rows, answers=answers, device="cpu")
+        answers = {key: [Prediction(len(key) / 3, "K") for _ in self.spec.properties] for key in mine}
+        return FinishedPart(part.number, rows, answers)
 
 
 @contextmanager
@@ -100,9 +103,9 @@ def input_path(tmp_path: Path) -> Path:
 
 def run(
     input_path: Path, *, resume: bool = False, properties: tuple[str, ...] = ("tg",), **more: object
-) -> BatchReport:
-    request = BatchRequest(input_path, None, properties, is_resumed=resume, rows_per_part=4, **more)  # type: ignore[arg-type]
-    return run_batch(request, SETTINGS)
+) -> BatchSummary | None:
+    options = BatchOptions(input_path, None, properties, is_resumed=resume, rows_per_part=4, **more)  # type: ignore[arg-type]
+    return run_batch(options, SETTINGS)
 
 
 def output_of(input_path: Path) -> Path:
@@ -118,7 +121,7 @@ def rows_but_request_ids(output: Path) -> list[list[str]]:
 
 
 def test_output_is_in_input_order_and_whole(input_path: Path) -> None:
-    report = run(input_path, properties=("tg", "eps", "tg"))
+    found = run(input_path, properties=("tg", "eps", "tg"))
     rows = rows_but_request_ids(output_of(input_path))
     smiles = input_path.read_text().splitlines()[1:]
     assert [row[:3] for row in rows] == [[str(i), s, p] for i, s in enumerate(smiles) for p in ("tg", "eps")]
@@ -127,9 +130,10 @@ def test_output_is_in_input_order_and_whole(input_path: Path) -> None:
             assert row[3:] == ["", "", "false", "validation_error", "no, 2 *"]
         else:
             assert row[3:] == [repr(len(row[1]) / 3), "K", "true", "", ""]
-    assert report.exit_code == 1
+    assert found is not None
+    assert found.exit_code == 1
     summary = json.loads(output_of(input_path).with_name("input_predictions.csv.summary.json").read_text())
-    assert summary == report.summary
+    assert summary == found.document
     assert (summary["n_rows"], summary["n_failed"]) == (400, 38)
     assert summary["failures"] == {"validation_error": 38}
     assert {path.name for path in input_path.parent.iterdir()} == {
@@ -176,9 +180,9 @@ def test_what_is_wrong_is_told_before_ray_starts(
 ) -> None:
     monkeypatch.setattr(batch_run, "local_ray", None)
     monkeypatch.chdir(input_path.parent)
-    request = BatchRequest(**{"input": Path("input.csv"), "output": None, "properties": ("tg",), **change})  # type: ignore[arg-type]
+    options = BatchOptions(**{"input": Path("input.csv"), "output": None, "properties": ("tg",), **change})  # type: ignore[arg-type]
     with pytest.raises(error) as caught:
-        run_batch(request, SETTINGS)
+        run_batch(options, SETTINGS)
     assert words in caught.value.message
     assert caught.value.exit_code == 2
     assert [path.name for path in input_path.parent.iterdir()] == ["input.csv"]
@@ -192,8 +196,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     output_of(input_path).unlink()
     plain.computed.clear()
     plain.interrupt_after = 3
-    report = run(input_path)
-    assert (report.exit_code, report.summary) == (1, None)
+    assert run(input_path) is None
     assert "--resume" in caplog.text
     assert not output_of(input_path).exists()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -228,7 +231,7 @@ def test_a_changed_run_is_not_resumed(input_path: Path, plain: type[PlainPipelin
     with pytest.raises(ValidationError, match="the input"):
         run(input_path, resume=True)
     input_path.write_text(original)
-    assert run(input_path, resume=True).summary is not None
+    assert run(input_path, resume=True) is not None
 
 
 def test_two_runs_do_not_share_an_output(input_path: Path) -> None:
@@ -246,7 +249,7 @@ def test_the_end_of_a_run_leaves_the_directory_of_the_next(tmp_path: Path) -> No
             second.begin({})
             with pytest.raises(ValidationError, match="Another run"), PartsDirectory(output).held():
                 pass
-            second.write({"part": 0, "rows": [], "answers": {}, "device": "cpu"})
+            second.write(FinishedPart(0, [], {}))
     assert second.finished() == [0]
 
 
@@ -279,7 +282,7 @@ def test_what_lies_where_parts_would_is_left_alone(input_path: Path) -> None:
 def test_a_damaged_part_is_named_and_computed_again_once_it_is_deleted(tmp_path: Path) -> None:
     parts = PartsDirectory(tmp_path / "o.csv")
     with parts.held():
-        parts.write(PartResult(part=0, rows=[], answers={}, device="cpu"))
+        parts.write(FinishedPart(0, [], {}))
         [path] = parts.path.glob("part-*")
         path.write_text(path.read_text()[:-5])
         with pytest.raises(ValidationError, match=r"part-00000000\.json is damaged .* --resume"):
@@ -290,7 +293,7 @@ def test_a_damaged_part_is_named_and_computed_again_once_it_is_deleted(tmp_path:
 
 def test_a_name_without_room_for_those_beside_it_is_refused(input_path: Path) -> None:
     with pytest.raises(ValidationError, match="more than 200 bytes"):
-        run_batch(BatchRequest(input_path, input_path.with_name("a" * 252), ("tg",)), SETTINGS)
+        run_batch(BatchOptions(input_path, input_path.with_name("a" * 252), ("tg",)), SETTINGS)
 
 
 def test_a_lone_carriage_return_does_not_break_the_output(tmp_path: Path) -> None:
@@ -305,7 +308,7 @@ def test_a_fatal_error_keeps_what_is_done(
 ) -> None:
     def failing(
         self: PlainPipeline, parts: Sequence[Part], *, is_stopped: Callable[[], bool]
-    ) -> Iterator[PartResult | None]:
+    ) -> Iterator[FinishedPart | None]:
         assert not is_stopped()
         yield self.result(parts[0])
         raise ModelLoadError("corrupt")
@@ -429,9 +432,7 @@ def test_killed_at_twenty_points_and_resumed_it_is_the_same(input_path: Path, ch
 
 def test_a_part_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = PartsDirectory(tmp_path / "output.csv")
-    result = PartResult(
-        part=3, rows=[["0", "\ud800*CC*", "*CC*"]], answers={"*CC*": [Answer(value=0.1, units="")]}, device="cpu"
-    )
+    result = FinishedPart(3, [PartRow("0", "\ud800*CC*", "*CC*")], {"*CC*": [Prediction(0.1, "")]})
     with parts.held():
         parts.write(result)
         assert parts.read(3) == result
@@ -441,13 +442,13 @@ def test_a_part_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(ValidationError, match=r"No space left.*--resume"), parts.held():
-        parts.write({**result, "part": 4})
+        parts.write(replace(result, number=4))
     assert parts.finished() == [3]
     assert sorted(path.name for path in parts.path.iterdir()) == ["lock", "part-00000003.json"]
 
 
 def test_progress_counts_this_run_alone() -> None:
-    progress = Progress(n_total=100, n_done=40, n_failed=1, n_before=20, started_s=time.monotonic() - 10)
+    progress = Progress(Counts(n_total=100, n_done=40, n_failed=1, n_computed=20), started_s=time.monotonic() - 10)
     assert progress.line() == "40 of 100 rows (40 %), 1 failed, 2.0 rows/s, 30 s left"
 
 
@@ -457,10 +458,10 @@ def test_the_time_left_follows_from_the_rows_of_late(
     """A run starts slowly, and its first minute must not foretell the others."""
     clock = SimpleNamespace(now_s=0.0, monotonic=lambda: clock.now_s)
     monkeypatch.setattr("periogt_ray.batch.progress.time", clock)
-    progress = Progress(n_total=1000, started_s=0.0)
+    progress = Progress(Counts(n_total=1000), started_s=0.0)
     with caplog.at_level(logging.INFO, logger="periogt_ray"):
         for clock.now_s, n_rows in ((30.0, 30), (60.0, 300), (90.0, 0)):
-            progress.add(n_rows, 0)
+            progress.counts.add(n_rows, 0)
             progress.show()
             progress.show()
     assert [record.message for record in caplog.records] == [
@@ -474,7 +475,7 @@ def test_the_time_left_follows_from_the_rows_of_late(
 def test_a_report_is_written_with_the_output_and_again_without_computing(tmp_path: Path) -> None:
     input_path, report = tmp_path / "in.csv", tmp_path / "report.html"
     input_path.write_text("id,smiles\na,*CC*\nb,bad\n")
-    asked = BatchRequest(input=input_path, output=tmp_path / "out.csv", properties=("eps",), report=report)
+    asked = BatchOptions(input=input_path, output=tmp_path / "out.csv", properties=("eps",), report=report)
     assert run_batch(asked, SETTINGS).exit_code == 1
     first = report.read_text(encoding="utf-8")
     assert "Batch report" in first
@@ -490,7 +491,7 @@ def test_a_report_is_written_with_the_output_and_again_without_computing(tmp_pat
 def test_a_report_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path: Path, name: str) -> None:
     input_path = tmp_path / "in.csv"
     input_path.write_text("smiles\n*CC*\n")
-    asked = BatchRequest(
+    asked = BatchOptions(
         input=input_path, output=tmp_path / "out.csv", properties=("eps",), report=tmp_path / name if name else tmp_path
     )
     with pytest.raises(ValidationError, match=r"--report|report|input|directory"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from periogt_ray.batch.csv_input import OUTPUT_COLUMNS
+from periogt_ray.batch.output import OUTPUT_COLUMNS
 from periogt_ray.settings import EXAMPLES
 from support.served_process import ServedProcess
 from support.way import Asked, Way

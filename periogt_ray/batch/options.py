@@ -1,0 +1,108 @@
+"""What the user wants of a batch, and whether that can be done."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.errors import ValidationError
+
+__all__ = ["BatchOptions"]
+
+_MOST_NAME_BYTES = 200  # file systems end at 255; parts and temporary files have longer names
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """The options of ``periogt batch``.
+
+    Attributes
+    ----------
+    input : pathlib.Path
+        CSV with a ``smiles`` column.
+    output : pathlib.Path or None
+        None: ``<input stem>_predictions.csv`` beside the input.
+    properties : tuple of str
+        Property ids, or only ``all``.
+    is_resumed : bool
+        Go on with the finished parts of an interrupted run.
+    n_predictors : int or None
+        Predictors; None: one a GPU, else one for two CPUs.
+    rows_per_part : int or None
+        Rows that are computed and kept together; None: 64, fewer for short inputs, more for
+        long ones.
+    address : str or None
+        Of a running Ray; None starts one for this run.
+    report : pathlib.Path or None
+        HTML file to write beside the output.
+    """
+
+    input: Path
+    output: Path | None
+    properties: tuple[str, ...]
+    is_resumed: bool = False
+    n_predictors: int | None = None
+    rows_per_part: int | None = None
+    address: str | None = None
+    report: Path | None = None
+
+    @property
+    def output_path(self) -> Path:
+        """Where the output goes, absolute."""
+        default = self.input.with_name(f"{self.input.stem}_predictions.csv")
+        return (self.output or default).absolute()
+
+    @property
+    def summary_path(self) -> Path:
+        """Where the summary goes: beside the output."""
+        return self.output_path.with_name(f"{self.output_path.name}.summary.json")
+
+    @property
+    def report_path(self) -> Path | None:
+        """Where the report goes, absolute; None if the user wants none."""
+        return None if self.report is None else self.report.absolute()
+
+    def property_ids(self, artifacts: ArtifactDirectory) -> tuple[str, ...]:
+        """Return the ids, each once; ``all`` is every property that the artifacts serve.
+
+        Raises
+        ------
+        ValidationError, UnsupportedPropertyError
+            If there is no id, or one that is not served.
+        """
+        names = list(dict.fromkeys(name.strip() for name in self.properties if name.strip()))
+        if names == ["all"]:
+            names = list(artifacts.supported)
+        if not names:
+            raise ValidationError("No property was given; expected --property eps,tg or --property all.")
+        return tuple(artifacts.property(name).id for name in names)
+
+    def check_paths(self) -> None:
+        """Check that output and report can be written.
+
+        Raises
+        ------
+        ValidationError
+            If one of them cannot.
+        """
+        self._check_output(self.output_path, option="--output")
+        if self.report_path is None:
+            return
+        self._check_output(self.report_path, option="--report")
+        if self.report_path == self.output_path:
+            raise ValidationError(f"--report and --output are both {self.report_path}; choose another --report.")
+
+    def _check_output(self, output: Path, *, option: str) -> None:
+        problem = None
+        if len(os.fsencode(output.name)) > _MOST_NAME_BYTES:
+            problem = f"its name has more than {_MOST_NAME_BYTES} bytes, which leaves no room for the names beside it"
+        elif output.is_dir():
+            problem = "it is a directory; give a file name"
+        elif not output.parent.is_dir():
+            problem = f"{output.parent} does not exist; create it, or in a container check --bind"
+        elif not os.access(output.parent, os.W_OK | os.X_OK):
+            problem = f"{output.parent} is not writable; choose another {option}"
+        elif output.exists() and self.input.exists() and output.samefile(self.input):
+            problem = "it is the input"
+        if problem is not None:
+            raise ValidationError(f"The output {output} cannot be written: {problem}.")

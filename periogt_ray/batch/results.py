@@ -1,0 +1,123 @@
+"""What a batch computes: the answers of a part's polymers, and the finished part as its file holds it."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from periogt_ray.errors import PerioGTError
+
+__all__ = ["Answer", "Counts", "FinishedPart", "PartRow", "Prediction", "RowFailure", "answer_of"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The value of one property of one polymer, in ``units``."""
+
+    value: float
+    units: str
+
+
+@dataclass(frozen=True)
+class RowFailure:
+    """Why a row has no prediction, with the code of :mod:`periogt_ray.errors`."""
+
+    code: str
+    message: str
+
+    @classmethod
+    def of(cls, error: PerioGTError) -> "RowFailure":
+        """Keep of an error what the output shows."""
+        return cls(error.code, error.message)
+
+
+Answer: TypeAlias = Prediction | RowFailure
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """One row of the input in a finished part.
+
+    Attributes
+    ----------
+    id, smiles : str
+        As in the input; a missing id is the number of the row.
+    polymer : str or RowFailure
+        Canonical SMILES, which finds the answers; a failure where ``smiles`` is no repeat unit.
+    """
+
+    id: str
+    smiles: str
+    polymer: str | RowFailure
+
+
+@dataclass(frozen=True)
+class FinishedPart:
+    """A part that is computed, as in its file.
+
+    Attributes
+    ----------
+    number : int
+        Position among the parts of the input.
+    rows : list of PartRow
+        In input order.
+    answers : dict
+        By canonical SMILES, one answer a property in the order of the record. It has the polymers that this
+        part computed; the others are in other parts.
+    """
+
+    number: int
+    rows: list[PartRow]
+    answers: dict[str, list[Answer]]
+
+    @property
+    def n_failed(self) -> int:
+        """Rows that are known to be failures; rows whose polymer another part computes are not."""
+        failed = {key for key, answers in self.answers.items() if any(isinstance(one, RowFailure) for one in answers)}
+        return sum(isinstance(row.polymer, RowFailure) or row.polymer in failed for row in self.rows)
+
+    def to_json(self) -> str:
+        """Return the content of the part's file; ASCII, so that lone surrogates survive."""
+        return json.dumps(self, default=vars, ensure_ascii=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "FinishedPart":
+        """Read the content of a part's file; ValueError, KeyError or TypeError if it is damaged."""
+        document = json.loads(content)
+        rows = [PartRow(row["id"], row["smiles"], _polymer(row["polymer"])) for row in document["rows"]]
+        answers = {key: [answer_of(one) for one in found] for key, found in document["answers"].items()}
+        return cls(document["number"], rows, answers)
+
+
+def _polymer(found: str | dict[str, str]) -> str | RowFailure:
+    return found if isinstance(found, str) else RowFailure(**found)
+
+
+def answer_of(document: dict[str, Any]) -> Answer:
+    """Return the answer that a JSON document holds; TypeError if it holds none."""
+    return RowFailure(**document) if "code" in document else Prediction(**document)
+
+
+@dataclass
+class Counts:
+    """Rows of the input; the run keeps these, and :mod:`~periogt_ray.batch.progress` shows them.
+
+    Attributes
+    ----------
+    n_total : int
+        Rows of the input.
+    n_done, n_failed : int
+        Rows with an answer; those of them that are failures.
+    n_computed : int
+        Rows with an answer that this run computed, not an earlier one.
+    """
+
+    n_total: int
+    n_done: int = 0
+    n_failed: int = 0
+    n_computed: int = 0
+
+    def add(self, n_rows: int, n_failed: int, *, is_computed: bool = True) -> None:
+        """Count the rows of a part, which this run computed or an earlier one."""
+        self.n_done += n_rows
+        self.n_failed += n_failed
+        self.n_computed += n_rows if is_computed else 0
