@@ -130,7 +130,8 @@ def doctor(as_json: bool, hashes: bool) -> None:
 @click.option(
     "--workers", type=click.IntRange(1), help="Predictors.  [default: one a GPU, without GPUs one for two CPUs]"
 )
-@click.option("--batch-size", type=click.IntRange(1, 4096), help="Rows that are computed and kept together.")
+@click.option("--part-size", type=click.IntRange(1, 4096), help="Rows that are computed and kept together.")
+@click.option("--batch-size", "old_part_size", type=click.IntRange(1, 4096), hidden=True)
 def batch(
     input_path: Path,
     properties: str,
@@ -138,7 +139,8 @@ def batch(
     report: Path | None,
     resume: bool,
     workers: int | None,
-    batch_size: int | None,
+    part_size: int | None,
+    old_part_size: int | None,
 ) -> None:
     """Predict properties of every polymer of a CSV file.
 
@@ -149,6 +151,8 @@ def batch(
     from periogt_ray.batch.options import BatchOptions
     from periogt_ray.batch.run import run_batch
 
+    if old_part_size is not None:
+        logger.warning("--batch-size is now --part-size; the next minor release does not know the old name.")
     summary = run_batch(
         BatchOptions(
             input=input_path,
@@ -156,7 +160,7 @@ def batch(
             properties=tuple(properties.split(",")),
             is_resumed=resume,
             n_predictors=workers,
-            rows_per_part=batch_size,
+            rows_per_part=part_size or old_part_size,
             address=os.environ.get("RAY_ADDRESS") or None,
             report=report,
         ),

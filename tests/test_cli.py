@@ -14,8 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from periogt_ray.cli import main
+from periogt_ray.batch.options import BatchOptions
+from periogt_ray.cli import cli, main
 from support.golden import ARTIFACTS, golden_polymers
 
 
@@ -241,3 +243,21 @@ def test_output_that_cannot_be_written_is_told() -> None:
     assert result.returncode == 2
     assert "cannot be written" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--part-size", "--batch-size"])
+def test_the_size_of_parts_has_an_old_name_that_names_the_new_one(
+    option: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    given: list[BatchOptions] = []
+
+    def interrupted(options: BatchOptions, _settings: object) -> None:
+        given.append(options)
+
+    monkeypatch.setattr("periogt_ray.batch.run.run_batch", interrupted)
+    result = CliRunner().invoke(cli, ["batch", "--input", "in.csv", "--property", "egc", option, "8"])
+    assert result.exit_code == 1, "an interrupted run"
+    assert result.stdout == ""
+    assert [options.rows_per_part for options in given] == [8]
+    assert ("--batch-size is now --part-size" in caplog.text) == (option == "--batch-size")
+    assert "--batch-size" not in CliRunner().invoke(cli, ["batch", "--help"]).stdout

@@ -54,7 +54,7 @@ def write_input(path: Path) -> Path:
     return path
 
 
-IN_SMALL_PARTS = ("--property", "tg", "--batch-size", "2")
+IN_SMALL_PARTS = ("--property", "tg", "--part-size", "2")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_the_output_does_not_depend_on_workers_and_sizes(
     outputs = []
     for workers, size in ((1, 1), (2, 8), (1, 64), (2, 1)):
         output = input_path.with_name(f"output_{workers}_{size}.csv")
-        options = ["--output", str(output), "--workers", str(workers), "--batch-size", str(size)]
+        options = ["--output", str(output), "--workers", str(workers), "--part-size", str(size)]
         result = cluster.run("batch", "--input", str(input_path), "--property", "tg,eps", *options)
         assert result.returncode == 1, result.stderr
         assert json.loads(result.stdout)["failures"] == {"validation_error": 4}
@@ -125,7 +125,7 @@ def test_another_property_finds_the_features_on_disk(cluster: Cluster, input_pat
 def test_a_polymer_that_kills_its_worker_becomes_an_error(cluster: Cluster, tmp_path: Path) -> None:
     path = tmp_path / "deadly.csv"
     path.write_text("smiles\n*CC*\n*C[Se]C*\n*OCC*\n*C[Te]C*\n*C[As](C)C*\n*C[Te]C*\n*CCC*\n")
-    result = cluster.run("batch", "--input", str(path), "--property", "tg", "--batch-size", "8")
+    result = cluster.run("batch", "--input", str(path), "--property", "tg", "--part-size", "8")
     assert result.returncode == 1, result.stderr
     rows = rows_but_request_ids(tmp_path / "deadly_predictions.csv")[1:]
     assert [row[5] for row in rows] == ["true", "false", "true", "false", "false", "false", "true"]
@@ -252,7 +252,7 @@ def test_its_own_ray_leaves_nothing_behind(input_path: Path, when: str) -> None:
     root = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))  # Ray needs a short path
     command = [sys.executable, "-m", "periogt_ray", "batch", "--input", str(input_path), "--property", "tg"]
     driver = subprocess.Popen(
-        [*command, "--batch-size", "1"],
+        [*command, "--part-size", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -16,7 +16,7 @@ N_ROWS = 120
 
 
 def submit(site: SlurmSite, output: Path, *options: str) -> Job:
-    arguments = ("--input", str(EXAMPLE), "--property", "egc,nc", "--output", str(output), "--batch-size", "4")
+    arguments = ("--input", str(EXAMPLE), "--property", "egc,nc", "--output", str(output), "--part-size", "4")
     return site.submit("batch.sbatch", *arguments, options=options)
 
 
