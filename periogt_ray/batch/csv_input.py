@@ -1,7 +1,7 @@
 """The input of a batch: a CSV file, which is read part by part.
 
 One scan of the input checks it, hashes it and notes where parts begin, so that any worker can read
-any part alone. Memory is that of one record, and about a hundred bytes a part.
+any part without the others. Memory is that of one record, and about a hundred bytes a part.
 """
 
 import csv

@@ -64,7 +64,7 @@ class Ledger:
                 del self._touched[stage, number, item]
 
     async def touch(self, stage: str, part: int, item: str) -> int:
-        """Note that an item is begun alone; return how many workers have died over it before."""
+        """Note that an item is begun by itself; return how many workers have died over it before."""
         deaths = self._touched[stage, part, item]
         self._touched[stage, part, item] += 1
         return deaths

@@ -79,7 +79,7 @@ class PartsDirectory:
             ) from error
 
     def _locked(self) -> TextIO:
-        """Return the open lock, once it is ours and still the one in the directory."""
+        """Return the open lock, once this run holds it and it is still the one in the directory."""
         while True:
             try:
                 self.path.mkdir(exist_ok=True)
@@ -108,8 +108,8 @@ class PartsDirectory:
             strange = next((one.name for one in entries if not one.name.startswith(_OUR_PREFIXES)), None)
         if strange is not None:
             raise ValidationError(
-                f"{self.path}, where finished parts are to be kept, holds {strange!r}, which no batch wrote. "
-                "Move the directory away, or choose another --output."
+                f"{self.path}, where finished parts are to be kept, holds {strange!r}, which this version does "
+                "not write. Move the directory away, or choose another --output."
             )
 
     def _is_at_its_place(self, lock: TextIO) -> bool:

@@ -130,7 +130,7 @@ def _retried_for_ever() -> dict[str, int]:
 
 @contextmanager
 def _quiet_ray_data() -> Iterator[None]:
-    """Keep Ray Data's own bars and messages away from ours."""
+    """Keep Ray Data's own bars and messages off the terminal."""
     import ray.data
 
     context = ray.data.DataContext.get_current()

@@ -84,7 +84,7 @@ class BatchRecord:
             ) from error
 
     def keep(self, parts: PartsDirectory) -> None:
-        """Keep it in an empty directory of parts."""
+        """Write it where the parts will be; parts of another run are removed."""
         parts.begin(asdict(self))
 
 
@@ -110,7 +110,7 @@ def _digest(artifacts: ArtifactDirectory, property_ids: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def check_unchanged(record: BatchRecord, basis: Basis, parts: PartsDirectory) -> None:
+def check_unchanged(record: BatchRecord, basis: Basis, *, parts: PartsDirectory) -> None:
     """Refuse to go on with a run that computed something else.
 
     Raises
@@ -129,7 +129,7 @@ def check_unchanged(record: BatchRecord, basis: Basis, parts: PartsDirectory) ->
         )
 
 
-def check_device(record: BatchRecord, device: str, parts: PartsDirectory) -> None:
+def check_device(record: BatchRecord, device: str, *, parts: PartsDirectory) -> None:
     """Refuse to go on with a run on another kind of device.
 
     Raises

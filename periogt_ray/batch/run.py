@@ -85,13 +85,21 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
         basis = basis_of(scan, artifacts, property_ids, settings=settings)
         summary = None
         if record is not None:
-            check_unchanged(record, basis, parts)
+            check_unchanged(record, basis, parts=parts)
         else:
             summary = finished_before(options, basis)
         if summary is None:
-            spec = _spec(scan, artifacts, property_ids, settings=settings)
-            counts = Counts(scan.n_rows)
-            summary = _Run(options, spec, scan, basis, record, parts, store, counts, interrupted).execute()
+            summary = _Run(
+                options=options,
+                spec=_spec(scan, artifacts, property_ids, settings=settings),
+                scan=scan,
+                basis=basis,
+                record=record,
+                parts=parts,
+                store=store,
+                counts=Counts(scan.n_rows),
+                interrupted=interrupted,
+            ).execute()
         else:
             parts.remove()
         if summary is not None and options.report_path is not None:
@@ -179,7 +187,7 @@ class _Run:
 
     def _begin(self, device: str) -> None:
         if self.record is not None:
-            check_device(self.record, device, self.parts)
+            check_device(self.record, device, parts=self.parts)
             return
         rows_per_part = max((part.n_rows for part in self.scan.parts), default=1)
         BatchRecord(self.basis, rows_per_part, device).keep(self.parts)
