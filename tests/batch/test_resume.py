@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from periogt_ray.batch.parts import PartsDirectory
+from periogt_ray.batch.results import FinishedPart
+from periogt_ray.batch.resume import BatchRecord
+from periogt_ray.errors import ValidationError
+
+
+def test_a_record_comes_back_for_a_run_that_goes_on(tmp_path: Path) -> None:
+    parts = PartsDirectory(tmp_path / "o.csv")
+    record = BatchRecord({"properties": ["tg"], "version": "0"}, rows_per_part=4, device="cpu")
+    with parts.held():
+        assert BatchRecord.read(parts, is_resumed=True) is None
+        record.keep(parts)
+        assert BatchRecord.read(parts, is_resumed=True) == record
+        assert BatchRecord.read(parts, is_resumed=False) is None, "nothing is lost"
+        parts.write(FinishedPart(0, [], {}))
+        with pytest.raises(ValidationError, match=r"1 finished parts .* --resume"):
+            BatchRecord.read(parts, is_resumed=False)
+
+
+def test_a_record_that_is_damaged_or_of_another_form_is_refused(tmp_path: Path) -> None:
+    parts = PartsDirectory(tmp_path / "o.csv")
+    with parts.held():
+        parts.begin({"device": "cpu", "rows_per_part": 4})
+        with pytest.raises(ValidationError, match="start over"):
+            BatchRecord.read(parts, is_resumed=True)
+        (parts.path / "record.json").write_text('{"basis": ')
+        with pytest.raises(ValidationError, match="is not JSON"):
+            BatchRecord.read(parts, is_resumed=True)
