@@ -378,8 +378,10 @@ def test_killed_before_every_event_at_a_file_and_resumed_it_is_the_same(
     input_path.write_text("smiles\n*CC*\nbad\n*CO*\n*CC*\n*CCC*\n*CO*\n*CCO*\n*CCC*\n*CS*\n")
     folder, output = input_path.parent, output_of(input_path)
 
-    def go_on() -> BatchReport:
-        return run(input_path, resume=True)
+    def go_on() -> BatchSummary:
+        summary = run(input_path, resume=True)
+        assert summary is not None
+        return summary
 
     total = events_of(go_on, folder)
     assert total is not None
