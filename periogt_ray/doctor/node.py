@@ -27,9 +27,6 @@ __all__ = [
     "parse_lock",
 ]
 
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3"}
-)
 _IMAGE_FILE_SYSTEMS = frozenset({"overlay", "squashfs", "fuse.squashfuse", "fuse.squashfuse_ll", "fuse.fuse-overlayfs"})
 _SHARED_MEMORY_POINTS = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 _SPECIFIED_DRIVER = Settings.min_driver  # the setting's default, which a user may have lowered
@@ -157,7 +154,7 @@ def check_directory(directory: Directory, place: Surroundings, *, is_kept: bool,
     if is_kept and "scratch" in path.parts:
         remedy = "Keep artifacts in a project directory, such as /projects/<group>/periogt or /gpfs/.../proj-shared."
         return Check(name, Status.WARN, f"{shown} is on scratch storage, which clusters purge", remedy)
-    is_on_cluster = place.has_slurm or directory.mount.kind in NETWORK_FILE_SYSTEMS
+    is_on_cluster = place.has_slurm or directory.mount.is_network
     if is_kept and is_on_cluster and place.home is not None and path.is_relative_to(place.home):
         remedy = "Move it to a project directory and set PERIOGT_BASE_DIR; setup alone takes 13 GB while it works."
         message = f"{shown} is in the home directory, whose quota is small (75 GB on Explorer, 50 GB on CADES)"
@@ -230,7 +227,7 @@ def check_ray(ray: RayFacts) -> Iterator[Check]:
     elif len(str(temp.path)) > _MAX_TEMP_DIR_LENGTH:
         long = f"{temp.path} has more than the {_MAX_TEMP_DIR_LENGTH} characters that leave room for Ray's sockets"
         yield Check("ray temp dir", Status.WARN, f"{long}; /tmp is taken instead", remedy)
-    elif temp.mount.kind in NETWORK_FILE_SYSTEMS:
+    elif temp.mount.is_network:
         yield Check("ray temp dir", Status.WARN, f"{temp.path} is on {temp.mount.kind}; /tmp is taken instead", remedy)
     else:
         yield Check("ray temp dir", Status.PASS, f"{temp.path} ({temp.mount.kind})")

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from periogt_ray.runtime.mounts import Mount, mount_of
+
 __all__ = [
     "Directory",
     "GPULibraries",
-    "Mount",
     "RayFacts",
     "Surroundings",
     "TokenFile",
@@ -28,18 +29,9 @@ __all__ = [
     "probe_surroundings",
 ]
 
-_MOUNTS = Path("/proc/self/mounts")
 _SLURM_PLACES = (Path("/etc/slurm"), Path("/var/spool/slurmd"))
 _NV_LIBRARIES = Path("/.singularity.d/libs")  # where Apptainer's --nv binds the driver's libraries
 _MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Mount:
-    """One mounted file system."""
-
-    point: Path
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -204,7 +196,7 @@ def probe_directory(name: str, path: Path) -> Directory:
         path=resolved,
         exists=resolved.is_dir(),
         is_writable=os.access(above, os.W_OK | os.X_OK),
-        mount=_mount_of(above, _mounts()),
+        mount=mount_of(above),
         free_bytes=shutil.disk_usage(above).free,
     )
 
@@ -254,24 +246,6 @@ def _job_memory(env: Mapping[str, str]) -> int | None:
         return per_node * _MIB
     per_cpu, n_cpus = _number(env, "SLURM_MEM_PER_CPU"), _number(env, "SLURM_CPUS_ON_NODE")
     return per_cpu * n_cpus * _MIB if per_cpu and n_cpus else None
-
-
-def _mounts() -> list[Mount]:
-    mounts = []
-    for line in _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines():
-        _, point, kind, *_ = line.split(" ")
-        # Blanks and the like are written as octal numbers; see fstab(5).
-        mounts.append(Mount(Path(point.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")), kind))
-    return mounts
-
-
-def _mount_of(path: Path, mounts: list[Mount]) -> Mount:
-    """Return the deepest mount that a path is below; of several at one point the last, which covers the others."""
-    found = Mount(Path("/"), "unknown")
-    for mount in mounts:
-        if path.is_relative_to(mount.point) and len(mount.point.parts) >= len(found.point.parts):
-            found = mount
-    return found
 
 
 def _port_error(host: str, port: int) -> str | None:

@@ -9,18 +9,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from periogt_ray.errors import SettingsError
+from periogt_ray.runtime.mounts import mount_of
 from periogt_ray.runtime.processes import signals_held
 
-__all__ = ["private_dir", "sessions_dir"]
+__all__ = ["MAX_ROOT_LENGTH", "private_dir", "sessions_dir"]
 
-# Unix socket paths hold 107 characters, of which a session takes about 62.
-_MAX_TEMP_DIR_LENGTH = 38
 _PREFIX = "pgt-"
 _OWNER_NAME = "owner"
-# Sockets and shared memory do not work, or are slow, on these.
-_NETWORK_FILE_SYSTEMS = frozenset(
-    {"afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3"}
-)
+_RANDOM_LENGTH = 8  # what mkdtemp appends
+# A path of a Unix socket holds 107 characters. Below the directory that we make (of 38 characters at most) come
+# sessions_dir and about 62 of Ray's own: session_<date>_<time>_<microseconds>_<pid>/sockets/plasma_store.
+_MAX_TEMP_DIR_LENGTH = 38
+# Of RAY_TMPDIR, TMPDIR or /tmp, in which the directory is made.
+MAX_ROOT_LENGTH = _MAX_TEMP_DIR_LENGTH - len("/") - len(_PREFIX) - _RANDOM_LENGTH
 
 
 def sessions_dir(temp_dir: Path) -> Path:
@@ -61,27 +62,14 @@ def _temp_root(env: Mapping[str, str]) -> Path:
     given = [env.get("RAY_TMPDIR"), env.get("TMPDIR"), "/tmp"]
     candidates = [Path(path) for path in given if path]
     for path in candidates:
-        length = len(str(path)) + 1 + len(_PREFIX) + 8  # mkdtemp appends eight characters
-        if length <= _MAX_TEMP_DIR_LENGTH and path.is_dir() and os.access(path, os.W_OK | os.X_OK) and _is_local(path):
+        is_usable = len(str(path)) <= MAX_ROOT_LENGTH and path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+        if is_usable and not mount_of(path.resolve()).is_network:
             return path
     tried = ", ".join(map(str, dict.fromkeys(candidates)))
     raise SettingsError(
         f"No directory for Ray's sockets: tried {tried}. Set RAY_TMPDIR to a writable directory on this node's own "
-        f"disk (not a network file system) of at most {_MAX_TEMP_DIR_LENGTH - 9 - len(_PREFIX)} characters."
+        f"disk (not a network file system) of at most {MAX_ROOT_LENGTH} characters."
     )
-
-
-def _is_local(path: Path) -> bool:
-    """Whether a directory is on a file system of this node, by the longest mount point above it."""
-    resolved = path.resolve()
-    kinds: dict[Path, str] = {}
-    for line in Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines():
-        _, mount_point, kind, *_ = line.split(" ")
-        kinds[Path(mount_point)] = kind
-    above = next(
-        parent for parent in (resolved, *resolved.parents, Path("/")) if parent in kinds or parent == Path("/")
-    )
-    return kinds.get(above, "") not in _NETWORK_FILE_SYSTEMS
 
 
 def _sweep(root: Path) -> None:

@@ -24,7 +24,6 @@ from periogt_ray.doctor.node import (
 from periogt_ray.doctor.probes import (
     Directory,
     GPULibraries,
-    Mount,
     RayFacts,
     Surroundings,
     TokenFile,
@@ -34,6 +33,7 @@ from periogt_ray.doctor.probes import (
 )
 from periogt_ray.doctor.report import Check, Status
 from periogt_ray.model.device import DeviceFacts, GPUFacts
+from periogt_ray.runtime.mounts import Mount
 
 FLOOR = "560.28"
 GIB = 1 << 30
