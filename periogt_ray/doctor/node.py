@@ -11,6 +11,7 @@ from pathlib import Path
 from periogt_ray.doctor.probes import Directory, GPULibraries, RayFacts, Surroundings
 from periogt_ray.doctor.report import Check, Status
 from periogt_ray.model.device import MIN_CAPABILITY, DeviceFacts, GPUFacts, driver_problem, has_code_for
+from periogt_ray.runtime.temp_dir import MAX_ROOT_LENGTH
 from periogt_ray.settings import Settings
 
 __all__ = [
@@ -32,8 +33,6 @@ _SHARED_MEMORY_POINTS = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 _SPECIFIED_DRIVER = Settings.min_driver  # the setting's default, which a user may have lowered
 _LEAST_FREE_BYTES = 1 << 30
 _CLOCK_TOLERANCE_S = 60.0
-# Unix socket paths hold 107 characters, of which a session of Ray takes about 62 and our directory 13.
-_MAX_TEMP_DIR_LENGTH = 28
 _N_SHOWN = 5
 # Return codes of cuInit; see the CUDA driver API.
 _CUDA_NO_DEVICE = 100
@@ -224,8 +223,8 @@ def check_ray(ray: RayFacts) -> Iterator[Check]:
     temp, remedy = ray.temp_dir, "Set RAY_TMPDIR to a short directory on this node's own disk, such as /tmp."
     if not temp.exists or not temp.is_writable:
         yield Check("ray temp dir", Status.WARN, f"{temp.path} is not there or cannot be written to", remedy)
-    elif len(str(temp.path)) > _MAX_TEMP_DIR_LENGTH:
-        long = f"{temp.path} has more than the {_MAX_TEMP_DIR_LENGTH} characters that leave room for Ray's sockets"
+    elif len(str(temp.path)) > MAX_ROOT_LENGTH:
+        long = f"{temp.path} has more than the {MAX_ROOT_LENGTH} characters that leave room for Ray's sockets"
         yield Check("ray temp dir", Status.WARN, f"{long}; /tmp is taken instead", remedy)
     elif temp.mount.is_network:
         yield Check("ray temp dir", Status.WARN, f"{temp.path} is on {temp.mount.kind}; /tmp is taken instead", remedy)

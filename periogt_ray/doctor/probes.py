@@ -12,7 +12,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from periogt_ray.runtime.mounts import Mount, mount_of
@@ -147,7 +147,7 @@ class RayFacts:
     token_file : TokenFile or None
         That of RAY_AUTH_TOKEN_PATH, else the default one if it exists.
     temp_dir : Directory
-        Where a Ray of our own makes its directory.
+        Where a Ray of our own makes its directory; the path as it is given.
     """
 
     address: str | None
@@ -225,7 +225,8 @@ def probe_ray(env: Mapping[str, str]) -> RayFacts:
         mode=env.get("RAY_AUTH_MODE") or None,
         has_token_variable=bool(env.get("RAY_AUTH_TOKEN")),
         token_file=token,
-        temp_dir=probe_directory("RAY_TMPDIR", Path(root)),
+        # By the name that is given: Ray does not follow links, and the length of its sockets' paths counts.
+        temp_dir=replace(probe_directory("RAY_TMPDIR", Path(root)), path=Path(root)),
     )
 
 

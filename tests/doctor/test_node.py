@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from periogt_ray.doctor.probes import (
 from periogt_ray.doctor.report import Check, Status
 from periogt_ray.model.device import DeviceFacts, GPUFacts
 from periogt_ray.runtime.mounts import Mount
+from periogt_ray.runtime.temp_dir import MAX_ROOT_LENGTH, private_dir
 
 FLOOR = "560.28"
 GIB = 1 << 30
@@ -185,6 +187,8 @@ RAY: list[tuple[RayFacts, str, Status, list[str]]] = [
     (replace(ALONE, has_token_variable=True), "ray token", WARN, ["environment", "RAY_AUTH_TOKEN_PATH"]),
     (ALONE, "ray temp dir", PASS, ["/tmp"]),
     (replace(ALONE, temp_dir=replace(TMP, path=Path("/local/" + "x" * 40))), "ray temp dir", WARN, ["RAY_TMPDIR"]),
+    (replace(ALONE, temp_dir=replace(TMP, path=Path("/local/" + "x" * 18))), "ray temp dir", PASS, ["/local/x"]),
+    (replace(ALONE, temp_dir=replace(TMP, path=Path("/local/" + "x" * 19))), "ray temp dir", WARN, ["25 characters"]),
     (replace(ALONE, temp_dir=replace(TMP, mount=Mount(Path("/t"), "nfs4"))), "ray temp dir", WARN, ["nfs4"]),
     (replace(ALONE, temp_dir=replace(TMP, exists=False)), "ray temp dir", WARN, ["not there"]),
 ]
@@ -266,6 +270,20 @@ def test_probes_find_the_file_system_of_a_directory_that_is_not_there_yet(tmp_pa
     assert (found.exists, found.is_writable) == (False, True)
     assert found.mount.kind == probe_directory("results_dir", tmp_path).mount.kind != "unknown"
     assert probe_directory("x", Path("/proc/self")).mount == Mount(Path("/proc"), "proc")
+
+
+def test_doctor_takes_the_directories_that_ray_is_started_in(tmp_path: Path) -> None:
+    """What passes is used, and what is used passes; a link counts as long as its own name."""
+    target = tmp_path / "a directory with a long name"
+    target.mkdir()
+    for length in (MAX_ROOT_LENGTH, MAX_ROOT_LENGTH + 1):
+        with tempfile.TemporaryDirectory(prefix="short-", dir="/tmp") as parent:
+            root = Path(parent, "x" * (length - len(parent) - 1))
+            root.symlink_to(target)
+            env = {"RAY_TMPDIR": str(root)}
+            [check] = [check for check in check_ray(probe_ray(env)) if check.name == "ray temp dir"]
+            with private_dir({**env, "TMPDIR": "/tmp"}) as made:
+                assert (check.status is PASS) == (made.parent == root)
 
 
 def test_probes_read_the_mode_of_rays_token(tmp_path: Path) -> None:
