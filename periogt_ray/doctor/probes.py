@@ -8,7 +8,6 @@ import ctypes
 import os
 import platform
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from periogt_ray.runtime.mounts import Mount, mount_of
+from periogt_ray.runtime.ports import port_error
 
 __all__ = [
     "Directory",
@@ -181,7 +181,7 @@ def probe_surroundings(
         memory_bytes=_job_memory(env),
         container=env.get("APPTAINER_CONTAINER") or env.get("SINGULARITY_CONTAINER"),
         home=Path(home).resolve() if home else None,
-        port_error=_port_error(*listens_at) if listens_at else None,
+        port_error=port_error(*listens_at) if listens_at else None,
         clock_offset_s=_clock_offset(results_dir),
         is_clock_behind=time.time() < Path(__file__).stat().st_mtime,
     )
@@ -247,19 +247,6 @@ def _job_memory(env: Mapping[str, str]) -> int | None:
         return per_node * _MIB
     per_cpu, n_cpus = _number(env, "SLURM_MEM_PER_CPU"), _number(env, "SLURM_CPUS_ON_NODE")
     return per_cpu * n_cpus * _MIB if per_cpu and n_cpus else None
-
-
-def _port_error(host: str, port: int) -> str | None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        # As a server does: a port whose last connection has just ended is free.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-            listener.listen(1)
-        except OSError as error:
-            return error.strerror or str(error)
-    return None
 
 
 def _clock_offset(directory: Path) -> float | None:

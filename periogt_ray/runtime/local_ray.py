@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from periogt_ray.errors import InternalError, SettingsError
+from periogt_ray.runtime.network import can_connect
 from periogt_ray.runtime.processes import descendants_of, signals_held, still_alive
 from periogt_ray.runtime.temp_dir import private_dir, sessions_dir
 
@@ -169,8 +169,9 @@ def _connect(
 def _check_reachable(address: str) -> None:
     """Raise OSError where nothing listens; Ray would go on trying for many minutes, deaf to signals."""
     host, _, port = address.rpartition(":")
-    if port.isdecimal() and "/" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    is_host_and_port = port.isdecimal() and "/" not in host
+    if is_host_and_port and not can_connect(host.strip("[]"), int(port), _CONNECT_TIMEOUT_S):
+        raise ConnectionError(f"nothing accepts a connection there within {_CONNECT_TIMEOUT_S:g} s")
 
 
 def _environment_to_start(temp_dir: Path) -> dict[str, str | None]:

@@ -1,12 +1,8 @@
-"""Whether a host can be reached at all, answered within a bound.
-
-A compute node's firewall drops packets without a word, and a client then tries each of a host's
-addresses (raw.githubusercontent.com has eight) for its whole connection time-out. Here all of
-them are tried at once.
-"""
+"""Whether an address can be reached, and what kind of address it is."""
 
 import contextlib
 import errno
+import ipaddress
 import selectors
 import socket
 import threading
@@ -15,9 +11,67 @@ import urllib.request
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["is_reachable", "uses_proxy"]
+__all__ = ["can_connect", "is_loopback", "is_reachable", "local_url", "uses_proxy"]
 
 _PORTS = {"http": 80, "https": 443}
+# What a server binds to listen on every address, and where it then answers on its own machine.
+_LOOPBACK_OF_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def can_connect(host: str, port: int, timeout_s: float) -> bool:
+    """Whether something accepts a connection; False also if the name does not resolve.
+
+    Parameters
+    ----------
+    host : str
+        Name or address.
+    port : int
+        TCP port.
+    timeout_s : float
+        Seconds to wait for the answer of each address of the name.
+    """
+    try:
+        socket.create_connection((host, port), timeout=timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of the same machine reach what listens at a host.
+
+    Examples
+    --------
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def local_url(host: str, port: int) -> str:
+    """Return the address at which a program of the same machine asks a server.
+
+    Parameters
+    ----------
+    host : str
+        What the server binds.
+    port : int
+        Where it listens.
+
+    Examples
+    --------
+    >>> local_url("0.0.0.0", 8000)
+    'http://127.0.0.1:8000'
+    >>> local_url("::", 8000)
+    'http://[::1]:8000'
+    """
+    name = _LOOPBACK_OF_ANY.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
 def uses_proxy(url: str) -> bool:
@@ -46,7 +100,11 @@ def _connects(addresses: list[tuple[int, Any]], deadline: float) -> bool:
 
 
 def is_reachable(url: str, *, timeout_s: float) -> bool:
-    """Whether the host of an address resolves and accepts a connection.
+    """Whether the host of an address resolves and accepts a connection, answered within a bound.
+
+    A compute node's firewall drops packets without a word, and a client then tries each of a host's
+    addresses (raw.githubusercontent.com has eight) for its whole connection time-out. Here all of
+    them are tried at once.
 
     Parameters
     ----------
@@ -67,7 +125,7 @@ def is_reachable(url: str, *, timeout_s: float) -> bool:
             return
         answers.append(_connects([(entry[0], entry[4]) for entry in found], deadline))
 
-    # A resolver without network may hang for half a minute, and cannot be told to stop: it is left behind.
+    # A resolver without network may hang for half a minute, and nothing can stop it: it is left behind.
     thread = threading.Thread(target=probe, daemon=True)
     thread.start()
     thread.join(timeout_s)

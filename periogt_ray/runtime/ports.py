@@ -1,13 +1,16 @@
-"""Ports of one Ray on one node, which it may share with other Rays of the same or of other users."""
+"""Whether a port is free, and a block of free ports for one Ray on a node.
+
+A node may hold other Rays, of the same user and of others.
+"""
 
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from periogt_ray.errors import InternalError
+from periogt_ray.errors import InternalError, SettingsError
 
-__all__ = ["NodePorts", "reserved_ports"]
+__all__ = ["NodePorts", "check_port", "port_error", "reserved_ports"]
 
 # Above the ports of well-known services and below those that Linux gives to outgoing connections.
 _FIRST, _END = 10240, 32768
@@ -68,18 +71,38 @@ def reserved_ports(job_id: int) -> Iterator[NodePorts]:
                 claim.bind(f"\0periogt-ports-{first}")
             except OSError:
                 continue
-            if all(map(_is_free, ports.all())):
+            if all(port_error("0.0.0.0", port) is None for port in ports.all()):
                 yield ports
                 return
     raise InternalError(f"No {_BLOCK} neighbouring ports from {_FIRST} to {_END} are free on this node.")
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As servers do: what an ended server left in TIME_WAIT is no obstacle.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-        except OSError:
-            return False
-    return True
+def port_error(host: str, port: int) -> str | None:
+    """Return why a server could not listen at an address of this machine; None if it could."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as listener:
+            # As servers do: a port whose last connection has just ended (TIME_WAIT) is free.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            # With the option above two sockets may hold one port, until one of them listens.
+            listener.listen(1)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def check_port(host: str, port: int) -> None:
+    """Make sure that the service can listen, before anything is started.
+
+    Raises
+    ------
+    SettingsError
+        If it cannot.
+    """
+    error = port_error(host, port)
+    if error is not None:
+        raise SettingsError(
+            f"{host}:{port} cannot be bound ({error}). Set PERIOGT_HOST and PERIOGT_PORT to an address of this machine "
+            "and a free port."
+        )

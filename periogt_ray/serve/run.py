@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,9 +16,11 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.errors import InternalError, PerioGTError, SettingsError
+from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.runtime.local_ray import local_ray
+from periogt_ray.runtime.network import local_url
+from periogt_ray.runtime.ports import check_port
 from periogt_ray.serve.application import APP_NAME, application, gpus_for
 from periogt_ray.serve.http.auth import API_KEY_HEADER, exposure_warning
 from periogt_ray.settings import Settings
@@ -55,7 +56,7 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
     """
     # What can be known at once is said at once, before Ray is started.
     ArtifactDirectory.open(settings.checkpoint_dir)
-    _check_port(settings.host, settings.port)
+    check_port(settings.host, settings.port)
     warning = exposure_warning(settings.host, settings.port, settings.api_key)
     if warning is not None:
         logger.warning("%s", warning)
@@ -69,7 +70,7 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
             start_application(settings)
             _wait_until_running(settings, stop)
             _wait_until_answering(settings, stop)
-            logger.info("The service is ready; Ctrl-C ends it. Its page: %s/", local_url(settings))
+            logger.info("The service is ready; Ctrl-C ends it. Its page: %s/", local_url(settings.host, settings.port))
             for address in metrics_addresses():
                 logger.info("Figures for Prometheus: %s", address)
             announce(example_request(settings))
@@ -104,13 +105,8 @@ def example_request(settings: Settings) -> str:
         info.id for info in ArtifactDirectory.open(settings.checkpoint_dir).properties.values() if info.supported
     )
     body = f'{{"smiles": "*CC(*)c1ccccc1", "property": "{next(supported, "eps")}"}}'
-    return f"curl {local_url(settings)}/v1/predict -H 'Content-Type: application/json'{key} -d '{body}'"
-
-
-def local_url(settings: Settings) -> str:
-    """Return where the service answers on its own node."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    url = f"{local_url(settings.host, settings.port)}/v1/predict"
+    return f"curl {url} -H 'Content-Type: application/json'{key} -d '{body}'"
 
 
 def metrics_addresses() -> list[str]:
@@ -141,7 +137,8 @@ def _wait_until_running(settings: Settings, stop: threading.Event) -> None:
 def _wait_until_answering(settings: Settings, stop: threading.Event) -> None:
     """Wait until a client would be answered: the ingress learns a moment later that a predictor is loaded."""
     headers = {API_KEY_HEADER: settings.api_key} if settings.api_key is not None else {}
-    with httpx.Client(base_url=local_url(settings), headers=headers, timeout=10, trust_env=False) as client:
+    url = local_url(settings.host, settings.port)
+    with httpx.Client(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
         while True:
             with suppress(httpx.TransportError):
                 if client.get("/v1/health").json()["model_loaded"]:
@@ -185,20 +182,6 @@ def _end_application(settings: Settings, *, is_own: bool) -> None:
             serve.shutdown()  # type: ignore[no-untyped-call]
         else:
             serve.delete(APP_NAME)
-
-
-def _check_port(host: str, port: int) -> None:
-    """Say before anything is started that a port cannot be bound."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise SettingsError(
-            f"{host}:{port} cannot be bound ({error.strerror or error}). Set PERIOGT_HOST and PERIOGT_PORT to an "
-            "address of this machine and a free port."
-        ) from error
 
 
 @contextmanager

@@ -1,10 +1,8 @@
 """What the head node does: Ray, the wait for the other nodes, the service or the batch, the end."""
 
-import ipaddress
 import json
 import logging
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from time import monotonic
 import httpx
 
 from periogt_ray.errors import InternalError
+from periogt_ray.runtime.network import can_connect, is_loopback, local_url
 from periogt_ray.settings import Settings
 from periogt_ray.slurm.connection_note import ConnectionNote
 from periogt_ray.slurm.node import Place, RunningNode, running_node
@@ -25,6 +24,7 @@ __all__ = ["HeadOptions", "run_head"]
 logger = logging.getLogger(__name__)
 
 _TOKEN_BYTES = 32
+_CONNECT_TIMEOUT_S = 1.0
 _HEALTH_POLL_S = 2.0
 _RAY_END_S = 1.0  # of the remaining time, for what comes after the service
 
@@ -99,7 +99,7 @@ class _Start:
 
     def wait(self) -> bool:
         """Wait until every node of the job is part of Ray; False if the job is to end before."""
-        while not self._listens():
+        while not can_connect(self._node.address, self._node.ports.gcs, _CONNECT_TIMEOUT_S):
             if self._is_over("its control service does not listen"):
                 return False
         self._publish()
@@ -132,13 +132,6 @@ class _Start:
             env={**self._node.environment, "RAY_ADDRESS": self._address},
             start_new_session=True,
         )
-
-    def _listens(self) -> bool:
-        try:
-            socket.create_connection((self._node.address, self._node.ports.gcs), timeout=1).close()
-        except OSError:
-            return False
-        return True
 
     def _publish(self) -> None:
         self._place.files.publish(
@@ -234,11 +227,9 @@ class _Head:
 
     def _answers(self) -> bool:
         """Whether the service has its model."""
-        host = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host
+        url = f"{local_url(self._host, self._port)}/v1/health"
         try:
-            answer = httpx.get(
-                f"http://{host}:{self._port}/v1/health", headers={"X-Api-Key": self._key}, timeout=5, trust_env=False
-            )
+            answer = httpx.get(url, headers={"X-Api-Key": self._key}, timeout=5, trust_env=False)
         except httpx.HTTPError:
             return False
         return answer.status_code == 200 and answer.json()["status"] == "ok"
@@ -254,7 +245,7 @@ class _Head:
             directory=place.files.path,
             repository=self._options.repository,
             login=ConnectionNote.login_of(place.env),
-            is_loopback=_is_loopback(self._host),
+            is_loopback=is_loopback(self._host),
         ).text()
         place.files.write_private(place.files.connection_file.name, note)
         print(f"\nThe service is ready ({place.files.connection_file}):\n\n{note}", flush=True)
@@ -269,12 +260,3 @@ class _Head:
             logger.warning("It has not ended in time and is killed.")
             process.kill()
             process.wait()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,7 +1,6 @@
 """What every node of the cluster does, and all that a node does that is not the head."""
 
 import logging
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from periogt_ray.errors import InternalError
+from periogt_ray.runtime.network import can_connect
 from periogt_ray.runtime.ports import NodePorts, reserved_ports
 from periogt_ray.slurm.job import SlurmJob
 from periogt_ray.slurm.job_directory import JobDirectory
@@ -154,8 +154,4 @@ def _wait_for_head(place: Place, stop: StopRequest, clock: Callable[[], float]) 
 
 def _is_up(address: str) -> bool:
     host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S):
-            return True
-    except OSError:
-        return False
+    return can_connect(host, int(port), _CONNECT_TIMEOUT_S)

@@ -1,9 +1,9 @@
 """Who may ask: the API key, and the warning when there is none."""
 
-import ipaddress
 import secrets
 
 from periogt_ray.errors import UnauthorizedError
+from periogt_ray.runtime.network import is_loopback
 
 __all__ = ["API_KEY_HEADER", "check_key", "exposure_warning", "is_exempt"]
 
@@ -46,18 +46,9 @@ def check_key(expected: str | None, given: bytes | None) -> None:
 
 def exposure_warning(host: str, port: int, api_key: str | None) -> str | None:
     """Return a warning where others can reach a service without a key, else None."""
-    if api_key is not None or _is_loopback(host):
+    if api_key is not None or is_loopback(host):
         return None
     return (
         f"ANYONE WHO CAN REACH {host}:{port} CAN USE THIS SERVICE: it listens beyond this machine and has no API key. "
         "Every user of a shared node or cluster network can connect. Set PERIOGT_API_KEY, or PERIOGT_HOST=127.0.0.1."
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
