@@ -30,7 +30,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
@@ -47,6 +46,7 @@ from periogt_ray.batch.resume import Basis, BatchRecord, basis_of, check_device,
 from periogt_ray.batch.shares import Shares
 from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.runtime.local_ray import local_ray
+from periogt_ray.runtime.signals import signals_handled
 from periogt_ray.settings import Settings
 
 __all__ = ["run_batch"]
@@ -234,22 +234,15 @@ def _interruption(options: BatchOptions) -> Iterator[threading.Event]:
     """Turn the first signal into an event and a message at once; a second one ends the run as it stands."""
     interrupted = threading.Event()
 
-    def note(signum: int, _frame: FrameType | None) -> None:
+    def note(received: signal.Signals) -> None:
         if interrupted.is_set():
             raise SystemExit(1)
         interrupted.set()
         logger.warning(
             "%s: stopping. Finished parts are kept in %s.parts: run the same command with --resume to go on.",
-            signal.Signals(signum).name,
+            received.name,
             options.output_path,
         )
 
-    if threading.current_thread() is not threading.main_thread():
+    with signals_handled(note):
         yield interrupted
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

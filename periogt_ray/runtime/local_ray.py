@@ -12,7 +12,6 @@ import secrets
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,7 +21,8 @@ from typing import Any
 
 from periogt_ray.errors import InternalError, SettingsError
 from periogt_ray.runtime.network import can_connect
-from periogt_ray.runtime.processes import descendants_of, signals_held, still_alive
+from periogt_ray.runtime.processes import descendants_of, still_alive
+from periogt_ray.runtime.signals import in_main_thread, signals_handled, signals_held
 from periogt_ray.runtime.temp_dir import private_dir, sessions_dir
 
 __all__ = ["LocalRay", "local_ray"]
@@ -259,10 +259,6 @@ def _ending_processes(temp_dir: Path) -> Iterator[None]:
                     os.kill(pid, signal.SIGKILL)
 
 
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
 class _Termination:
     """Lets SIGTERM raise SystemExit where it would end the process without cleaning up.
 
@@ -276,14 +272,9 @@ class _Termination:
     @contextmanager
     def handled(self) -> Iterator[None]:
         """Handle the signal, if nothing else does."""
-        if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        is_free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        with signals_handled(self._note, (signal.SIGTERM,) if is_free else ()):
             yield
-            return
-        signal.signal(signal.SIGTERM, self._handle)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -303,16 +294,16 @@ class _Termination:
         if self._noted is not None:
             raise SystemExit(128 + self._noted)
 
-    def _handle(self, signum: int, _frame: object) -> None:
+    def _note(self, received: signal.Signals) -> None:
         if not self._is_deferred:
-            raise SystemExit(128 + signum)
-        self._noted = signum
+            raise SystemExit(128 + received)
+        self._noted = received
 
 
 def _reinstall_handler() -> None:
     """Put Python's handler back: Ray's core puts one below it that aborts, and at the end the system's default."""
     handler = signal.getsignal(signal.SIGTERM)
-    if _in_main_thread() and handler is not None:
+    if in_main_thread() and handler is not None:
         signal.signal(signal.SIGTERM, handler)
 
 

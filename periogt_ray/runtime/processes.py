@@ -1,15 +1,20 @@
-"""Processes below one of ours, how they are ended, and the signals that have to wait meanwhile."""
+"""Processes below this one: how they are found and ended, and whose they become when their parent ends."""
 
+import ctypes
+import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["descendants_of", "kill_descendants", "signals_held", "still_alive"]
+__all__ = ["adopt_orphans", "descendants_of", "kill_descendants", "reap_orphans", "still_alive"]
+
+logger = logging.getLogger(__name__)
 
 _PAUSE_S = 0.05
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 def descendants_of(pid: int, *, marked: str = "") -> dict[int, str]:
@@ -48,15 +53,29 @@ def kill_descendants(*, timeout_s: float) -> list[int]:
     return list(left)
 
 
-@contextmanager
-def signals_held() -> Iterator[None]:
-    """Let signals that would interrupt wait until the block has ended."""
-    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def adopt_orphans() -> None:
+    """Become the parent of what loses its own below this process, so that all of it can be found and ended."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        logger.warning("Orphans cannot be adopted (%s).", os.strerror(ctypes.get_errno()))
+
+
+def reap_orphans(own: set[int]) -> None:
+    """Take the status of adopted processes that have ended; of those started here, their owner does.
+
+    Parameters
+    ----------
+    own : set of int
+        Process ids of those.
+    """
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in own:
+            return
+        os.waitpid(ended.si_pid, 0)
 
 
 def _parent_and_start(pid: int) -> tuple[int, str] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from periogt_ray.errors import SettingsError
 from periogt_ray.runtime.mounts import mount_of
-from periogt_ray.runtime.processes import signals_held
+from periogt_ray.runtime.signals import signals_held
 
 __all__ = ["MAX_ROOT_LENGTH", "private_dir", "sessions_dir"]
 

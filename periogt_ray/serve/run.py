@@ -1,11 +1,10 @@
 """What ``periogt serve`` runs: Ray, the application on it, and an orderly end."""
 
 import logging
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
 from typing import Any
 
 import httpx
@@ -21,6 +20,7 @@ from periogt_ray.model.predictor import Predictor
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.runtime.network import local_url
 from periogt_ray.runtime.ports import check_port
+from periogt_ray.runtime.signals import stop_event
 from periogt_ray.serve.application import APP_NAME, application, gpus_for
 from periogt_ray.serve.http.auth import API_KEY_HEADER, exposure_warning
 from periogt_ray.settings import Settings
@@ -63,7 +63,7 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
     # Ray prints what befalls workers on standard output, which is for the announcement alone.
     with (
         redirect_stdout(sys.stderr),
-        _stop_signals() as stop,
+        stop_event() as stop,
         local_ray(address=ray_address, log_to_driver=True) as cluster,
     ):
         try:
@@ -182,16 +182,3 @@ def _end_application(settings: Settings, *, is_own: bool) -> None:
             serve.shutdown()  # type: ignore[no-untyped-call]
         else:
             serve.delete(APP_NAME)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turn SIGTERM and SIGINT into an event while the block runs."""
-    stop = threading.Event()
-    names = (signal.SIGTERM, signal.SIGINT)
-    before = {name: signal.signal(name, lambda *_: stop.set()) for name in names}
-    try:
-        yield stop
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)

@@ -16,7 +16,6 @@ little time after it.
 import json
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -27,13 +26,13 @@ from typing import Any
 import click
 
 from periogt_ray.errors import PerioGTError
-from periogt_ray.runtime.processes import kill_descendants
+from periogt_ray.runtime.processes import adopt_orphans, kill_descendants
+from periogt_ray.runtime.signals import signals_handled
 from periogt_ray.runtime.temp_dir import private_dir
 from periogt_ray.slurm.head import HeadOptions, run_head
 from periogt_ray.slurm.job import SlurmJob
 from periogt_ray.slurm.job_directory import JobDirectory
 from periogt_ray.slurm.node import Place, run_worker
-from periogt_ray.slurm.ray_node import adopt_orphans
 from periogt_ray.slurm.stop_request import StopRequest
 
 __all__ = ["main"]
@@ -130,9 +129,11 @@ def _run(
     drain_s: float,
 ) -> None:
     job, files = SlurmJob.from_env(os.environ), JobDirectory(directory)
+    stop = StopRequest(files, kill_wait_s=kill_wait_s, drain_s=drain_s)
     adopt_orphans()
     with (
-        _stop_signals(files, kill_wait_s=kill_wait_s, drain_s=drain_s) as stop,
+        # The time that Slurm leaves runs from the first signal.
+        signals_handled(lambda _: stop.hurry()),
         _files_removed(job, files),
         private_dir(os.environ) as temp_dir,
         _processes_ended(job),
@@ -143,19 +144,6 @@ def _run(
         else:
             status = run_worker(place, stop)
     raise SystemExit(status)
-
-
-@contextmanager
-def _stop_signals(files: JobDirectory, *, kill_wait_s: float, drain_s: float) -> Iterator[StopRequest]:
-    """Note the first signal; the time that Slurm leaves runs from there."""
-    stop = StopRequest(files, kill_wait_s=kill_wait_s, drain_s=drain_s)
-    names = (signal.SIGTERM, signal.SIGINT)
-    before = {name: signal.signal(name, lambda *_: stop.hurry()) for name in names}
-    try:
-        yield stop
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 @contextmanager

@@ -13,10 +13,10 @@ import httpx
 
 from periogt_ray.errors import InternalError
 from periogt_ray.runtime.network import can_connect, is_loopback, local_url
+from periogt_ray.runtime.processes import reap_orphans
 from periogt_ray.settings import Settings
 from periogt_ray.slurm.connection_note import ConnectionNote
 from periogt_ray.slurm.node import Place, RunningNode, running_node
-from periogt_ray.slurm.ray_node import reap_orphans
 from periogt_ray.slurm.stop_request import StopRequest
 
 __all__ = ["HeadOptions", "run_head"]

@@ -5,7 +5,6 @@ leaves processes behind when it is killed, and ``ray stop`` ends every Ray of th
 everything is stated, and what ends is what was started here: all processes below this one.
 """
 
-import ctypes
 import logging
 import os
 import shutil
@@ -24,15 +23,12 @@ from periogt_ray.slurm.job import SlurmJob
 __all__ = [
     "NodeShare",
     "RayNode",
-    "adopt_orphans",
     "node_address",
     "ray_environment",
-    "reap_orphans",
 ]
 
 logger = logging.getLogger(__name__)
 
-_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _MIB = 1 << 20
 _LEAST_STORE_BYTES = 128 * _MIB  # Ray refuses less than 75
 _MOST_STORE_BYTES = 4096 * _MIB
@@ -154,31 +150,6 @@ def node_address(hostname: str, *, towards: str | None = None) -> str:
         except OSError as error:
             raise InternalError(f"{hostname} has no address that other nodes can reach ({error.strerror}).") from error
     return found
-
-
-def adopt_orphans() -> None:
-    """Become the parent of what loses its own below this process, so that all of it can be found and ended."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        logger.warning("Orphans cannot be adopted (%s).", os.strerror(ctypes.get_errno()))
-
-
-def reap_orphans(own: set[int]) -> None:
-    """Take the status of adopted processes that have ended; of those started here, their owner does.
-
-    Parameters
-    ----------
-    own : set of int
-        Process ids of those.
-    """
-    while True:
-        try:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return
-        if ended is None or ended.si_pid in own:
-            return
-        os.waitpid(ended.si_pid, 0)
 
 
 class RayNode:

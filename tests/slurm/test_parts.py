@@ -131,8 +131,7 @@ def test_orphans_are_adopted_and_ended() -> None:
     """In a process of its own, which also leaves nothing behind when its children have lost their parents."""
     program = """
 import os, subprocess, time
-from periogt_ray.slurm.ray_node import adopt_orphans
-from periogt_ray.runtime.processes import descendants_of, kill_descendants
+from periogt_ray.runtime.processes import adopt_orphans, descendants_of, kill_descendants
 adopt_orphans()
 # The shell ends at once, and its child, in a session of its own, would belong to process 1.
 subprocess.run(["bash", "-c", "setsid sleep 60 >/dev/null 2>&1 & setsid sleep 60 >/dev/null 2>&1 & exit 0"])

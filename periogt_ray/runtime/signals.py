@@ -1,0 +1,62 @@
+"""How a process is told to stop, and what signals must not interrupt.
+
+A handler runs between two steps of the main thread. So it notes the signal, and the code that waits looks at
+the note. Only the main thread may set handlers; in another one these functions leave the signals alone.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+__all__ = ["STOP_SIGNALS", "in_main_thread", "signals_handled", "signals_held", "stop_event"]
+
+# What ``kill`` and Slurm send, and Ctrl-C.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def in_main_thread() -> bool:
+    """Whether this is the thread that may set handlers."""
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def signals_handled(
+    note: Callable[[signal.Signals], None], numbers: Sequence[signal.Signals] = STOP_SIGNALS
+) -> Iterator[None]:
+    """Call a function at each signal while the block runs; afterwards the handlers of before are back.
+
+    Parameters
+    ----------
+    note : callable
+        Takes the signal. What it raises is raised wherever the main thread is.
+    numbers : sequence of signal.Signals
+        Which signals.
+    """
+    if not in_main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda given, _frame: note(signal.Signals(given))) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def stop_event() -> Iterator[threading.Event]:
+    """Turn the signals that end a process into an event while the block runs."""
+    stop = threading.Event()
+    with signals_handled(lambda _: stop.set()):
+        yield stop
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let signals that would interrupt wait until the block has ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
