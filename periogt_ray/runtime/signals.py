@@ -36,7 +36,9 @@ def signals_handled(
     if not in_main_thread():
         yield
         return
-    before = {number: signal.signal(number, lambda given, _frame: note(signal.Signals(given))) for number in numbers}
+    # None: a handler that is not Python's, which could not be put back.
+    ours = [number for number in numbers if signal.getsignal(number) is not None]
+    before = {number: signal.signal(number, lambda given, _frame: note(signal.Signals(given))) for number in ours}
     try:
         yield
     finally:
@@ -54,9 +56,17 @@ def stop_event() -> Iterator[threading.Event]:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Let signals that would interrupt wait until the block has ended."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, signal.SIGHUP})
+    """Let signals that would interrupt wait until the block has ended, and then take effect."""
+    held = (*STOP_SIGNALS, signal.SIGHUP)
+    received: list[signal.Signals] = []
     try:
-        yield
+        # Blocking concerns this thread only. Where another thread takes a signal, Python runs the handler here.
+        with signals_handled(received.append, held):
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+            try:
+                yield
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number in dict.fromkeys(received):
+            signal.raise_signal(number)

@@ -1,11 +1,12 @@
 """Signals that this process sends to itself; Python runs their handlers before the next line of the main thread."""
 
+import os
 import signal
 import threading
 
 import pytest
 
-from periogt_ray.runtime.signals import STOP_SIGNALS, signals_handled, stop_event
+from periogt_ray.runtime.signals import STOP_SIGNALS, signals_handled, signals_held, stop_event
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
@@ -51,3 +52,28 @@ def test_another_thread_leaves_signals_alone() -> None:
     thread.start()
     thread.join()
     assert found == [before]
+
+
+def test_a_signal_waits_for_the_end_of_the_block() -> None:
+    with stop_event() as stop:
+        with signals_held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not stop.is_set()
+        assert stop.is_set()
+
+
+def test_a_signal_waits_also_where_another_thread_receives_it() -> None:
+    """A thread that does not block the signal takes it, and Python then runs the handler in the main thread."""
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    try:
+        with stop_event() as stop:
+            with signals_held():
+                os.kill(os.getpid(), signal.SIGTERM)
+                # Run by the main thread as soon as the other one has received the signal.
+                assert not stop.wait(0.2)
+            assert stop.is_set()
+    finally:
+        end.set()
+        thread.join()
