@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import NamedTuple, TextIO
 from uuid import uuid4
 
 from periogt_ray.batch.results import Answer, FinishedPart, RowFailure, answer_of
+from periogt_ray.runtime.files import atomic_file
 
 __all__ = ["OUTPUT_COLUMNS", "AnswerStore", "CsvOutput", "OutputRow", "Tally", "write_output"]
 
@@ -121,22 +121,14 @@ def write_output(
     Tally
         Output rows and failures by code.
     """
-    temporary = output.with_name(f".{output.name}.part")
     tally = Tally()
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            csv_output = CsvOutput(file)
-            csv_output.write_header()
-            for part in parts:
-                for row in _rows(part, property_ids, store):
-                    csv_output.write(row)
-                    tally.add(row)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(output)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with atomic_file(output, mode=None, is_text=True) as file:
+        csv_output = CsvOutput(file)
+        csv_output.write_header()
+        for part in parts:
+            for row in _rows(part, property_ids, store):
+                csv_output.write(row)
+                tally.add(row)
     return tally
 
 

@@ -121,7 +121,7 @@ class PartsDirectory:
     def _remove_leftovers(self) -> None:
         """Remove what a run that was killed while it wrote the output or its summary left beside them."""
         name = glob.escape(self._output.name)
-        for pattern in (f".{name}.part", f".{name}.summary.json.*.part"):
+        for pattern in (f".{name}.{'[0-9a-f]' * 8}.part", f".{name}.summary.json.*.part"):
             for path in self._output.parent.glob(pattern):
                 path.unlink(missing_ok=True)
 

@@ -11,7 +11,6 @@ directory: the least recently used files go when it has grown beyond its bound, 
 
 import logging
 import os
-import tempfile
 import time
 import zlib
 from contextlib import suppress
@@ -31,6 +30,7 @@ from periogt_ray.polymer.features import FEATURE_VERSION, FeaturizedPolymer, Oli
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import TripletGraph
+from periogt_ray.runtime.files import PRIVATE_MODE, write_bytes_atomically
 from periogt_ray.settings import Settings
 
 __all__ = ["FeatureFiles", "featurized"]
@@ -117,9 +117,7 @@ class FeatureFiles:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Not synced: what a power cut tears does not inflate, and is computed again.
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-                file.write(content)
-            Path(file.name).replace(path)
+            write_bytes_atomically(path, content, mode=PRIVATE_MODE, sync=False)
             self._written.n_bytes += len(content)
             if self._written.n_bytes > _LOOK_SHARE * self._max_bytes:
                 self._written.n_bytes = 0

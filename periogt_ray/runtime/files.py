@@ -3,12 +3,16 @@
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 __all__ = [
     "FILE_MODE",
+    "PRIVATE_MODE",
+    "atomic_file",
     "make_directory",
     "sha256_of",
     "write_bytes_atomically",
@@ -17,27 +21,60 @@ __all__ = [
 
 # Artifacts are read by a group and written by one: independent of the umask, which is 002 on many clusters.
 FILE_MODE = 0o644
+PRIVATE_MODE = 0o600
 _DIRECTORY_MODE = 0o755
 _CHUNK_BYTES = 2**22
 
 
-def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that its name holds the old content or all of the new one, also after a power cut.
+@contextmanager
+def atomic_file(
+    path: Path, *, mode: int | None = FILE_MODE, sync: bool = True, is_text: bool = False
+) -> Iterator[IO[Any]]:
+    """Open a file for writing that gets its name when the block ends, and none if the block raises.
 
-    What a killed process leaves is named ``.<name>.<random>.part``.
+    The name holds the old content or all of the new one, also after a power cut. What a killed process leaves is
+    named ``.<name>.<8 hex digits>.part``.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The name.
+    mode : int or None
+        Permissions; None: those of any new file of this user, by the umask.
+    sync : bool
+        Whether to wait for the disk. Without, a power cut may leave a file of the right name and any content.
+    is_text : bool
+        Whether it takes text, written as UTF-8 with line ends as they are given, instead of bytes.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
     """
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), FILE_MODE)
+        mode_of_open: str = "w" if is_text else "wb"
+        encoding, newline = ("utf-8", "") if is_text else (None, None)
+        with os.fdopen(descriptor, mode_of_open, encoding=encoding, newline=newline) as file:
+            if mode is not None:
+                os.fchmod(descriptor, mode)
+            yield file
             file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-        _sync_directory(path.parent)
+            if sync:
+                os.fsync(descriptor)
+        temporary.replace(path)
+        if sync:
+            _sync_directory(path.parent)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def write_bytes_atomically(path: Path, content: bytes, *, mode: int = FILE_MODE, sync: bool = True) -> None:
+    """Write a file with :func:`atomic_file`."""
+    with atomic_file(path, mode=mode, sync=sync) as file:
+        file.write(content)
 
 
 def _sync_directory(directory: Path) -> None:

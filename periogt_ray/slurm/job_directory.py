@@ -13,13 +13,13 @@
 
 import json
 import os
-import secrets
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from periogt_ray.errors import SettingsError
+from periogt_ray.runtime.files import PRIVATE_MODE, write_bytes_atomically
 
 __all__ = ["JobDirectory"]
 
@@ -76,13 +76,9 @@ class JobDirectory:
 
     def write_private(self, name: str, content: str) -> Path:
         """Write a file, whole or not at all, that its owner alone may read."""
-        part = self.path / f".{name}.{secrets.token_hex(4)}.part"
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        return part.replace(self.path / name)
+        path = self.path / name
+        write_bytes_atomically(path, content.encode(), mode=PRIVATE_MODE)
+        return path
 
     def publish(self, addresses: Mapping[str, str | int]) -> None:
         """Tell the other nodes and the user's scripts where the head is."""

@@ -255,8 +255,8 @@ def test_the_end_of_a_run_leaves_the_directory_of_the_next(tmp_path: Path) -> No
 
 def test_what_a_killed_run_left_beside_the_output_goes(tmp_path: Path) -> None:
     output = tmp_path / "o.csv"
-    left = [tmp_path / ".o.csv.part", tmp_path / ".o.csv.summary.json.x1y2.part"]
-    others = [tmp_path / ".p.csv.part", tmp_path / "o.csv.part", tmp_path / ".o.csv2.part"]
+    left = [tmp_path / ".o.csv.0123abcd.part", tmp_path / ".o.csv.summary.json.x1y2.part"]
+    others = [tmp_path / f"{name}.0123abcd.part" for name in (".p.csv", "o.csv", ".o.csv2", ".o.csv.old")]
     for path in (*left, *others):
         path.touch()
     with PartsDirectory(output).held():
