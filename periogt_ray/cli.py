@@ -20,6 +20,8 @@ import click
 
 from periogt_ray.batch.output import OUTPUT_COLUMNS
 from periogt_ray.errors import InternalError, PerioGTError
+from periogt_ray.runtime.logs import set_up_logging
+from periogt_ray.runtime.ray_environment import LOG_ENVIRONMENT
 from periogt_ray.settings import Settings, unknown_variables
 
 if TYPE_CHECKING:
@@ -45,14 +47,7 @@ def cli(quiet: bool) -> None:
     Results go to standard output, logs to standard error. Exit status: 0 success, 1 some rows
     failed, 2 nothing could be done.
     """
-    logging.basicConfig(
-        level=logging.WARNING if quiet else logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
-    # Every request of httpx would be a line of its own.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_up_logging(logging.WARNING if quiet else logging.INFO)
     for warning in unknown_variables(os.environ):
         logger.warning("%s", warning)
 
@@ -234,8 +229,7 @@ def serve() -> None:
     Runs on a Ray of its own, or on that of RAY_ADDRESS. Address, port, key and bounds come from
     PERIOGT_* variables. On SIGTERM open requests are answered first.
     """
-    # The access log comes from a replica through Ray: every line of it, and without colours.
-    os.environ.update(RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")
+    os.environ.update(LOG_ENVIRONMENT)
     from periogt_ray.serve.run import run_service
 
     run_service(_settings(), ray_address=os.environ.get("RAY_ADDRESS"), announce=partial(click.echo, file=sys.stdout))

@@ -8,7 +8,6 @@ would end every Ray of the user on the node.
 import importlib
 import logging
 import os
-import secrets
 import shutil
 import signal
 import sys
@@ -22,6 +21,12 @@ from typing import Any
 from periogt_ray.errors import InternalError, SettingsError
 from periogt_ray.runtime.network import can_connect
 from periogt_ray.runtime.processes import descendants_of, still_alive
+from periogt_ray.runtime.ray_environment import (
+    environment_to_connect,
+    environment_to_start,
+    object_store_bytes,
+    write_token,
+)
 from periogt_ray.runtime.signals import in_main_thread, signals_handled, signals_held
 from periogt_ray.runtime.temp_dir import private_dir, sessions_dir
 
@@ -31,15 +36,7 @@ logger = logging.getLogger(__name__)
 
 _EXIT_TIMEOUT_S = 10.0
 _CONNECT_TIMEOUT_S = 10.0
-_COMMON_ENVIRONMENT: Mapping[str, str | None] = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # A call after the end is an error; by default it would start another Ray.
-    "RAY_ENABLE_AUTO_CONNECT": "0",
-    # Actors without a GPU keep seeing what Slurm gave the job; says so, and silences a warning.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Ray's default of 15 keeps workers behind everything else on the node; ours are what it is for.
-    "RAY_worker_niceness": "0",
-}
+_LEAST_STORE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,6 @@ def local_ray(
     n_gpus: int | None = None,
     object_store_bytes: int | None = None,
     include_dashboard: bool = False,
-    namespace: str | None = None,
     log_to_driver: bool = False,
 ) -> Iterator[LocalRay]:
     """Connect to the Ray at an address, or start one that ends with the context.
@@ -91,8 +87,6 @@ def local_ray(
         Size of the shared-memory store; None: a tenth of the free memory, from 256 MiB to 4 GiB.
     include_dashboard : bool
         Whether the dashboard (and with it ``ray job submit``) runs; it listens on 127.0.0.1.
-    namespace : str, optional
-        Of named actors.
     log_to_driver : bool
         Whether what workers print appears on standard error.
 
@@ -103,10 +97,11 @@ def local_ray(
     InternalError
         If our own Ray does not start.
     """
-    common = {"namespace": namespace, "log_to_driver": log_to_driver, "logging_level": logging.WARNING}
+    common = {"log_to_driver": log_to_driver, "logging_level": logging.WARNING}
     termination = _Termination()
     if address is not None:
-        with termination.handled(), _environment(_environment_to_connect()) as environment:
+        changes = environment_to_connect(os.environ, default_token=Path.home() / ".ray" / "auth_token")
+        with termination.handled(), _environment(changes) as environment:
             try:
                 yield _connect(address, environment, termination, common)
             finally:
@@ -115,7 +110,7 @@ def local_ray(
     with (
         termination.handled(),
         private_dir(os.environ) as temp_dir,
-        _environment(_environment_to_start(temp_dir)) as environment,
+        _environment(_started_environment(temp_dir)) as environment,
         _ending_processes(temp_dir),
     ):
         yield _start(
@@ -174,34 +169,10 @@ def _check_reachable(address: str) -> None:
         raise ConnectionError(f"nothing accepts a connection there within {_CONNECT_TIMEOUT_S:g} s")
 
 
-def _environment_to_start(temp_dir: Path) -> dict[str, str | None]:
+def _started_environment(temp_dir: Path) -> dict[str, str | None]:
     token = temp_dir / "token"
-    descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
-    return {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_AUTH_TOKEN": None,  # would take precedence over the file
-        "RAY_ADDRESS": None,
-        **_COMMON_ENVIRONMENT,
-    }
-
-
-def _environment_to_connect() -> dict[str, str | None]:
-    """With an address Ray never turns authentication on by itself, whatever tokens there are."""
-    mode = os.environ.get("RAY_AUTH_MODE")
-    if mode is None and ({"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or _default_token().is_file()):
-        mode = "token"
-    return {
-        "RAY_AUTH_MODE": mode,
-        "RAY_AUTH_TOKEN_PATH": os.environ.get("RAY_AUTH_TOKEN_PATH"),
-        **_COMMON_ENVIRONMENT,
-    }
-
-
-def _default_token() -> Path:
-    return Path.home() / ".ray" / "auth_token"
+    write_token(token)
+    return environment_to_start(token)
 
 
 def _forget_token() -> None:
@@ -312,7 +283,7 @@ def _leave_handler(_handler: object) -> None:
 
 
 def _default_object_store_bytes() -> int:
-    """Return a tenth of what is free in memory, and at most half of what shared memory has."""
+    """Return the store's size by what is free now; other programs share this machine."""
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     shared = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else available
-    return max(256 << 20, min(4 << 30, available // 10, shared // 2))
+    return object_store_bytes(available, shared_memory_bytes=shared, least_bytes=_LEAST_STORE_BYTES)

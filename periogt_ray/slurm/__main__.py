@@ -16,7 +16,6 @@ little time after it.
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from typing import Any
 import click
 
 from periogt_ray.errors import PerioGTError
+from periogt_ray.runtime.logs import set_up_logging
 from periogt_ray.runtime.processes import adopt_orphans, kill_descendants
 from periogt_ray.runtime.signals import signals_handled
 from periogt_ray.runtime.temp_dir import private_dir
@@ -46,10 +46,7 @@ _POLL_S = 0.25
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cluster() -> None:
     """Run the service or a batch on every node of a Slurm job; the scripts in slurm/ call this."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # every look at the service would be a line
+    set_up_logging()
 
 
 def _node_options(command: Any) -> Any:

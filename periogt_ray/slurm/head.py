@@ -14,6 +14,7 @@ import httpx
 from periogt_ray.errors import InternalError
 from periogt_ray.runtime.network import can_connect, is_loopback, local_url
 from periogt_ray.runtime.processes import reap_orphans
+from periogt_ray.runtime.ray_environment import write_token
 from periogt_ray.settings import Settings
 from periogt_ray.slurm.connection_note import ConnectionNote
 from periogt_ray.slurm.node import Place, RunningNode, running_node
@@ -23,7 +24,7 @@ __all__ = ["HeadOptions", "run_head"]
 
 logger = logging.getLogger(__name__)
 
-_TOKEN_BYTES = 32
+_KEY_BYTES = 32
 _CONNECT_TIMEOUT_S = 1.0
 _HEALTH_POLL_S = 2.0
 _RAY_END_S = 1.0  # of the remaining time, for what comes after the service
@@ -73,7 +74,7 @@ def run_head(place: Place, options: HeadOptions, stop: StopRequest, *, clock: Ca
         If Ray, a node or the service does not come up in time.
     """
     settings = Settings.from_env(place.env)
-    place.files.write_private(place.files.token_file.name, secrets.token_hex(_TOKEN_BYTES))
+    write_token(place.files.token_file)
     with running_node(place, head=None) as node:
         address = f"{node.address}:{node.ports.gcs}"
         try:
@@ -182,7 +183,7 @@ class _Head:
         self._host = settings.host
         # What the environment chose goes first.
         self._port = settings.port if place.env.get("PERIOGT_PORT") else node.ports.http
-        self._key = settings.api_key or secrets.token_urlsafe(_TOKEN_BYTES)
+        self._key = settings.api_key or secrets.token_urlsafe(_KEY_BYTES)
         if options.command == "serve":
             place.files.write_private(place.files.key_file.name, self._key)
             self._environment |= {"PERIOGT_API_KEY": self._key, "PERIOGT_PORT": str(self._port)}

@@ -10,9 +10,10 @@ from time import monotonic
 from periogt_ray.errors import InternalError
 from periogt_ray.runtime.network import can_connect
 from periogt_ray.runtime.ports import NodePorts, reserved_ports
+from periogt_ray.runtime.ray_environment import environment_of_cluster
 from periogt_ray.slurm.job import SlurmJob
 from periogt_ray.slurm.job_directory import JobDirectory
-from periogt_ray.slurm.ray_node import NodeShare, RayNode, node_address, ray_environment
+from periogt_ray.slurm.ray_node import NodeShare, RayNode, node_address
 from periogt_ray.slurm.stop_request import StopRequest
 
 __all__ = ["Place", "RunningNode", "run_worker", "running_node"]
@@ -85,7 +86,7 @@ def running_node(place: Place, *, head: str | None) -> Iterator[RunningNode]:
     scratch = place.temp_dir / "tmp"
     scratch.mkdir(exist_ok=True)
     address = node_address(job.node, towards=head.rpartition(":")[0] if head else None)
-    environment = ray_environment(place.env, token_file=place.files.token_file, scratch_dir=scratch)
+    environment = environment_of_cluster(place.env, token_file=place.files.token_file, scratch_dir=scratch)
     share = NodeShare.here(job)
     logger.info(
         "%s: %d CPUs, %d GPUs, %.1f GiB for tasks, %.1f GiB object store; directory %s",

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from periogt_ray.errors import InternalError
 from periogt_ray.runtime.ports import NodePorts
+from periogt_ray.runtime.ray_environment import object_store_bytes
 from periogt_ray.runtime.temp_dir import sessions_dir
 from periogt_ray.slurm.job import SlurmJob
 
@@ -24,14 +25,12 @@ __all__ = [
     "NodeShare",
     "RayNode",
     "node_address",
-    "ray_environment",
 ]
 
 logger = logging.getLogger(__name__)
 
 _MIB = 1 << 20
-_LEAST_STORE_BYTES = 128 * _MIB  # Ray refuses less than 75
-_MOST_STORE_BYTES = 4096 * _MIB
+_LEAST_STORE_BYTES = 128 * _MIB  # a job may be small, and Slurm ends it when it takes more memory than it has
 _RAY_ITSELF_BYTES = 1024 * _MIB  # of a head without replicas, measured: 860 MB
 _LOG_LINES = 15
 _LOGS = ("gcs_server.out", "gcs_server.err", "raylet.out", "raylet.err")
@@ -70,8 +69,7 @@ class NodeShare:
             What is free in /dev/shm.
         """
         n_bytes = job.memory_bytes or node_memory_bytes * min(job.n_cpus, node_cpus) // max(1, node_cpus)
-        store = min(_MOST_STORE_BYTES, n_bytes // 10, shared_memory_bytes // 2)
-        store = max(_LEAST_STORE_BYTES, store)
+        store = object_store_bytes(n_bytes, shared_memory_bytes=shared_memory_bytes, least_bytes=_LEAST_STORE_BYTES)
         rest = max(_LEAST_STORE_BYTES, n_bytes - store - _RAY_ITSELF_BYTES)
         return cls(job.n_cpus, job.n_gpus, store, rest)
 
@@ -84,41 +82,6 @@ class NodeShare:
             node_cpus=os.cpu_count() or 1,
             shared_memory_bytes=shutil.disk_usage("/dev/shm").free,
         )
-
-
-def ray_environment(env: Mapping[str, str], *, token_file: Path, scratch_dir: Path) -> dict[str, str]:
-    """Return the environment of every process of the cluster, and of what connects to it.
-
-    Parameters
-    ----------
-    env : Mapping
-        Of this process.
-    token_file : pathlib.Path
-        With the token that every process shows to every other.
-    scratch_dir : pathlib.Path
-        On this node, for temporary files; it goes with the cluster.
-    """
-    dropped = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_TMPDIR")  # of another Ray; a token there would go first
-    return {
-        **{name: value for name, value in env.items() if name not in dropped},
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token_file),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        # The cores are the job's own: by default workers give way to everything else (niceness 15).
-        "RAY_worker_niceness": "0",
-        # Workers beyond the number of CPUs, as beside a service, would be ended after every task (1 s), and a new one
-        # takes longer to start than a part of a batch.
-        "RAY_idle_worker_killing_time_threshold_ms": "60000",
-        # It would kill workers because of what other users' jobs take; Slurm guards the job's memory.
-        "RAY_memory_monitor_refresh_ms": "0",
-        # The token does not guard figures, and they are served on every address of the node.
-        "RAY_enable_metrics_collection": "0",
-        "DASHBOARD_METRIC_PORT": "-1",  # has no switch; a port that cannot be is not served
-        "TMPDIR": str(scratch_dir),
-        "NO_COLOR": "1",
-        "TERM": "dumb",
-    }
 
 
 def node_address(hostname: str, *, towards: str | None = None) -> str:
@@ -166,7 +129,7 @@ class RayNode:
     temp_dir : pathlib.Path
         For sessions, sockets and logs.
     environment : Mapping
-        See :func:`ray_environment`.
+        See :func:`~periogt_ray.runtime.ray_environment.environment_of_cluster`.
     head : str or None
         Address of the cluster to join, ``host:port``; None starts one.
     """

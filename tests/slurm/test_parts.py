@@ -11,10 +11,11 @@ import pytest
 from periogt_ray.errors import SettingsError
 from periogt_ray.runtime.ports import reserved_ports
 from periogt_ray.runtime.processes import descendants_of
+from periogt_ray.runtime.ray_environment import environment_of_cluster
 from periogt_ray.slurm.connection_note import ConnectionNote
 from periogt_ray.slurm.job import SlurmJob
 from periogt_ray.slurm.job_directory import JobDirectory
-from periogt_ray.slurm.ray_node import NodeShare, ray_environment
+from periogt_ray.slurm.ray_node import NodeShare
 from periogt_ray.slurm.stop_request import StopRequest
 
 GIB = 1 << 30
@@ -160,7 +161,7 @@ def test_only_marked_children_are_found() -> None:
 
 def test_the_environment_lets_in_and_keeps_out(files: JobDirectory, tmp_path: Path) -> None:
     env = {"RAY_ADDRESS": "elsewhere", "RAY_AUTH_TOKEN": "of another", "PATH": "/bin", "PERIOGT_DEVICE": "cpu"}
-    found = ray_environment(env, token_file=files.token_file, scratch_dir=tmp_path)
+    found = environment_of_cluster(env, token_file=files.token_file, scratch_dir=tmp_path)
     assert "RAY_ADDRESS" not in found
     assert "RAY_AUTH_TOKEN" not in found
     assert (found["PATH"], found["PERIOGT_DEVICE"]) == ("/bin", "cpu")
