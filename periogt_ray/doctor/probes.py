@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from periogt_ray.errors import SettingsError
 from periogt_ray.runtime.mounts import Mount, mount_of
 from periogt_ray.runtime.ports import port_error
+from periogt_ray.slurm.job import job_memory_bytes
 
 __all__ = [
     "Directory",
@@ -31,7 +33,6 @@ __all__ = [
 
 _SLURM_PLACES = (Path("/etc/slurm"), Path("/var/spool/slurmd"))
 _NV_LIBRARIES = Path("/.singularity.d/libs")  # where Apptainer's --nv binds the driver's libraries
-_MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -241,12 +242,11 @@ def _number(env: Mapping[str, str], name: str) -> int | None:
 
 
 def _job_memory(env: Mapping[str, str]) -> int | None:
-    """Return the memory of the job on this node, which Slurm states in MiB; 0 means all of the node's."""
-    per_node = _number(env, "SLURM_MEM_PER_NODE")
-    if per_node:
-        return per_node * _MIB
-    per_cpu, n_cpus = _number(env, "SLURM_MEM_PER_CPU"), _number(env, "SLURM_CPUS_ON_NODE")
-    return per_cpu * n_cpus * _MIB if per_cpu and n_cpus else None
+    """Return the memory of the job on this node; None where Slurm does not say it in a way that is understood."""
+    try:
+        return job_memory_bytes(env)
+    except SettingsError:
+        return None
 
 
 def _clock_offset(directory: Path) -> float | None:

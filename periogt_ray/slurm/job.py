@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from periogt_ray.errors import SettingsError
 
-__all__ = ["SlurmJob", "expand_nodelist"]
+__all__ = ["SlurmJob", "expand_nodelist", "job_memory_bytes"]
 
 _MIB = 1 << 20
 _MOST_NODES = 100_000  # of a list; a typing error must not fill the memory
@@ -78,14 +78,13 @@ class SlurmJob:
         node_index = _number(env, "SLURM_NODEID", default=0)
         if node_index >= n_nodes:
             raise SettingsError(f"SLURM_NODEID is {node_index} in a job of {n_nodes} nodes; expected less.")
-        n_cpus = _cpus(env, node_index)
         return cls(
             job_id=_number(env, "SLURM_JOB_ID"),
             nodes=nodes,
             node_index=node_index,
-            n_cpus=n_cpus,
+            n_cpus=_cpus(env, node_index),
             n_gpus=_gpus(env),
-            memory_bytes=_memory_bytes(env, n_cpus),
+            memory_bytes=job_memory_bytes(env),
             n_restarts=_number(env, "SLURM_RESTART_COUNT", default=0),
         )
 
@@ -109,6 +108,31 @@ def expand_nodelist(nodelist: str) -> list[str]:
     if not names or "" in names or len(names) > _MOST_NODES:
         raise SettingsError(f"The list of nodes {nodelist!r} is not one of Slurm's, such as n[1-3],m7.")
     return names
+
+
+def job_memory_bytes(env: Mapping[str, str]) -> int | None:
+    """Return the memory of a job on this node; None: Slurm does not say, or it is the whole node.
+
+    Slurm sets one of three variables, in MiB: for the node, for each CPU or for each GPU that it granted there
+    (measured with Slurm 22.05: ``--mem=0`` sets none of them).
+
+    Raises
+    ------
+    SettingsError
+        If a variable is not a number.
+    """
+    node = _number(env, "SLURM_MEM_PER_NODE", default=0)
+    per_cpu = _number(env, "SLURM_MEM_PER_CPU", default=0)
+    per_gpu = _number(env, "SLURM_MEM_PER_GPU", default=0)
+    if node:
+        n_mib = node
+    elif per_cpu:
+        # A task may have fewer CPUs than the node's part of the job.
+        n_mib = per_cpu * _number(env, "SLURM_CPUS_ON_NODE", default=0)
+    else:
+        # CUDA_VISIBLE_DEVICES may name fewer GPUs than were granted.
+        n_mib = per_gpu * _number(env, "SLURM_GPUS_ON_NODE", default=0)
+    return n_mib * _MIB or None
 
 
 def _words(nodelist: str) -> list[str]:
@@ -149,19 +173,6 @@ def _gpus(env: Mapping[str, str]) -> int:
         named = [one for one in visible.split(",") if one and one != "NoDevFiles"]
         return min(len(named), _number(env, "SLURM_GPUS_ON_NODE"))
     return _number(env, "SLURM_GPUS_ON_NODE", default=0)
-
-
-def _memory_bytes(env: Mapping[str, str], n_cpus: int) -> int | None:
-    """Return the memory on this node, which Slurm gives in MiB: of the node, or for each CPU or GPU."""
-    for name, times in (
-        ("SLURM_MEM_PER_NODE", 1),
-        ("SLURM_MEM_PER_CPU", n_cpus),
-        ("SLURM_MEM_PER_GPU", max(1, _gpus(env))),
-    ):
-        n_mib = _number(env, name, default=0)
-        if n_mib:
-            return n_mib * times * _MIB
-    return None
 
 
 def _text(env: Mapping[str, str], *names: str) -> str:

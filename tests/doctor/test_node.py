@@ -250,6 +250,12 @@ def test_probes_read_the_job_from_slurms_variables(tmp_path: Path) -> None:
     assert (place.job_id, place.cluster, place.job_gpus, place.container) == ("9", "baseline", 2, "/x.sif")
     assert place.memory_bytes == 16 * GIB
     assert probe_surroundings({**env, "SLURM_MEM_PER_NODE": "4096"}, results_dir=tmp_path).memory_bytes == 4 * GIB
+    per_gpu = {**env, "SLURM_MEM_PER_GPU": "3072", "CUDA_VISIBLE_DEVICES": "0,1"}
+    del per_gpu["SLURM_MEM_PER_CPU"]
+    assert probe_surroundings(per_gpu, results_dir=tmp_path).memory_bytes == 6 * GIB
+    strange = {**env, "SLURM_MEM_PER_NODE": "much", "SLURM_GPUS_ON_NODE": "some"}
+    assert probe_surroundings(strange, results_dir=tmp_path).memory_bytes is None
+    assert probe_surroundings({}, results_dir=tmp_path).memory_bytes is None
     assert place.clock_offset_s is not None
     assert abs(place.clock_offset_s) < 60
     assert not place.is_clock_behind

@@ -95,6 +95,20 @@ def test_gpus(visible: str | None, on_node: str | None, n_gpus: int) -> None:
         ({"SLURM_MEM_PER_NODE": "0"}, None),  # --mem=0, the whole node
         ({"SLURM_MEM_PER_NODE": None, "SLURM_MEM_PER_CPU": "1024"}, 4 * GIB),
         ({"SLURM_MEM_PER_NODE": None, "SLURM_MEM_PER_GPU": "3072"}, 3 * GIB),
+        ({"SLURM_MEM_PER_NODE": None, "SLURM_MEM_PER_GPU": "3072", "SLURM_GPUS_ON_NODE": "2"}, 6 * GIB),
+        # The memory goes with the GPUs that were granted, also where fewer are to be used.
+        (
+            {
+                "SLURM_MEM_PER_NODE": None,
+                "SLURM_MEM_PER_GPU": "3072",
+                "SLURM_GPUS_ON_NODE": "2",
+                "CUDA_VISIBLE_DEVICES": "",
+            },
+            6 * GIB,
+        ),
+        ({"SLURM_MEM_PER_NODE": None, "SLURM_MEM_PER_GPU": "3072", "SLURM_GPUS_ON_NODE": None}, None),
+        # Of the node's CPUs, of which a task may have fewer.
+        ({"SLURM_MEM_PER_NODE": None, "SLURM_MEM_PER_CPU": "1024", "SLURM_CPUS_ON_NODE": "8"}, 8 * GIB),
     ],
 )
 def test_memory(changes: dict[str, str | None], memory_bytes: int | None) -> None:
