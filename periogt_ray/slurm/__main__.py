@@ -1,4 +1,4 @@
-"""``python -m periogt_ray.slurm``: the service or a batch on the nodes of a Slurm job.
+"""``python -m periogt_ray.slurm``: the service or a batch on the nodes of a Slurm job, and the check before it.
 
 ::
 
@@ -84,16 +84,9 @@ def batch(arguments: tuple[str, ...], **given: Any) -> None:
 @click.option("--property", "properties", default="all", help="Property ids, separated by commas.")
 def check(input_path: Path | None, properties: str) -> None:
     """Check settings, artifacts, properties and input, on a login node, before a job is queued."""
-    from periogt_ray.artifacts.directory import ArtifactDirectory
-    from periogt_ray.batch.csv_input import scan_csv
-    from periogt_ray.settings import Settings
+    from periogt_ray.slurm.preflight import run_preflight
 
-    artifacts = ArtifactDirectory.open(Settings.from_env(os.environ).checkpoint_dir)
-    names = artifacts.supported if properties == "all" else [name.strip() for name in properties.split(",")]
-    for name in names:
-        artifacts.property(name)
-    n_rows = "" if input_path is None else f"; {scan_csv(input_path, rows_per_part=64).n_rows} rows in {input_path}"
-    click.echo(f"{artifacts.name} at {artifacts.root} serves {', '.join(names)}{n_rows}")
+    click.echo(run_preflight(os.environ, properties=properties, input_path=input_path))
 
 
 @cluster.command(hidden=True)

@@ -1,0 +1,37 @@
+"""The check before a job is queued; needs no Slurm. With Slurm's answer it is tested in test_scripts."""
+
+from pathlib import Path
+
+import pytest
+
+from periogt_ray.errors import CheckpointMissingError, PerioGTError, UnsupportedPropertyError, ValidationError
+from periogt_ray.settings import EMBEDDED_DIR, EXAMPLES
+from periogt_ray.slurm.preflight import run_preflight
+
+
+def environment(tmp_path: Path, checkpoints: Path = EMBEDDED_DIR) -> dict[str, str]:
+    return {"HOME": str(tmp_path), "PERIOGT_CHECKPOINT_DIR": str(checkpoints)}
+
+
+def test_what_a_job_will_find(tmp_path: Path) -> None:
+    everything = run_preflight(environment(tmp_path))
+    assert f" at {EMBEDDED_DIR} serves " in everything
+    assert "egc" in everything
+    batch = run_preflight(environment(tmp_path), properties="egc, nc", input_path=EXAMPLES)
+    n_rows = len(EXAMPLES.read_text().splitlines()) - 1
+    assert batch.endswith(f" serves egc, nc; {n_rows} rows in {EXAMPLES}")
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "properties", "input_path", "error"),
+    [
+        (Path("/srv"), "all", None, CheckpointMissingError),
+        (EMBEDDED_DIR, "egc,tg", None, UnsupportedPropertyError),
+        (EMBEDDED_DIR, "egc", EMBEDDED_DIR / "index.json", ValidationError),
+    ],
+)
+def test_what_is_wrong_is_raised(
+    tmp_path: Path, checkpoints: Path, properties: str, input_path: Path | None, error: type[PerioGTError]
+) -> None:
+    with pytest.raises(error):
+        run_preflight(environment(tmp_path, checkpoints), properties=properties, input_path=input_path)
