@@ -1,4 +1,4 @@
 """``periogt doctor``: what is wrong with this machine, and what to do about it.
 
-``probes`` look, ``node`` and ``run`` decide, ``report`` prints. Start with ``run``.
+``probes`` looks at the machine; ``node``, ``installation`` and ``run`` decide; ``report`` prints. Start with ``run``.
 """

@@ -4,8 +4,7 @@ Nothing here looks at the machine; the facts come from :mod:`periogt_ray.doctor.
 :mod:`periogt_ray.model.device`. Every check that does not pass says what to do.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from periogt_ray.doctor.probes import Directory, GPULibraries, RayFacts, Surroundings
@@ -19,13 +18,11 @@ __all__ = [
     "check_directory",
     "check_gpu",
     "check_gpu_libraries",
-    "check_lock",
     "check_memory",
     "check_place",
     "check_port",
     "check_ray",
     "gpu_remedy",
-    "parse_lock",
 ]
 
 _IMAGE_FILE_SYSTEMS = frozenset({"overlay", "squashfs", "fuse.squashfuse", "fuse.squashfuse_ll", "fuse.fuse-overlayfs"})
@@ -33,7 +30,6 @@ _SHARED_MEMORY_POINTS = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 _SPECIFIED_DRIVER = Settings.min_driver  # the setting's default, which a user may have lowered
 _LEAST_FREE_BYTES = 1 << 30
 _CLOCK_TOLERANCE_S = 60.0
-_N_SHOWN = 5
 # Return codes of cuInit; see the CUDA driver API.
 _CUDA_NO_DEVICE = 100
 _CUDA_MISMATCHES = (803, 804)
@@ -43,8 +39,6 @@ _NVLIBLIST = (
     "installed. Until then bind them yourself: --bind /usr/lib64:/host/lib64:ro and "
     "APPTAINERENV_LD_LIBRARY_PATH=/.singularity.d/libs:/host/lib64."
 )
-# torch is chosen at installation, and sympy comes with it.
-_FREE_PACKAGES = frozenset({"sympy", "torch"})
 
 
 def check_place(place: Surroundings) -> Check:
@@ -230,36 +224,6 @@ def check_ray(ray: RayFacts) -> Iterator[Check]:
         yield Check("ray temp dir", Status.WARN, f"{temp.path} is on {temp.mount.kind}; /tmp is taken instead", remedy)
     else:
         yield Check("ray temp dir", Status.PASS, f"{temp.path} ({temp.mount.kind})")
-
-
-def parse_lock(text: str) -> dict[str, str]:
-    """Return version by normalised name from lines of ``name==version``."""
-    pairs = (line.split("==", 1) for line in text.splitlines() if "==" in line and not line.startswith("#"))
-    return {normalised(name): version.strip() for name, version in pairs}
-
-
-def normalised(name: str) -> str:
-    """Return a package's name as indexes compare it."""
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
-
-
-def check_lock(installed: Mapping[str, str], locked: Mapping[str, str]) -> Check:
-    """Compare what is installed with the lock file; both are versions by normalised name.
-
-    torch is left out: its build is chosen at installation. What is not installed is another check's.
-    """
-    shared: Sequence[str] = sorted((installed.keys() & locked.keys()) - _FREE_PACKAGES)
-    # What follows the plus sign names a build of the same version.
-    other = [name for name in shared if installed[name].partition("+")[0] != locked[name]]
-    if not other:
-        torch = f"; torch is {installed['torch']} (locked: {locked.get('torch')})" if "torch" in installed else ""
-        return Check("lock file", Status.PASS, f"{len(shared)} packages have their locked versions{torch}")
-    shown = ", ".join(f"{name} {installed[name]} (locked: {locked[name]})" for name in other[:_N_SHOWN])
-    more = f" and {len(other) - _N_SHOWN} more" if len(other) > _N_SHOWN else ""
-    remedy = (
-        "Run scripts/install or deploy/conda/install.sh again, or rebuild the image; the self-test tells if it matters."
-    )
-    return Check("lock file", Status.WARN, f"{shown}{more}", remedy)
 
 
 def _is_of_image(directory: Directory) -> bool:

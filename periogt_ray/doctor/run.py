@@ -1,26 +1,22 @@
-"""Checks of an installation: what is wrong, and what to do about it."""
+"""The order of the checks, and those that need settings: directories, device, artifacts, predictions."""
 
-import importlib.metadata
 import math
 import platform
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from periogt_ray.doctor.installation import check_embedded, check_environment, check_lock_file, check_versions
 from periogt_ray.doctor.node import (
     check_clock,
     check_directory,
     check_gpu,
     check_gpu_libraries,
-    check_lock,
     check_memory,
     check_place,
     check_port,
     check_ray,
     gpu_remedy,
-    normalised,
-    parse_lock,
 )
 from periogt_ray.doctor.probes import (
     Surroundings,
@@ -32,26 +28,18 @@ from periogt_ray.doctor.probes import (
 from periogt_ray.doctor.report import Check, Status, render, verdict
 from periogt_ray.errors import PerioGTError
 from periogt_ray.model.device import DeviceFacts, choose_device, cuda_problem, probe_device
-from periogt_ray.settings import EMBEDDED_DIR, Settings, unknown_variables
+from periogt_ray.settings import Settings
 
 __all__ = ["Check", "Status", "render", "run_checks", "verdict"]
 
-_PACKAGES = ("torch", "numpy", "rdkit", "mordredcommunity", "dgl", "dgllife", "numba", "safetensors", "pydantic", "ray")
-_PYTHON = (3, 11)
 _TEST_SMILES = "*CC(*)c1ccccc1"
 _ACTIVATION_BYTES = 2 << 30  # for the largest passes; an estimate, not measured
-_TOLERANCE = 1e-4  # relative, between builds of torch and processors
 _Facts = TypeVar("_Facts")
 _SETUP_REMEDY = (
     "Run `periogt setup`, or `periogt setup --skip-download` for files placed by hand, or set PERIOGT_CHECKPOINT_DIR "
     "to a directory that setup has finished."
 )
 _FINDING_REMEDIES = {"permissions": "Do so, unless everybody who may write there is trusted."}
-# Beside the package in a checkout, and where a wheel puts it.
-_LOCK_FILES = (
-    Path(__file__).parents[2] / "requirements.lock",
-    Path(sys.prefix) / "share" / "periogt" / "requirements.lock",
-)
 
 
 def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
@@ -65,9 +53,9 @@ def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
         Whether to hash every artifact, which reads all of it.
     """
     checks = [
-        *_guarded("versions", _check_versions),
-        *_guarded("lock file", _check_lock),
-        *_guarded("environment", lambda: _check_environment(env)),
+        *_guarded("versions", check_versions),
+        *_guarded("lock file", check_lock_file),
+        *_guarded("environment", lambda: check_environment(env)),
         *_guarded("ray", lambda: check_ray(probe_ray(env))),
     ]
     try:
@@ -79,7 +67,7 @@ def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
         checks.append(Check("settings", Status.FAIL, error.message, remedy))
     else:
         checks += _checks_with_settings(env, settings, hashes=hashes)
-    return [*checks, *_guarded("self-test", _check_embedded)]
+    return [*checks, *_guarded("self-test", check_embedded)]
 
 
 def _checks_with_settings(env: Mapping[str, str], settings: Settings, *, hashes: bool) -> list[Check]:
@@ -128,48 +116,6 @@ def _guarded(name: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
         message = f"the check itself failed: {type(error).__name__}: {error}"
         done.append(Check(name, Status.FAIL, message, remedy))
     return done
-
-
-def _check_versions() -> Iterator[Check]:
-    found = platform.python_version()
-    is_right = tuple(map(int, platform.python_version_tuple()[:2])) == _PYTHON
-    yield Check(
-        "python",
-        Status.PASS if is_right else Status.WARN,
-        f"{found} ({platform.platform()})",
-        "" if is_right else f"Tested on Python {_PYTHON[0]}.{_PYTHON[1]}; use scripts/install or the container.",
-    )
-    for package in _PACKAGES:
-        try:
-            yield Check(package, Status.PASS, importlib.metadata.version(package))
-        except importlib.metadata.PackageNotFoundError:
-            # The network runs on torch alone, so a missing graph library keeps nobody from predicting.
-            is_optional = package in ("dgl", "dgllife", "mordredcommunity")
-            status = Status.WARN if is_optional else Status.FAIL
-            yield Check(package, status, "not installed", "Run scripts/install, which installs the locked versions.")
-
-
-def _check_environment(env: Mapping[str, str]) -> Iterator[Check]:
-    backend = env.get("DGLBACKEND", "")
-    is_set = backend == "pytorch"
-    yield Check(
-        "DGLBACKEND",
-        Status.PASS if is_set else Status.WARN,
-        backend or "not set",
-        "" if is_set else "export DGLBACKEND=pytorch",
-    )
-    for warning in unknown_variables(env):
-        yield Check("environment", Status.WARN, warning, "Correct or unset the variable.")
-
-
-def _check_lock() -> Iterator[Check]:
-    for path in _LOCK_FILES:
-        if path.is_file():
-            found = {
-                normalised(package.metadata["Name"]): package.version for package in importlib.metadata.distributions()
-            }
-            yield check_lock(found, parse_lock(path.read_text(encoding="utf-8")))
-            return
 
 
 def _check_directories(settings: Settings, place: Surroundings) -> Iterator[Check]:
@@ -272,44 +218,3 @@ def _check_predictions(settings: Settings) -> Iterator[Check]:
         else:
             shown = f"{outcome.value:.4g} {outcome.units}".rstrip()
             yield Check(f"property {property_id}", Status.PASS, f"loaded; {_TEST_SMILES} gives {shown}")
-
-
-def _check_embedded() -> Iterator[Check]:
-    """Compare predictions of the embedded model with those stored beside it: tells whether the stack computes right."""
-    from periogt_ray.model.predictor import Predictor
-    from periogt_ray.model.tasks import Job
-    from periogt_ray.polymer.features import featurize
-    from periogt_ray.polymer.prompt_scheme import PromptScheme
-    from periogt_ray.polymer.repeat_unit import RepeatUnit
-
-    try:
-        settings = Settings(EMBEDDED_DIR, EMBEDDED_DIR, EMBEDDED_DIR, device="cpu")
-        predictor = Predictor.load(settings)
-        worst = 0.0
-        for smiles, values in _stored_predictions().items():
-            polymer = featurize(RepeatUnit.parse(smiles), PromptScheme.MONOMER)
-            jobs = [Job(polymer, property_id) for property_id in values]
-            for outcome, expected in zip(predictor.predict_many(jobs), values.values(), strict=True):
-                if outcome.error is not None:
-                    raise outcome.error
-                worst = max(worst, abs((outcome.value or 0.0) / expected - 1))
-    except PerioGTError as error:
-        message = f"the embedded model does not run: {error.message}"
-        yield Check("self-test", Status.FAIL, message, "Run scripts/install again, or rebuild the image.")
-        return
-    is_right = worst <= _TOLERANCE
-    yield Check(
-        "self-test",
-        Status.PASS if is_right else Status.FAIL,
-        f"the embedded model's predictions differ from the stored ones by at most {worst:.1e}",
-        "" if is_right else "The installed versions compute other values; run scripts/install for the locked ones.",
-    )
-
-
-def _stored_predictions() -> dict[str, dict[str, float]]:
-    """Return value by property by SMILES, from the embedded model's card."""
-    from periogt_ray.artifacts.directory import ArtifactDirectory
-
-    card = ArtifactDirectory.open(EMBEDDED_DIR).model_card or {}
-    entries = card["well_known"].values()
-    return {entry["smiles"]: {key: entry[key] for key in entry if key != "smiles"} for entry in entries}

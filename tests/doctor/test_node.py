@@ -14,13 +14,11 @@ from periogt_ray.doctor.node import (
     check_directory,
     check_gpu,
     check_gpu_libraries,
-    check_lock,
     check_memory,
     check_place,
     check_port,
     check_ray,
     gpu_remedy,
-    parse_lock,
 )
 from periogt_ray.doctor.probes import (
     Directory,
@@ -215,8 +213,6 @@ OTHERS: list[tuple[Callable[[], Check | None], Status, list[str]]] = [
     (lambda: check_clock(replace(JOB, is_clock_behind=True)), FAIL, ["not been installed yet"]),
     (lambda: check_memory(replace(JOB, memory_bytes=4 * GIB), 6 * GIB), WARN, ["4.0 GiB", "6.0 GiB", "--mem=8G"]),
     (lambda: check_memory(replace(JOB, memory_bytes=64 * GIB), 6 * GIB), PASS, []),
-    (lambda: check_lock({"numpy": "2.4.6", "torch": "2.6.0+cu126"}, {"numpy": "2.4.6", "torch": "2.13.0"}), PASS, []),
-    (lambda: check_lock({"numpy": "1.26.0"}, {"numpy": "2.4.6"}), WARN, ["numpy 1.26.0", "2.4.6", "scripts/install"]),
 ]
 
 
@@ -229,11 +225,6 @@ def test_other_checks(run: Callable[[], Check | None], status: Status, words: li
 
 def test_memory_is_not_checked_outside_of_a_job() -> None:
     assert check_memory(LOGIN, GIB) is None
-
-
-def test_lock_file_names_are_compared_as_indexes_do() -> None:
-    locked = parse_lock("# comment\nJinja2==3.1.6\ntyping_extensions==4.16.0\n")
-    assert locked == {"jinja2": "3.1.6", "typing-extensions": "4.16.0"}
 
 
 def test_probes_read_the_job_from_slurms_variables(tmp_path: Path) -> None:

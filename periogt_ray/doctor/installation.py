@@ -1,0 +1,142 @@
+"""What is installed: versions, the lock file, variables, and whether it computes what it should."""
+
+import importlib.metadata
+import platform
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from periogt_ray.doctor.report import Check, Status
+from periogt_ray.errors import PerioGTError
+from periogt_ray.settings import EMBEDDED_DIR, Settings, unknown_variables
+
+__all__ = ["check_embedded", "check_environment", "check_lock", "check_lock_file", "check_versions", "parse_lock"]
+
+_PACKAGES = ("torch", "numpy", "rdkit", "mordredcommunity", "dgl", "dgllife", "numba", "safetensors", "pydantic", "ray")
+# The network runs on torch, so a missing graph library keeps nobody from predicting.
+_OPTIONAL_PACKAGES = frozenset({"dgl", "dgllife", "mordredcommunity"})
+_PYTHON = (3, 11)
+_TOLERANCE = 1e-4  # relative, between builds of torch and processors
+_N_SHOWN = 5
+# torch is chosen at installation, and sympy comes with it.
+_FREE_PACKAGES = frozenset({"sympy", "torch"})
+# Beside the package in a checkout, and where a wheel puts it.
+_LOCK_FILES = (
+    Path(__file__).parents[2] / "requirements.lock",
+    Path(sys.prefix) / "share" / "periogt" / "requirements.lock",
+)
+
+
+def check_versions() -> Iterator[Check]:
+    """Say which versions of Python and of the main packages are installed."""
+    found = platform.python_version()
+    is_right = tuple(map(int, platform.python_version_tuple()[:2])) == _PYTHON
+    yield Check(
+        "python",
+        Status.PASS if is_right else Status.WARN,
+        f"{found} ({platform.platform()})",
+        "" if is_right else f"Tested on Python {_PYTHON[0]}.{_PYTHON[1]}; use scripts/install or the container.",
+    )
+    for package in _PACKAGES:
+        try:
+            yield Check(package, Status.PASS, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            status = Status.WARN if package in _OPTIONAL_PACKAGES else Status.FAIL
+            yield Check(package, status, "not installed", "Run scripts/install, which installs the locked versions.")
+
+
+def check_environment(env: Mapping[str, str]) -> Iterator[Check]:
+    """Check DGL's variable, and look for misspelt variables of ours."""
+    backend = env.get("DGLBACKEND", "")
+    is_set = backend == "pytorch"
+    yield Check(
+        "DGLBACKEND",
+        Status.PASS if is_set else Status.WARN,
+        backend or "not set",
+        "" if is_set else "export DGLBACKEND=pytorch",
+    )
+    for warning in unknown_variables(env):
+        yield Check("environment", Status.WARN, warning, "Correct or unset the variable.")
+
+
+def check_lock_file() -> Iterator[Check]:
+    """Compare what is installed with the lock file, where there is one."""
+    for path in _LOCK_FILES:
+        if path.is_file():
+            found = {
+                _normalised(package.metadata["Name"]): package.version for package in importlib.metadata.distributions()
+            }
+            yield check_lock(found, parse_lock(path.read_text(encoding="utf-8")))
+            return
+
+
+def parse_lock(text: str) -> dict[str, str]:
+    """Return version by normalised name from lines of ``name==version``."""
+    pairs = (line.split("==", 1) for line in text.splitlines() if "==" in line and not line.startswith("#"))
+    return {_normalised(name): version.strip() for name, version in pairs}
+
+
+def _normalised(name: str) -> str:
+    """Return a package's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def check_lock(installed: Mapping[str, str], locked: Mapping[str, str]) -> Check:
+    """Compare what is installed with the lock file; both are versions by normalised name.
+
+    torch is left out: its build is chosen at installation. What is not installed is another check's.
+    """
+    shared: Sequence[str] = sorted((installed.keys() & locked.keys()) - _FREE_PACKAGES)
+    # What follows the plus sign names a build of the same version.
+    other = [name for name in shared if installed[name].partition("+")[0] != locked[name]]
+    if not other:
+        torch = f"; torch is {installed['torch']} (locked: {locked.get('torch')})" if "torch" in installed else ""
+        return Check("lock file", Status.PASS, f"{len(shared)} packages have their locked versions{torch}")
+    shown = ", ".join(f"{name} {installed[name]} (locked: {locked[name]})" for name in other[:_N_SHOWN])
+    more = f" and {len(other) - _N_SHOWN} more" if len(other) > _N_SHOWN else ""
+    remedy = (
+        "Run scripts/install or deploy/conda/install.sh again, or rebuild the image; the self-test tells if it matters."
+    )
+    return Check("lock file", Status.WARN, f"{shown}{more}", remedy)
+
+
+def check_embedded() -> Iterator[Check]:
+    """Compare predictions of the embedded model with those stored beside it: tells whether the stack computes right."""
+    from periogt_ray.model.predictor import Predictor
+    from periogt_ray.model.tasks import Job
+    from periogt_ray.polymer.features import featurize
+    from periogt_ray.polymer.prompt_scheme import PromptScheme
+    from periogt_ray.polymer.repeat_unit import RepeatUnit
+
+    try:
+        settings = Settings(EMBEDDED_DIR, EMBEDDED_DIR, EMBEDDED_DIR, device="cpu")
+        predictor = Predictor.load(settings)
+        worst = 0.0
+        for smiles, values in _stored_predictions().items():
+            polymer = featurize(RepeatUnit.parse(smiles), PromptScheme.MONOMER)
+            jobs = [Job(polymer, property_id) for property_id in values]
+            for outcome, expected in zip(predictor.predict_many(jobs), values.values(), strict=True):
+                if outcome.error is not None:
+                    raise outcome.error
+                worst = max(worst, abs((outcome.value or 0.0) / expected - 1))
+    except PerioGTError as error:
+        message = f"the embedded model does not run: {error.message}"
+        yield Check("self-test", Status.FAIL, message, "Run scripts/install again, or rebuild the image.")
+        return
+    is_right = worst <= _TOLERANCE
+    yield Check(
+        "self-test",
+        Status.PASS if is_right else Status.FAIL,
+        f"the embedded model's predictions differ from the stored ones by at most {worst:.1e}",
+        "" if is_right else "The installed versions compute other values; run scripts/install for the locked ones.",
+    )
+
+
+def _stored_predictions() -> dict[str, dict[str, float]]:
+    """Return value by property by SMILES, from the embedded model's card."""
+    from periogt_ray.artifacts.directory import ArtifactDirectory
+
+    card = ArtifactDirectory.open(EMBEDDED_DIR).model_card or {}
+    entries = card["well_known"].values()
+    return {entry["smiles"]: {key: entry[key] for key in entry if key != "smiles"} for entry in entries}

@@ -1,0 +1,70 @@
+"""What doctor says of versions, the lock file and variables."""
+
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+
+from periogt_ray.doctor import installation
+from periogt_ray.doctor.installation import (
+    check_embedded,
+    check_environment,
+    check_lock,
+    check_lock_file,
+    check_versions,
+    parse_lock,
+)
+from periogt_ray.doctor.report import Status
+
+
+def test_versions_that_are_locked_pass_whatever_torch_is() -> None:
+    check = check_lock({"numpy": "2.4.6", "torch": "2.6.0+cu126"}, {"numpy": "2.4.6", "torch": "2.13.0"})
+    assert (check.status, check.remedy) == (Status.PASS, "")
+    assert "torch is 2.6.0+cu126 (locked: 2.13.0)" in check.message
+
+
+def test_another_version_is_told_with_the_locked_one() -> None:
+    check = check_lock({"numpy": "1.26.0"}, {"numpy": "2.4.6"})
+    assert check.status is Status.WARN
+    assert "numpy 1.26.0 (locked: 2.4.6)" in check.message
+    assert "scripts/install" in check.remedy
+
+
+def test_of_many_other_versions_a_few_are_shown() -> None:
+    names = [f"package-{number}" for number in range(8)]
+    check = check_lock(dict.fromkeys(names, "1"), dict.fromkeys(names, "2"))
+    assert check.message.count("(locked: 2)") == 5
+    assert check.message.endswith("and 3 more")
+
+
+def test_lock_file_names_are_compared_as_indexes_do() -> None:
+    locked = parse_lock("# comment\nJinja2==3.1.6\ntyping_extensions==4.16.0\n")
+    assert locked == {"jinja2": "3.1.6", "typing-extensions": "4.16.0"}
+
+
+def test_the_lock_file_of_this_checkout_is_found() -> None:
+    [check] = check_lock_file()
+    assert check.name == "lock file"
+
+
+def test_a_missing_package_fails_unless_nothing_that_predicts_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        if package in ("torch", "dgl"):
+            raise PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr(installation.importlib.metadata, "version", version)
+    found = {check.name: check.status for check in check_versions()}
+    assert (found["torch"], found["dgl"], found["ray"]) == (Status.FAIL, Status.WARN, Status.PASS)
+
+
+def test_variables_that_nobody_reads_are_told() -> None:
+    [backend, unknown] = check_environment({"PERIOGT_DEVISE": "cpu"})
+    assert (backend.status, backend.remedy) == (Status.WARN, "export DGLBACKEND=pytorch")
+    assert (unknown.status, "PERIOGT_DEVISE" in unknown.message) == (Status.WARN, True)
+    [backend] = check_environment({"DGLBACKEND": "pytorch", "PERIOGT_DEVICE": "cpu"})
+    assert backend.status is Status.PASS
+
+
+def test_the_embedded_model_computes_what_is_stored_beside_it() -> None:
+    [check] = check_embedded()
+    assert check.status is Status.PASS, check.message
