@@ -55,6 +55,7 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_CONTAINER": "image that the Slurm scripts run",
     "PERIOGT_BIND": "further directories that the container sees, separated by colons",
     "PERIOGT_RUNTIME": "apptainer or venv, how the Slurm scripts run (default: apptainer)",
+    "PERIOGT_SITE_ENV": "values of a cluster for the Slurm scripts (default: slurm/site.env, if it exists)",
     "PERIOGT_VENV": "environment that the Slurm scripts run as PERIOGT_RUNTIME=venv (default: active one or .venv)",
 }
 _OBSOLETE = {"PERIOGT_SRC_DIR": "no research code is vendored, so there is no source directory to configure"}

@@ -12,6 +12,7 @@
 # PERIOGT_RUNTIME=apptainer (default) runs PERIOGT_CONTAINER (default: $PERIOGT_BASE_DIR/periogt.sif);
 # PERIOGT_RUNTIME=venv runs the venv or Conda environment at PERIOGT_VENV (default: the active one, else .venv here).
 # PERIOGT_BIND lists further directories for the container, separated by colons; APPTAINER_BIND works as ever.
+# The values of your cluster come from site.env beside this file, if it is there; see site.env.example.
 
 if [[ $0 == *.sbatch && (${1:-} == --help || ${1:-} == -h) ]]; then
   sed -n '2,${/^#SBATCH/q; s/^# \{0,1\}//; p}' "$0" # what the script says of itself
@@ -33,6 +34,34 @@ periogt_fail() {
 if [[ $0 == *.sbatch && ${1:-} != --check && -z ${SLURM_JOB_ID:-} ]]; then
   periogt_fail "$(basename "$0") runs inside a job; submit it: sbatch [options] slurm/$(basename "$0") ..."
 fi
+
+# Reads the values of the site. PERIOGT_* and SBATCH_* that the environment already has go first.
+_periogt_site() {
+  local periogt_file=${PERIOGT_SITE_ENV-} periogt_flags=$- periogt_name periogt_given=()
+  if [[ -z ${PERIOGT_SITE_ENV+set} && -e $periogt_root/slurm/site.env ]]; then periogt_file=$periogt_root/slurm/site.env; fi
+  if [[ -z $periogt_file ]]; then return; fi
+  [[ -f $periogt_file && -r $periogt_file ]] || periogt_fail "PERIOGT_SITE_ENV ($periogt_file) is not a file that can be" \
+    "read on $(hostname); correct it, or set it to nothing"
+  bash -n "$periogt_file" || periogt_fail "$periogt_file is not what bash understands, see above; correct it"
+  while IFS= read -r periogt_name; do
+    case $periogt_name in PERIOGT_* | SBATCH_*) periogt_given+=("$periogt_name=${!periogt_name}") ;; esac
+  done < <(compgen -e)
+  # Modules, too, fail in strict shells: they use variables that are not set.
+  set +eu
+  # shellcheck source=/dev/null
+  source "$periogt_file"
+  if [[ $periogt_flags == *e* ]]; then set -e; fi
+  if [[ $periogt_flags == *u* ]]; then set -u; fi
+  for periogt_name in "${periogt_given[@]}"; do export "${periogt_name?}"; done
+  while IFS= read -r periogt_name; do
+    if [[ " ${periogt_given[*]%%=*} " != *" $periogt_name "* ]]; then periogt_unsubmitted+=("$periogt_name"); fi
+  done < <(compgen -e SBATCH_)
+  PERIOGT_SITE_ENV=$(realpath "$periogt_file")
+  export PERIOGT_SITE_ENV
+}
+
+periogt_unsubmitted=() # variables for sbatch that only site.env has, and not the shell in which sbatch is called
+_periogt_site
 
 # periogt_bind DIR...: lets a container see directories under their own names; without a container it only checks them.
 periogt_bind() {
@@ -165,13 +194,17 @@ periogt_check() {
     shift
   done
   periogt_prepare
+  echo "site: ${PERIOGT_SITE_ENV:-no slurm/site.env, so the environment and sbatch\'s options say everything}"
   periogt_run python -m periogt_ray.slurm check "${@:2}" || exit 2
   if command -v sbatch >/dev/null; then
     # The number of a job that is not made is no answer.
     answer=$(sbatch --test-only "${options[@]}" "$script" 2>&1) || periogt_fail "sbatch refuses $(basename "$script"):" \
-      "$answer. Correct the #SBATCH lines at its top, or give options before its name; where the answer is not about" \
+      "$answer. Correct SBATCH_* in slurm/site.env, or give options before its name; where the answer is not about" \
       "them, Slurm is not set up on this machine: use a login node"
     echo "Slurm would run it: ${answer#sbatch: }"
+    if ((${#periogt_unsubmitted[@]} > 0)); then
+      echo "before sbatch: source $PERIOGT_SITE_ENV     # sbatch itself reads no file, and needs ${periogt_unsubmitted[*]}"
+    fi
   fi
   echo "everything needed is there"
 }
@@ -188,7 +221,7 @@ periogt_on_nodes() {
   # One that is there is left of a job that was killed and requeued.
   rm -rf "$periogt_job_dir"
   mkdir -m 700 "$periogt_job_dir"
-  # For ray_job.sh, which runs without what a script's user edited.
+  # For ray_job.sh, whose shell may have another environment.
   for name in PERIOGT_{RUNTIME,CONTAINER,VENV,BIND,BASE_DIR,CHECKPOINT_DIR,RESULTS_DIR,CACHE_DIR}; do
     if [[ -n ${!name:-} ]]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
   done >"$periogt_job_dir/environment"

@@ -47,7 +47,7 @@ def check_versions() -> Iterator[Check]:
 
 
 def check_environment(env: Mapping[str, str]) -> Iterator[Check]:
-    """Check DGL's variable, and look for misspelt variables of ours."""
+    """Check DGL's variable, name the file of the site, and look for misspelt variables of ours."""
     backend = env.get("DGLBACKEND", "")
     is_set = backend == "pytorch"
     yield Check(
@@ -56,6 +56,9 @@ def check_environment(env: Mapping[str, str]) -> Iterator[Check]:
         backend or "not set",
         "" if is_set else "export DGLBACKEND=pytorch",
     )
+    site = env.get("PERIOGT_SITE_ENV")
+    read = f"{site}, read by slurm/env.sh" if site else "no site.env was read; slurm/site.env.example says how"
+    yield Check("site", Status.PASS, read)
     for warning in unknown_variables(env):
         yield Check("environment", Status.WARN, warning, "Correct or unset the variable.")
 

@@ -58,11 +58,19 @@ def test_a_missing_package_fails_unless_nothing_that_predicts_needs_it(monkeypat
 
 
 def test_variables_that_nobody_reads_are_told() -> None:
-    [backend, unknown] = check_environment({"PERIOGT_DEVISE": "cpu"})
+    [backend, _, unknown] = check_environment({"PERIOGT_DEVISE": "cpu"})
     assert (backend.status, backend.remedy) == (Status.WARN, "export DGLBACKEND=pytorch")
     assert (unknown.status, "PERIOGT_DEVISE" in unknown.message) == (Status.WARN, True)
-    [backend] = check_environment({"DGLBACKEND": "pytorch", "PERIOGT_DEVICE": "cpu"})
+    [backend, _] = check_environment({"DGLBACKEND": "pytorch", "PERIOGT_DEVICE": "cpu"})
     assert backend.status is Status.PASS
+
+
+def test_the_file_of_the_site_is_named() -> None:
+    [_, site] = check_environment({"PERIOGT_SITE_ENV": "/lab/periogt_ray/slurm/site.env"})
+    assert (site.name, site.status, site.remedy) == ("site", Status.PASS, "")
+    assert "/lab/periogt_ray/slurm/site.env" in site.message
+    [_, site] = check_environment({"PERIOGT_SITE_ENV": ""})
+    assert "no site.env was read" in site.message
 
 
 def test_the_embedded_model_computes_what_is_stored_beside_it() -> None:

@@ -29,6 +29,7 @@ def run(base: Path, commands: str, **variables: str) -> "subprocess.CompletedPro
         "PATH": f"{base.parent}/bin:{os.defpath}",
         "HOME": str(base.parent),
         "PERIOGT_BASE_DIR": str(base),
+        "PERIOGT_SITE_ENV": "",  # that of whoever runs the tests is no part of them
         **variables,
     }
     return subprocess.run(
