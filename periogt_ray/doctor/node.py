@@ -79,7 +79,7 @@ def check_gpu(gpu: GPUFacts, facts: DeviceFacts, min_driver: str) -> Check:
         return Check(
             name,
             Status.FAIL,
-            f"{message}: this torch has code for {', '.join(facts.architectures)} alone",
+            f"{message}: this torch has code only for {', '.join(facts.architectures)}",
             "Install torch 2.6.0 for CUDA 12.6, which has code for V100 to H200: "
             "apptainer/build.sh and deploy/conda/install.sh do, unless told otherwise.",
         )
@@ -187,7 +187,8 @@ def check_clock(place: Surroundings) -> Check:
     """Compare the clock with others that are known."""
     if place.is_clock_behind:
         remedy = "Have the administrator set the clock: certificates and Slurm's own credentials fail with a wrong one."
-        return Check("clock", Status.FAIL, "the clock says that this package has not been installed yet", remedy)
+        message = "the clock is earlier than the installation date of this package"
+        return Check("clock", Status.FAIL, message, remedy)
     offset = place.clock_offset_s
     if offset is not None and abs(offset) > _CLOCK_TOLERANCE_S:
         message = f"the clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the file server's"

@@ -1,7 +1,7 @@
-"""What is around the process: node, job, container, file systems, ports, clock.
+"""Facts about where the process runs: node, job, container, file systems, ports, clock.
 
-:func:`probe_surroundings` looks; what follows from it is decided in :mod:`periogt_ray.doctor.node` from these
-facts alone, so that the states of a cluster can be tested on any machine.
+Functions here look and decide nothing. :mod:`periogt_ray.doctor.node` decides, by these facts only, so that
+the states of a cluster can be tested on any machine.
 """
 
 import ctypes
@@ -88,7 +88,7 @@ class Surroundings:
     clock_offset_s : float or None
         How far the clock is ahead of that of the file system with the results, seconds.
     is_clock_behind : bool
-        Whether the clock says that the package has not been installed yet.
+        Whether the clock is earlier than the installation date of this package.
     """
 
     host: str

@@ -1,8 +1,8 @@
 """A Ray of our own on this node, or a connection to one that runs already.
 
 Our own Ray has a short node-local directory, a token that only its owner can read, and stated
-resources. It is ended by ending the processes that it started: ``ray stop`` knows no scope and
-would end every Ray of the user on the node.
+resources. At its end the processes that it started are ended: ``ray stop`` would end every Ray of the
+user on the node.
 """
 
 import importlib
@@ -24,7 +24,7 @@ from periogt_ray.runtime.processes import descendants_of, still_alive
 from periogt_ray.runtime.ray_environment import (
     environment_to_connect,
     environment_to_start,
-    object_store_bytes,
+    object_store_size,
     write_token,
 )
 from periogt_ray.runtime.signals import in_main_thread, signals_handled, signals_held
@@ -286,4 +286,4 @@ def _default_object_store_bytes() -> int:
     """Return the store's size by what is free now; other programs share this machine."""
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     shared = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else available
-    return object_store_bytes(available, shared_memory_bytes=shared, least_bytes=_LEAST_STORE_BYTES)
+    return object_store_size(available, shared_memory_bytes=shared, least_bytes=_LEAST_STORE_BYTES)

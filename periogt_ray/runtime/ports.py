@@ -52,10 +52,10 @@ class NodePorts:
 
 @contextmanager
 def reserved_ports(job_id: int) -> Iterator[NodePorts]:
-    """Choose a block that is free on this node, beginning with the job's own, and keep it from others.
+    """Choose a free block of ports, the job's own if possible, and keep it while the context lasts.
 
-    While the block lasts no other Ray started by this function takes the same ports, whoever's it
-    is: between choosing ports and listening at them is time for another job to choose them, too.
+    Between choosing ports and listening at them another job might choose the same ones. So no other call of
+    this function on the node, by any user, returns ports of this block meanwhile.
 
     Raises
     ------

@@ -14,7 +14,7 @@ __all__ = [
     "environment_of_cluster",
     "environment_to_connect",
     "environment_to_start",
-    "object_store_bytes",
+    "object_store_size",
     "write_token",
 ]
 
@@ -114,7 +114,7 @@ def environment_of_cluster(env: Mapping[str, str], *, token_file: Path, scratch_
     }
 
 
-def object_store_bytes(memory_bytes: int, *, shared_memory_bytes: int, least_bytes: int) -> int:
+def object_store_size(memory_bytes: int, *, shared_memory_bytes: int, least_bytes: int) -> int:
     """Return the size of the object store: a tenth of the memory, at most half of /dev/shm and 4 GiB.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The directory of a Ray on this node: short, private, and gone when its Ray has ended."""
+"""The directory of a Ray on this node: short, private, and removed when its Ray has ended."""
 
 import fcntl
 import os
@@ -25,7 +25,7 @@ MAX_ROOT_LENGTH = _MAX_TEMP_DIR_LENGTH - len("/") - len(_PREFIX) - _RANDOM_LENGT
 
 
 def sessions_dir(temp_dir: Path) -> Path:
-    """Return the directory to name to Ray, which opens the one it is given to everybody."""
+    """Return the directory to give to Ray, inside the private one: Ray makes its own readable by everybody."""
     return temp_dir / "r"
 
 
@@ -73,7 +73,7 @@ def _temp_root(env: Mapping[str, str]) -> Path:
 
 
 def _sweep(root: Path) -> None:
-    """Remove what runs left behind that were killed: directories of ours whose owner holds no lock."""
+    """Remove what killed runs left behind: directories of ours whose owner holds no lock."""
     for temp_dir in root.glob(f"{_PREFIX}*"):
         owner_file = temp_dir / _OWNER_NAME
         with suppress(OSError):

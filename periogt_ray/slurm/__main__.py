@@ -7,10 +7,10 @@
             first node   ray start --head, waits for the others, periogt serve, says how to reach it
             others       ray start --address=<first node>, until that is gone
 
-Every node runs the same command; they meet in the job's directory. A step of srun needs no Slurm
-inside a container, and Slurm ends its processes with the job. An orderly end comes as the file
-``stop``, which leaves Ray as it is while requests are answered; SIGTERM comes with scancel, and
-little time after it.
+Every node runs the same command; the nodes find each other by files in the job's directory. srun starts
+the containers, so they need no Slurm inside, and Slurm ends their processes with the job. Before the time
+of the job is over the batch script makes the file ``stop``: Ray goes on while open requests are answered.
+scancel sends SIGTERM, and soon after it SIGKILL.
 """
 
 import json
@@ -94,7 +94,7 @@ def check(input_path: Path | None, properties: str) -> None:
 def wait(n_nodes: int) -> None:
     """Wait until the Ray at RAY_ADDRESS has so many nodes, and print its resources as JSON.
 
-    A process of its own: a connection that does not come about cannot be given up in one's own process.
+    The head runs this as a process of its own, because a process cannot give up connecting to a Ray.
     """
     import ray
 
@@ -149,7 +149,7 @@ def _processes_ended(job: SlurmJob) -> Iterator[None]:
 
 @contextmanager
 def _files_removed(job: SlurmJob, files: JobDirectory) -> Iterator[None]:
-    """Remove the job's files at the end; the head's alone, on which all depends."""
+    """Remove the job's files at the end, on the head only: the other nodes end when it does."""
     try:
         yield
     finally:

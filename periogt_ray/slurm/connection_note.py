@@ -12,7 +12,7 @@ _LOCAL_PORT = 8000
 
 @dataclass(frozen=True)
 class ConnectionNote:
-    """Where a service is and how it is asked.
+    """Where a service runs, and how to send it a request.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class ConnectionNote:
     login : str
         ``user@host``, the tunnel's other end.
     is_loopback : bool
-        Whether the service can be reached on its node alone, so that the tunnel has to end there.
+        Whether the service answers only programs on its own node, so that the tunnel has to end there.
     """
 
     job_id: int

@@ -1,4 +1,4 @@
-"""What the head node does: Ray, the wait for the other nodes, the service or the batch, the end."""
+"""What the head node does: it starts Ray, waits for the other nodes, runs the service or the batch, and ends."""
 
 import json
 import logging
@@ -32,18 +32,18 @@ _RAY_END_S = 1.0  # of the remaining time, for what comes after the service
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """What runs on the cluster.
+    """The command that runs on the cluster.
 
     Attributes
     ----------
     command : str
-        ``serve`` or ``batch`` of the command line.
+        ``serve`` or ``batch``, of ``periogt``.
     arguments : tuple of str
-        Its own.
+        What follows it on the command line.
     repository : str
         Where slurm/ray_job.sh is.
     ready_timeout_s : float
-        For the service's first answer.
+        Seconds until the service has to answer.
     """
 
     command: str
@@ -53,7 +53,7 @@ class HeadOptions:
 
 
 def run_head(place: Place, options: HeadOptions, stop: StopRequest, *, clock: Callable[[], float] = monotonic) -> int:
-    """Start the cluster and run the command on it; return its exit status, 0 for a service that was ended.
+    """Start the cluster and run the command on it; return its exit status, or 0 if a service was told to end.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def run_head(place: Place, options: HeadOptions, stop: StopRequest, *, clock: Ca
 
 
 class _Start:
-    """The wait for Ray, with a deadline and reasons."""
+    """Waits for Ray on all nodes, until a deadline; an error says which node failed, and why."""
 
     def __init__(
         self, place: Place, node: RunningNode, stop: StopRequest, address: str, *, clock: Callable[[], float]
@@ -161,7 +161,7 @@ class _Start:
 
 
 class _Head:
-    """A cluster that runs, and the command on it."""
+    """Runs the command on a cluster that has started."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class _Head:
         self._clock = clock
         self._environment = {**node.environment, "RAY_ADDRESS": address}
         self._host = settings.host
-        # What the environment chose goes first.
+        # A port that the user chose goes before that of the job's block.
         self._port = settings.port if place.env.get("PERIOGT_PORT") else node.ports.http
         self._key = settings.api_key or secrets.token_urlsafe(_KEY_BYTES)
         if options.command == "serve":

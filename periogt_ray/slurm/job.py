@@ -1,7 +1,7 @@
-"""What a Slurm job was given, read from its environment; nothing is asked of Slurm itself.
+"""What Slurm granted to a job, read from the job's environment.
 
-A container does not have Slurm's commands, and Ray reads none of Slurm's limits: it sees the whole
-node. So everything that Ray is started with follows from here.
+A container does not have Slurm's commands, so none is run. Ray reads none of Slurm's limits and would
+take the whole node, so its resources are stated from what is read here.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""The directory of a running job, on the file system that its nodes share, readable by its owner alone.
+"""The directory of a running job, on the file system that its nodes share; only its owner can read it.
 
 ::
 
@@ -7,8 +7,8 @@
     api-key          what a request to the service needs
     connection.txt   how to reach the service, once it is ready
     ray-job.env      for slurm/ray_job.sh
-    failed-<node>    why a node is not part of it; read while the head waits for all of them
-    stop             made by the batch script: answer what is open, keep what is finished, and end
+    failed-<node>    why a node could not join; the head reads it while it waits for all nodes
+    stop             from the batch script: answer open requests, keep finished rows, and end
 """
 
 import json
@@ -35,7 +35,7 @@ class JobDirectory:
     Raises
     ------
     SettingsError
-        If it is not there, or others may read it.
+        If the directory does not exist, or others can read it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,7 +75,7 @@ class JobDirectory:
         return self.path.is_dir()
 
     def write_private(self, name: str, content: str) -> Path:
-        """Write a file, whole or not at all, that its owner alone may read."""
+        """Write a file, whole or not at all, that only its owner can read."""
         path = self.path / name
         write_bytes_atomically(path, content.encode(), mode=PRIVATE_MODE)
         return path
@@ -104,13 +104,13 @@ class JobDirectory:
         return [path.read_text(encoding="utf-8") for path in sorted(self.path.glob("failed-*"))]
 
     def withdraw(self) -> None:
-        """Remove what leads to the service and what lets in."""
+        """Remove the address and the key of the service."""
         for path in (self.connection_file, self.key_file, self.path / "ray-job.env"):
             with suppress(OSError):
                 path.unlink()
 
     def remove(self) -> None:
-        """Remove everything, as far as the file system lets."""
+        """Remove everything that the file system lets us remove."""
         for path in sorted(self.path.rglob("*"), reverse=True):
             with suppress(OSError):
                 path.unlink()

@@ -1,4 +1,4 @@
-"""What every node of the cluster does, and all that a node does that is not the head."""
+"""Ray on one node of the job: how every node starts it, and what the nodes beside the head do until the end."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 5.0
 _REFUSALS = 3  # in a row, before the head counts as gone
 _HEAD_POLL_S = 2.0
-_STARTS = 3  # joining may fail while the head is busy with its own start
+_STARTS = 3  # a node may fail to join while the head is still starting
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node of the cluster runs.
+    """Where this node's part of the cluster runs.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Place:
     env : Mapping
         Of this process.
     start_timeout_s : float
-        For Ray on all nodes.
+        Seconds for Ray to start on all nodes.
     """
 
     job: SlurmJob
@@ -75,7 +75,7 @@ class RunningNode:
 
 @contextmanager
 def running_node(place: Place, *, head: str | None) -> Iterator[RunningNode]:
-    """Start Ray on this node; who called ends the processes.
+    """Start Ray on this node. The caller ends the processes.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""One node's part of a Ray on an allocation: what it is started with, and how it is ended.
+"""``ray start`` on one node of a Slurm job: its resources, ports and directory.
 
-Ray reads none of Slurm's limits, shares its directory and ports with every other Ray of the node,
-leaves processes behind when it is killed, and ``ray stop`` ends every Ray of the user on a node. So
-everything is stated, and what ends is what was started here: all processes below this one.
+Ray reads none of Slurm's limits and shares its default directory and ports with every other Ray of the
+node, so all of them are stated here. A killed Ray leaves processes behind, and ``ray stop`` would end
+every Ray of the user on the node. So :mod:`periogt_ray.slurm.__main__` ends all processes below its own.
 """
 
 import logging
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from periogt_ray.errors import InternalError
 from periogt_ray.runtime.ports import NodePorts
-from periogt_ray.runtime.ray_environment import object_store_bytes
+from periogt_ray.runtime.ray_environment import object_store_size
 from periogt_ray.runtime.temp_dir import sessions_dir
 from periogt_ray.slurm.job import SlurmJob
 
@@ -57,7 +57,7 @@ class NodeShare:
 
     @classmethod
     def of(cls, job: SlurmJob, *, node_memory_bytes: int, node_cpus: int, shared_memory_bytes: int) -> "NodeShare":
-        """Divide an allocation's memory; where Slurm does not state it, it goes with the CPUs.
+        """Divide the memory of a job on a node; where Slurm does not state it, the job's share of CPUs counts.
 
         Parameters
         ----------
@@ -69,13 +69,13 @@ class NodeShare:
             What is free in /dev/shm.
         """
         n_bytes = job.memory_bytes or node_memory_bytes * min(job.n_cpus, node_cpus) // max(1, node_cpus)
-        store = object_store_bytes(n_bytes, shared_memory_bytes=shared_memory_bytes, least_bytes=_LEAST_STORE_BYTES)
+        store = object_store_size(n_bytes, shared_memory_bytes=shared_memory_bytes, least_bytes=_LEAST_STORE_BYTES)
         rest = max(_LEAST_STORE_BYTES, n_bytes - store - _RAY_ITSELF_BYTES)
         return cls(job.n_cpus, job.n_gpus, store, rest)
 
     @classmethod
     def here(cls, job: SlurmJob) -> "NodeShare":
-        """Divide an allocation's memory on this node."""
+        """Divide the memory of a job on this node."""
         return cls.of(
             job,
             node_memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
@@ -156,7 +156,7 @@ class RayNode:
         self.start()
 
     def start(self) -> None:
-        """Start it, the first time or again after it has ended."""
+        """Start Ray, also again after it has ended."""
         self.n_starts += 1
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
@@ -177,7 +177,7 @@ class RayNode:
         return self.process.poll() is not None
 
     def last_lines(self) -> str:
-        """Return the end of every log that says something."""
+        """Return the last lines of each log that is not empty."""
         logs = [self._log, *(sessions_dir(self._temp_dir) / "session_latest" / "logs" / name for name in _LOGS)]
         shown = []
         for log in logs:
@@ -191,7 +191,7 @@ class RayNode:
 
 
 def _says_something(line: str) -> bool:
-    """Whether a line of a log is neither empty nor an address of a stack trace."""
+    """Whether a line of a log has text, and not only an address of a stack trace."""
     return bool(line.strip()) and "(+0x" not in line
 
 

@@ -11,16 +11,16 @@ _POLL_S = 0.25
 
 
 class StopRequest:
-    """Asked for by the file ``stop``, with time to drain, or by a signal, with Slurm's KillWait.
+    """A wish to end, by the file ``stop``, with time to finish, or by a signal, with the time that Slurm leaves.
 
     Parameters
     ----------
     files : JobDirectory
-        Where the file would be.
+        Of the job; the batch script makes the file there.
     kill_wait_s : float
-        From a signal to SIGKILL.
+        Seconds from a signal to SIGKILL (KillWait of Slurm).
     drain_s : float
-        From the file to the end.
+        Seconds from the file to the end.
     """
 
     def __init__(self, files: JobDirectory, *, kill_wait_s: float, drain_s: float) -> None:
@@ -46,7 +46,7 @@ class StopRequest:
 
     @property
     def remaining_s(self) -> float:
-        """Time until everything has to be over, once the end was asked for."""
+        """Seconds until everything has to be over, once the node should end."""
         return max(0.0, (self._deadline or time.monotonic()) - time.monotonic())
 
     def pause(self) -> None:

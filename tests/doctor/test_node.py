@@ -210,7 +210,7 @@ OTHERS: list[tuple[Callable[[], Check | None], Status, list[str]]] = [
     (lambda: check_clock(replace(JOB, clock_offset_s=0.2)), PASS, ["agrees"]),
     (lambda: check_clock(JOB), PASS, ["not compared"]),
     (lambda: check_clock(replace(JOB, clock_offset_s=-200.0)), WARN, ["200 s behind", "administrator"]),
-    (lambda: check_clock(replace(JOB, is_clock_behind=True)), FAIL, ["not been installed yet"]),
+    (lambda: check_clock(replace(JOB, is_clock_behind=True)), FAIL, ["earlier than the installation date"]),
     (lambda: check_memory(replace(JOB, memory_bytes=4 * GIB), 6 * GIB), WARN, ["4.0 GiB", "6.0 GiB", "--mem=8G"]),
     (lambda: check_memory(replace(JOB, memory_bytes=64 * GIB), 6 * GIB), PASS, []),
 ]

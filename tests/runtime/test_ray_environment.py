@@ -8,7 +8,7 @@ from periogt_ray.runtime.ray_environment import (
     environment_of_cluster,
     environment_to_connect,
     environment_to_start,
-    object_store_bytes,
+    object_store_size,
     write_token,
 )
 
@@ -70,4 +70,4 @@ def test_every_ray_is_told_the_same_of_what_concerns_every_ray() -> None:
     ],
 )
 def test_size_of_the_object_store(memory: int, shared: int, found: int) -> None:
-    assert object_store_bytes(memory, shared_memory_bytes=shared, least_bytes=128 << 20) == found
+    assert object_store_size(memory, shared_memory_bytes=shared, least_bytes=128 << 20) == found
