@@ -61,10 +61,11 @@ def predict(smiles: str, property_id: str, return_embedding: bool, output_format
     """Predict one property of one polymer; prints JSON, or with --format csv one line without a header."""
     from periogt_ray.batch.output import CsvOutput, OutputRow
     from periogt_ray.batch.results import Prediction
-    from periogt_ray.schemas import PredictResponse, new_request_id
+    from periogt_ray.model.answers import predict_response
+    from periogt_ray.schemas import new_request_id
 
     predictor, outcome = _predict_one(smiles, property_id, return_embedding=return_embedding)
-    answer = PredictResponse.of(
+    answer = predict_response(
         outcome, predictor.artifacts, smiles=smiles, property_id=property_id, request_id=new_request_id()
     )
     if output_format == "json":
@@ -80,20 +81,21 @@ def predict(smiles: str, property_id: str, return_embedding: bool, output_format
 @click.option("--smiles", required=True, help="Repeat unit, for example '*CC*'.")
 def embeddings(smiles: str) -> None:
     """Print the embedding of one polymer as JSON."""
-    from periogt_ray.schemas import EmbeddingResponse, new_request_id
+    from periogt_ray.model.answers import embedding_response
+    from periogt_ray.schemas import new_request_id
 
     _, outcome = _predict_one(smiles, None)
-    _print_json(EmbeddingResponse.of(outcome, smiles=smiles, request_id=new_request_id()).model_dump())
+    _print_json(embedding_response(outcome, smiles=smiles, request_id=new_request_id()).model_dump())
 
 
 @cli.command()
 def properties() -> None:
     """List the properties that are served, and by which model, as JSON."""
     from periogt_ray.artifacts.directory import ArtifactDirectory
-    from periogt_ray.schemas import PropertiesResponse
+    from periogt_ray.model.answers import properties_response
 
     artifacts = ArtifactDirectory.open(_settings().checkpoint_dir)
-    _print_json(PropertiesResponse.of(artifacts).model_dump())
+    _print_json(properties_response(artifacts).model_dump())
 
 
 @cli.command()

@@ -1,36 +1,33 @@
 """The JSON that goes over the wire, and that the command line prints."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.artifacts.properties import PropertyInfo
-from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
-
-if TYPE_CHECKING:  # the predictor brings torch, which an answer that is an error need not wait for
-    from periogt_ray.model.tasks import Outcome
 
 __all__ = [
     "MAX_ITEMS",
+    "Accuracy",
     "BatchRequest",
     "BatchResponse",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "ErrorBody",
     "ErrorResponse",
+    "Example",
     "HealthResponse",
     "ModelReference",
+    "ModelResponse",
     "PredictRequest",
     "PredictResponse",
     "Prediction",
     "PropertiesResponse",
+    "PropertyCard",
     "PropertyEntry",
     "UnsupportedProperty",
-    "error_body",
     "new_request_id",
 ]
 
@@ -116,30 +113,6 @@ class PredictResponse(_Wire):
     model: ModelReference
     request_id: _RequestId
 
-    @classmethod
-    def of(
-        cls, outcome: "Outcome", artifacts: ArtifactDirectory, *, smiles: str, property_id: str, request_id: str
-    ) -> "PredictResponse":
-        """Make the answer from an outcome.
-
-        Raises
-        ------
-        PerioGTError
-            The outcome's error, if it is one.
-        """
-        if outcome.error is not None:
-            raise outcome.error
-        if outcome.value is None or outcome.checkpoint is None:
-            raise InternalError("An outcome without an error has no value; this is a bug.")
-        return cls(
-            smiles=smiles,
-            property=property_id,
-            prediction=Prediction(value=outcome.value, units=outcome.units),
-            embedding=None if outcome.embedding is None else outcome.embedding.tolist(),
-            model=ModelReference(checkpoint=outcome.checkpoint, artifacts=artifacts.name),
-            request_id=request_id,
-        )
-
 
 class EmbeddingResponse(_Wire):
     """Answer to one embedding."""
@@ -149,14 +122,6 @@ class EmbeddingResponse(_Wire):
     dim: int = Field(description="Numbers in the embedding.")
     request_id: _RequestId
 
-    @classmethod
-    def of(cls, outcome: "Outcome", *, smiles: str, request_id: str) -> "EmbeddingResponse":
-        """Make the answer from an outcome; its error, if it is one, is raised."""
-        if outcome.error is not None:
-            raise outcome.error
-        embedding = [] if outcome.embedding is None else outcome.embedding.tolist()
-        return cls(smiles=smiles, embedding=embedding, dim=len(embedding), request_id=request_id)
-
 
 class PropertyEntry(_Wire):
     """A property that is served."""
@@ -164,11 +129,6 @@ class PropertyEntry(_Wire):
     id: str = Field(description="Property id, as /v1/predict takes it.")
     label: _Label
     units: _Units
-
-    @classmethod
-    def of(cls, info: PropertyInfo) -> "PropertyEntry":
-        """Make the entry of a property."""
-        return cls(id=info.id, label=info.label, units=info.units)
 
 
 class UnsupportedProperty(_Wire):
@@ -187,20 +147,44 @@ class PropertiesResponse(_Wire):
     artifacts: str = Field(description="Name of the artifacts that answer.")
     description: str = Field(description="What the artifacts are.")
 
-    @classmethod
-    def of(cls, artifacts: ArtifactDirectory) -> "PropertiesResponse":
-        """List what an artifact directory serves."""
-        infos = artifacts.properties.values()
-        return cls(
-            properties=[PropertyEntry.of(info) for info in infos if info.supported],
-            unsupported=[
-                UnsupportedProperty(id=info.id, label=info.label, reason=info.reason or "")
-                for info in infos
-                if not info.supported
-            ],
-            artifacts=artifacts.name,
-            description=str((artifacts.model_card or {}).get("summary", "Published PerioGT checkpoints.")),
-        )
+
+class Accuracy(_Wire):
+    """Error on test rows, which training did not see."""
+
+    r2: float = Field(description="Coefficient of determination.")
+    rmse: float = Field(description="Root mean square error, in the property's unit.")
+    n: int = Field(description="Test rows.")
+
+
+class PropertyCard(_Wire):
+    """What is known of one property's network; what the artifacts do not tell is null."""
+
+    id: str = Field(description="Property id.")
+    label: str = Field(description="Name of the property.")
+    units: str = Field(description="Unit of its values; empty for a dimensionless property.")
+    checkpoint: str = Field(description="Path relative to the artifact directory.")
+    test: Accuracy | None = Field(description="Error on test rows.")
+    n_train: int | None = Field(description="Training rows.")
+    label_mean: float | None = Field(description="Mean of the training labels.")
+    label_std: float | None = Field(description="Standard deviation of the training labels.")
+
+
+class Example(_Wire):
+    """A well-known polymer."""
+
+    name: str = Field(description="What it is called.")
+    smiles: str = Field(description="Its repeat unit.")
+
+
+class ModelResponse(_Wire):
+    """The model that answers, and how far it can be trusted."""
+
+    artifacts: str = Field(description="Name of the artifacts that answer.")
+    description: str = Field(description="What the artifacts are.")
+    version: str = Field(description="Of the service.")
+    properties: list[PropertyCard] = Field(description="Accuracy and training data by property.")
+    limits: list[str] = Field(description="What the model is not for.")
+    examples: list[Example] = Field(description="Well-known polymers.")
 
 
 class ErrorBody(_Wire):
@@ -209,11 +193,6 @@ class ErrorBody(_Wire):
     code: str = Field(description="What kind of failure, for programs.", examples=["validation_error"])
     message: str = Field(description="What was given, what was expected and what to do, for people.")
     details: dict[str, Any] = Field(default_factory=dict, description="More, by kind of failure.")
-
-    @classmethod
-    def of(cls, error: PerioGTError) -> "ErrorBody":
-        """Make the body of an error."""
-        return cls(code=error.code, message=error.message, details=error.details)
 
 
 class ErrorResponse(_Wire):
@@ -249,8 +228,3 @@ class HealthResponse(_Wire):
 def new_request_id() -> str:
     """Return a fresh request id."""
     return str(uuid4())
-
-
-def error_body(error: PerioGTError) -> dict[str, object]:
-    """Return the error object of an answer."""
-    return {"code": error.code, "message": error.message, "details": error.details}

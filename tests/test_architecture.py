@@ -28,6 +28,7 @@ LAYERS = [
         "polymer.substructure",
     },
     {"polymer.features"},
+    {"schemas"},
     {
         "artifacts.properties",
         "artifacts.safe_pickle",
@@ -43,8 +44,9 @@ LAYERS = [
         "artifacts.verification",
         "runtime.files",
     },
+    {"artifacts.card"},
     {"model.device", "model.collate", "model.network"},
-    {"model.tasks"},
+    {"model.tasks", "model.answers"},
     {"model.predictor"},
     {"doctor.report", "doctor.probes", "doctor.node"},
     {
@@ -88,6 +90,7 @@ FORBIDDEN = {
     "polymer.triplet_graph": {"torch", "dgl", "ray", "fastapi", "click"},
     "polymer.features": {"dgl", "torch", "ray", "fastapi", "click"},
     "model.tasks": {"torch", "ray", "fastapi", "click"},
+    "model.answers": {"torch", "ray", "fastapi", "click"},
     "serve.featurizer_replica": {"torch", "fastapi", "click"},
     "batch.featurize_stage": {"torch", "fastapi", "click"},
     "model.predictor": {"ray", "fastapi", "click", "dgl"},

@@ -4,75 +4,34 @@ import csv
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from periogt_ray import __version__
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.properties import PropertyInfo
+from periogt_ray.schemas import Accuracy, Example, ModelResponse, PropertyCard
 from periogt_ray.settings import EXAMPLES
 
-__all__ = ["Accuracy", "Example", "ModelResponse", "PropertyCard", "read_examples"]
+__all__ = ["describe", "read_card", "read_examples"]
 
 _CARD_TEXT = "MODEL_CARD.md"
 _LIMITS_HEADING = "limits of use"
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def describe(artifacts: ArtifactDirectory) -> str:
+    """Return one sentence that says what the artifacts are."""
+    return str((artifacts.model_card or {}).get("summary", "Published PerioGT checkpoints."))
 
 
-class Accuracy(_Wire):
-    """Error on test rows, which training did not see."""
-
-    r2: float = Field(description="Coefficient of determination.")
-    rmse: float = Field(description="Root mean square error, in the property's unit.")
-    n: int = Field(description="Test rows.")
-
-
-class PropertyCard(_Wire):
-    """What is known of one property's network; what the artifacts do not tell is null."""
-
-    id: str = Field(description="Property id.")
-    label: str = Field(description="Name of the property.")
-    units: str = Field(description="Unit of its values; empty for a dimensionless property.")
-    checkpoint: str = Field(description="Path relative to the artifact directory.")
-    test: Accuracy | None = Field(description="Error on test rows.")
-    n_train: int | None = Field(description="Training rows.")
-    label_mean: float | None = Field(description="Mean of the training labels.")
-    label_std: float | None = Field(description="Standard deviation of the training labels.")
-
-
-class Example(_Wire):
-    """A well-known polymer."""
-
-    name: str = Field(description="What it is called.")
-    smiles: str = Field(description="Its repeat unit.")
-
-
-class ModelResponse(_Wire):
-    """The model that answers, and how far it can be trusted."""
-
-    artifacts: str = Field(description="Name of the artifacts that answer.")
-    description: str = Field(description="What the artifacts are.")
-    version: str = Field(description="Of the service.")
-    properties: list[PropertyCard] = Field(description="Accuracy and training data by property.")
-    limits: list[str] = Field(description="What the model is not for.")
-    examples: list[Example] = Field(description="Well-known polymers.")
-
-    @classmethod
-    def of(cls, artifacts: ArtifactDirectory) -> "ModelResponse":
-        """Collect what an artifact directory tells; reads its card's text."""
-        card = artifacts.model_card or {}
-        return cls(
-            artifacts=artifacts.name,
-            description=str(card.get("summary", "Published PerioGT checkpoints.")),
-            version=__version__,
-            properties=[
-                _property_card(artifacts, card, info) for info in artifacts.properties.values() if info.supported
-            ],
-            limits=_limits(artifacts),
-            examples=read_examples(),
-        )
+def read_card(artifacts: ArtifactDirectory) -> ModelResponse:
+    """Collect what an artifact directory tells of its model; reads the text of its card."""
+    card = artifacts.model_card or {}
+    return ModelResponse(
+        artifacts=artifacts.name,
+        description=describe(artifacts),
+        version=__version__,
+        properties=[_property_card(artifacts, card, info) for info in artifacts.properties.values() if info.supported],
+        limits=_limits(artifacts),
+        examples=read_examples(),
+    )
 
 
 def read_examples() -> list[Example]:

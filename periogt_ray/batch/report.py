@@ -5,13 +5,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from periogt_ray.artifacts.card import ModelResponse
+from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch.report_figures import N_BINS, OutputFigures, PropertyFigures, Ranked, gather_figures
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.drawing import draw
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.runtime.files import write_bytes_atomically
+from periogt_ray.schemas import ModelResponse
 
 __all__ = ["render_report", "write_report"]
 
@@ -36,7 +37,7 @@ def write_report(path: Path, output: Path, *, summary: Mapping[str, Any], artifa
         What answered.
     """
     figures = gather_figures(output)
-    write_bytes_atomically(path, render_report(figures, summary, model=ModelResponse.of(artifacts)).encode())
+    write_bytes_atomically(path, render_report(figures, summary, model=read_card(artifacts)).encode())
 
 
 def render_report(figures: OutputFigures, summary: Mapping[str, Any], *, model: ModelResponse) -> str:

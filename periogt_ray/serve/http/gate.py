@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from periogt_ray.errors import InternalError, PerioGTError, RequestTimeoutError, UnauthorizedError
-from periogt_ray.schemas import ErrorBody, ErrorResponse
+from periogt_ray.model.answers import error_body
+from periogt_ray.schemas import ErrorResponse
 from periogt_ray.serve.http.access_log import log_request
 from periogt_ray.serve.http.auth import API_KEY_HEADER, check_key, is_exempt
 from periogt_ray.serve.http.request_ids import request_id
@@ -44,7 +45,7 @@ def error_response(
     error: PerioGTError, trace: Trace, *, status: int | None = None, code: str | None = None
 ) -> Response:
     """Make the answer of an error; where HTTP has a word of its own, with that status and code."""
-    body = ErrorBody.of(error)
+    body = error_body(error)
     if code is not None:
         body = body.model_copy(update={"code": code})
     trace.outcome = body.code

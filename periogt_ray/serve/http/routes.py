@@ -13,9 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from periogt_ray import __version__
-from periogt_ray.artifacts.card import ModelResponse
+from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import PerioGTError, ValidationError
+from periogt_ray.model.answers import embedding_response, error_body, predict_response, properties_response
 from periogt_ray.model.tasks import Outcome
 from periogt_ray.polymer.drawing import Theme
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
@@ -27,6 +28,7 @@ from periogt_ray.schemas import (
     ErrorBody,
     ErrorResponse,
     HealthResponse,
+    ModelResponse,
     PredictRequest,
     PredictResponse,
     PropertiesResponse,
@@ -116,12 +118,12 @@ def _add_reading_routes(api: FastAPI, service: Service) -> None:
     @api.get("/v1/properties", response_model=PropertiesResponse, responses=_responses(401, 503))
     async def properties() -> Response:
         """List the properties that are served, and by which model."""
-        return _json(PropertiesResponse.of(service.known_artifacts()))
+        return _json(properties_response(service.known_artifacts()))
 
     @api.get("/v1/model", response_model=ModelResponse, responses=_responses(401, 503))
     async def model() -> Response:
         """Tell which model answers, its accuracy on held-out polymers, its limits, and examples."""
-        return _json(await asyncio.to_thread(ModelResponse.of, service.known_artifacts()))
+        return _json(await asyncio.to_thread(read_card, service.known_artifacts()))
 
 
 def _add_drawing_route(api: FastAPI, service: Service) -> None:
@@ -154,7 +156,7 @@ def _add_predicting_routes(api: FastAPI, service: Service, public: Callable[[Per
         """Predict one property of one polymer."""
         [outcome], artifacts, request_id = await outcomes_of(request, [_asked(body)])
         return _json(
-            PredictResponse.of(outcome, artifacts, smiles=body.smiles, property_id=body.property, request_id=request_id)
+            predict_response(outcome, artifacts, smiles=body.smiles, property_id=body.property, request_id=request_id)
         )
 
     @api.post("/v1/embeddings", response_model=EmbeddingResponse, responses=failures)
@@ -163,7 +165,7 @@ def _add_predicting_routes(api: FastAPI, service: Service, public: Callable[[Per
     ) -> Response:
         """Return the embedding of one polymer."""
         [outcome], _, request_id = await outcomes_of(request, [Asked(body.smiles)])
-        return _json(EmbeddingResponse.of(outcome, smiles=body.smiles, request_id=request_id))
+        return _json(embedding_response(outcome, smiles=body.smiles, request_id=request_id))
 
     @api.post("/v1/predict/batch", response_model=BatchResponse, responses=failures)
     async def predict_batch(request: Request, body: Annotated[BatchRequest, Body(openapi_examples=_BATCH)]) -> Response:
@@ -172,11 +174,11 @@ def _add_predicting_routes(api: FastAPI, service: Service, public: Callable[[Per
         results: list[PredictResponse | ErrorBody] = []
         for item, outcome in zip(body.items, outcomes, strict=True):
             try:
-                result = PredictResponse.of(
+                result = predict_response(
                     outcome, artifacts, smiles=item.smiles, property_id=item.property, request_id=request_id
                 )
             except PerioGTError as error:
-                results.append(ErrorBody.of(public(error)))
+                results.append(error_body(public(error)))
             else:
                 results.append(result)
         return _json(BatchResponse(results=results, request_id=request_id))

@@ -1,0 +1,81 @@
+"""Outcomes, errors and what is served as the JSON of answers; without torch."""
+
+from periogt_ray.artifacts.card import describe
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.errors import InternalError, PerioGTError
+from periogt_ray.model.tasks import Outcome
+from periogt_ray.schemas import (
+    EmbeddingResponse,
+    ErrorBody,
+    ModelReference,
+    Prediction,
+    PredictResponse,
+    PropertiesResponse,
+    PropertyEntry,
+    UnsupportedProperty,
+)
+
+__all__ = ["embedding_response", "error_body", "predict_response", "properties_response"]
+
+
+def predict_response(
+    outcome: Outcome, artifacts: ArtifactDirectory, *, smiles: str, property_id: str, request_id: str
+) -> PredictResponse:
+    """Make the answer to one prediction.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        What the predictor answered.
+    artifacts : ArtifactDirectory
+        What the predictor was loaded from.
+    smiles, property_id : str
+        As they were sent.
+    request_id : str
+        Of the request.
+
+    Raises
+    ------
+    PerioGTError
+        The outcome's error, if it has one.
+    """
+    if outcome.error is not None:
+        raise outcome.error
+    if outcome.value is None or outcome.checkpoint is None:
+        raise InternalError("An outcome without an error has no value; this is a bug.")
+    return PredictResponse(
+        smiles=smiles,
+        property=property_id,
+        prediction=Prediction(value=outcome.value, units=outcome.units),
+        embedding=None if outcome.embedding is None else outcome.embedding.tolist(),
+        model=ModelReference(checkpoint=outcome.checkpoint, artifacts=artifacts.name),
+        request_id=request_id,
+    )
+
+
+def embedding_response(outcome: Outcome, *, smiles: str, request_id: str) -> EmbeddingResponse:
+    """Make the answer to one embedding; raises the outcome's error, if it has one."""
+    if outcome.error is not None:
+        raise outcome.error
+    embedding = [] if outcome.embedding is None else outcome.embedding.tolist()
+    return EmbeddingResponse(smiles=smiles, embedding=embedding, dim=len(embedding), request_id=request_id)
+
+
+def properties_response(artifacts: ArtifactDirectory) -> PropertiesResponse:
+    """List what an artifact directory serves."""
+    infos = artifacts.properties.values()
+    return PropertiesResponse(
+        properties=[PropertyEntry(id=info.id, label=info.label, units=info.units) for info in infos if info.supported],
+        unsupported=[
+            UnsupportedProperty(id=info.id, label=info.label, reason=info.reason or "")
+            for info in infos
+            if not info.supported
+        ],
+        artifacts=artifacts.name,
+        description=describe(artifacts),
+    )
+
+
+def error_body(error: PerioGTError) -> ErrorBody:
+    """Make the body of an error."""
+    return ErrorBody(code=error.code, message=error.message, details=error.details)
