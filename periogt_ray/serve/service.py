@@ -14,11 +14,12 @@ from typing import Literal, NamedTuple, Protocol
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
 from periogt_ray.model.tasks import Job, Outcome
-from periogt_ray.polymer.drawing import DrawingCache, Theme
+from periogt_ray.polymer.drawing import Theme
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.serve.drawing_cache import DrawingCache
 from periogt_ray.serve.feature_cache import FeatureCache, FeatureKey
 from periogt_ray.settings import Settings
 

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.drawing import DrawingCache, draw
+from periogt_ray.polymer.drawing import draw
 from periogt_ray.polymer.limits import MAX_DRAWN_ATOMS
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import EXAMPLES
@@ -47,19 +47,3 @@ def test_what_is_drawn_is_bounded() -> None:
     assert len(draw(largest)) < 150_000
     with pytest.raises(ValidationError, match=f"201 atoms; at most {MAX_DRAWN_ATOMS} are drawn"):
         draw(RepeatUnit.parse(f"*{'C' * (MAX_DRAWN_ATOMS - 1)}*"))
-
-
-def test_the_cache_drops_the_least_recently_used() -> None:
-    cache = DrawingCache(25)
-    a, b, c = (RepeatUnit.parse(smiles) for smiles in ("*CC*", "*CCC*", "*CCCC*"))
-    cache.put(a, "light", "x" * 10)
-    cache.put(b, "light", "y" * 10)
-    assert cache.get(a, "light") == "x" * 10
-    assert cache.get(a, "dark") is None
-    cache.put(c, "light", "z" * 10)
-    assert cache.get(b, "light") is None
-    assert cache.get(a, "light") is not None
-    assert cache.used_bytes == 20
-    cache.put(a, "light", "x" * 26)
-    assert cache.get(a, "light") is None
-    assert cache.used_bytes <= 25
