@@ -74,7 +74,7 @@ def serve_plainly(port: int) -> None:
     from periogt_ray.polymer.prompt_scheme import PromptScheme
     from periogt_ray.polymer.repeat_unit import RepeatUnit
     from periogt_ray.serve.http.routes import create_api
-    from periogt_ray.serve.service import PredictCall, PredictReply, Service
+    from periogt_ray.serve.service import PredictCall, PredictReply, Service, Status
     from periogt_ray.settings import Settings
 
     settings = Settings.from_env(os.environ)
@@ -105,7 +105,7 @@ def serve_plainly(port: int) -> None:
 
     service = Service(settings, Here(), Unrecorded())
     service.artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
-    service.is_model_loaded = True
+    service.become(Status.READY)
     uvicorn.run(create_api(service, settings), host="127.0.0.1", port=port, log_level="warning")
 
 

@@ -32,7 +32,7 @@ from periogt_ray.serve.http.routes import create_api
 from periogt_ray.serve.metrics import RayRecorder
 from periogt_ray.serve.model_watch import watch_model
 from periogt_ray.serve.predictor_replica import ModelFacts, PredictorReplica
-from periogt_ray.serve.service import FEATURIZING_EACH, PredictCall, PredictReply, Service
+from periogt_ray.serve.service import FEATURIZING_EACH, PredictCall, PredictReply, Service, Status
 from periogt_ray.settings import ServiceSettings, Settings
 
 __all__ = ["APP_NAME", "Ingress", "application", "build", "gpus_for"]
@@ -176,7 +176,8 @@ class Ingress:
 
     async def drain(self, timeout_s: float) -> bool:
         """Refuse what is new and wait for what is open; tells whether all was answered in time."""
-        self._service.is_draining = True
+        self._watch.cancel()
+        self._service.become(Status.DRAINING)
         try:
             async with asyncio.timeout(timeout_s):
                 while self._service.n_open:
@@ -195,6 +196,7 @@ class Ingress:
         except PerioGTError as error:
             # The predictor fails for the same reason, and with it the deployment.
             logger.error("%s: %s", error.code, error.message)
+            self._service.become(Status.FAILED)
             return
         await watch_model(self._service, self._backend)
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from periogt_ray.errors import PerioGTError
 from periogt_ray.serve.predictor_replica import ModelFacts
-from periogt_ray.serve.service import Service
+from periogt_ray.serve.service import Service, Status
 
 __all__ = ["Watched", "watch_model"]
 
@@ -34,7 +34,7 @@ class Watched(Protocol):
 async def watch_model(
     service: Service, predictors: Watched, *, period_s: float = _PERIOD_S, timeout_s: float = _TIMEOUT_S
 ) -> None:
-    """Note in ``service`` whether a predictor is loaded, until cancelled.
+    """Note in ``service`` whether a predictor is loaded, until cancelled; to be cancelled before the service drains.
 
     While none is, requests are refused at once rather than held until their deadline.
     """
@@ -42,15 +42,15 @@ async def watch_model(
         predictors.predictor_lost.clear()
         try:
             # The first predictor takes as long as the weights take to read.
-            async with asyncio.timeout(timeout_s if service.is_model_loaded else None):
+            async with asyncio.timeout(timeout_s if service.status is Status.READY else None):
                 facts = await predictors.describe()
         except (PerioGTError, TimeoutError):
-            service.is_model_loaded = False
+            service.become(Status.LOADING)
             await asyncio.sleep(_RETRY_S)
             continue
-        service.has_gpu = facts.device == "cuda"
-        service.device = "cuda" if service.has_gpu else "cpu"
-        service.is_model_loaded = True
+        service.become(Status.READY, device="cuda" if facts.device == "cuda" else "cpu")
         with suppress(TimeoutError):
-            await asyncio.wait_for(predictors.predictor_lost.wait(), period_s)
-            service.is_model_loaded = False
+            # Not wait_for, which in Python 3.11 may swallow a cancellation.
+            async with asyncio.timeout(period_s):
+                await predictors.predictor_lost.wait()
+            service.become(Status.LOADING)

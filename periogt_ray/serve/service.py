@@ -6,9 +6,10 @@ The service validates, looks into the feature cache, has polymers featurized and
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Literal, NamedTuple, Protocol
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
@@ -23,7 +24,17 @@ from periogt_ray.serve.drawing_cache import DrawingCache
 from periogt_ray.serve.feature_cache import FeatureCache, FeatureKey
 from periogt_ray.settings import Settings
 
-__all__ = ["FEATURIZING_EACH", "Asked", "Backend", "PredictCall", "PredictReply", "Recorder", "Service", "Trace"]
+__all__ = [
+    "FEATURIZING_EACH",
+    "Asked",
+    "Backend",
+    "PredictCall",
+    "PredictReply",
+    "Recorder",
+    "Service",
+    "Status",
+    "Trace",
+]
 
 # Canonicalisation grows faster than linearly: 2000 characters take up to half a second, these a few
 # milliseconds, which is less than a call to another process.
@@ -124,6 +135,23 @@ class Trace:
     outcome: str = "ok"
 
 
+class Status(Enum):
+    """What the service can do."""
+
+    LOADING = "loading"  # no predictor is loaded, or the last one was lost
+    READY = "ready"
+    DRAINING = "draining"  # what is open is answered, what is new refused
+    FAILED = "failed"  # what is to be served cannot be read
+
+
+_NEXT: Mapping[Status, frozenset[Status]] = {
+    Status.LOADING: frozenset({Status.READY, Status.DRAINING, Status.FAILED}),
+    Status.READY: frozenset({Status.LOADING, Status.DRAINING}),
+    Status.DRAINING: frozenset(),
+    Status.FAILED: frozenset({Status.DRAINING}),
+}
+
+
 class Service:
     """Answers what is asked.
 
@@ -140,10 +168,12 @@ class Service:
     ----------
     artifacts : ArtifactDirectory or None
         What is served; None until it is known.
-    is_model_loaded, has_gpu, is_draining : bool
-        State that /v1/health shows.
+    status : Status
+        Changed by :meth:`become` only.
     device : str or None
-        ``cpu`` or ``cuda``; None until a predictor is loaded.
+        ``cpu`` or ``cuda``, where the model runs; None until a predictor is loaded.
+    has_model : bool
+        Whether a predictor is loaded; as it was last, where the service drains.
     n_open : int
         Polymers in work or waiting.
     """
@@ -155,10 +185,9 @@ class Service:
         self.recorder = recorder
         self.cache = FeatureCache(settings.service.cache_bytes)
         self.artifacts: ArtifactDirectory | None = None
-        self.is_model_loaded = False
-        self.has_gpu = False
-        self.is_draining = False
+        self.status = Status.LOADING
         self.device: Literal["cpu", "cuda"] | None = None
+        self.has_model = False
         self.n_open = 0
         self._drawings = DrawingCache(_DRAWING_BYTES)
 
@@ -167,16 +196,41 @@ class Service:
         """Polymers that are taken on together; more are refused."""
         return self._bounds.max_queue
 
+    def become(self, status: Status, *, device: Literal["cpu", "cuda"] | None = None) -> None:
+        """Change the status; the status that it has already is no change.
+
+        Parameters
+        ----------
+        status : Status
+            LOADING and READY follow each other as predictors are lost and loaded; FAILED follows LOADING; DRAINING
+            follows any of these and is the last.
+        device : str, optional
+            Where the model runs, with READY.
+
+        Raises
+        ------
+        ValueError
+            If the status cannot follow the present one.
+        """
+        if status is not self.status and status not in _NEXT[self.status]:
+            raise ValueError(f"A service that is {self.status.value} cannot become {status.value}.")
+        self.status = status
+        self.device = device or self.device
+        if status is not Status.DRAINING:
+            self.has_model = status is Status.READY
+
     def known_artifacts(self) -> ArtifactDirectory:
         """Return what is served.
 
         Raises
         ------
         NotReadyError
-            Until it is known, and once the service shuts down.
+            Until it is known, where it cannot be read, and once the service shuts down.
         """
-        if self.is_draining:
+        if self.status is Status.DRAINING:
             raise NotReadyError("The service is shutting down; send the request to another one, or later.")
+        if self.status is Status.FAILED:
+            raise NotReadyError("The service cannot read its model files; the reason is in its log.")
         if self.artifacts is None:
             raise NotReadyError("The service is starting; send the request again in a few seconds.")
         return self.artifacts
@@ -190,7 +244,7 @@ class Service:
             Until then, and once the service shuts down.
         """
         artifacts = self.known_artifacts()
-        if not self.is_model_loaded:
+        if self.status is not Status.READY:
             raise NotReadyError("The model is still loading; send the request again in a few seconds.")
         return artifacts
 

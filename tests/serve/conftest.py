@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.serve.http.routes import create_api
-from periogt_ray.serve.service import Backend, Service
+from periogt_ray.serve.service import Backend, Service, Status
 from support.golden import ARTIFACTS
 from support.serve_fakes import InProcessBackend, RecordedFigures, settings_with
 
@@ -21,7 +21,7 @@ class ServedHere:
         self.figures = RecordedFigures()
         self.service = Service(settings, backend, self.figures)
         self.service.artifacts = ArtifactDirectory.open(ARTIFACTS)
-        self.service.is_model_loaded = True
+        self.service.become(Status.READY)
         self.app = create_api(self.service, settings)
         self.client = TestClient(self.app, raise_server_exceptions=False)
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from periogt_ray.errors import NotReadyError
 from periogt_ray.serve.model_watch import watch_model
 from periogt_ray.serve.predictor_replica import ModelFacts
-from periogt_ray.serve.service import Service
+from periogt_ray.serve.service import Service, Status
 from support.serve_fakes import RecordedFigures, settings_with
 
 
@@ -40,7 +40,7 @@ async def watched(predictors: Predictors) -> AsyncIterator[Service]:
 
 async def until(service: Service, *, is_loaded: bool) -> None:
     async with asyncio.timeout(10):
-        while service.is_model_loaded is not is_loaded:
+        while (service.status is Status.READY) is not is_loaded:
             await asyncio.sleep(0.001)
 
 
@@ -49,7 +49,7 @@ def test_a_model_that_is_slow_to_load_is_waited_for() -> None:
         predictors = Predictors()
         async with watched(predictors) as service:
             await asyncio.sleep(0.2)  # longer than a loaded one may take to answer
-            assert not service.is_model_loaded
+            assert service.status is Status.LOADING
             predictors.loaded.set()
             await until(service, is_loaded=True)
             assert service.device == "cpu"

@@ -36,7 +36,7 @@ from periogt_ray.schemas import (
 from periogt_ray.serve.http.auth import API_KEY_HEADER
 from periogt_ray.serve.http.gate import Gate, deadline_of, error_response, trace_of
 from periogt_ray.serve.http.page import NodePrefix, add_page
-from periogt_ray.serve.service import Asked, Service
+from periogt_ray.serve.service import Asked, Service, Status
 from periogt_ray.settings import Settings
 
 __all__ = ["create_api"]
@@ -100,13 +100,12 @@ def _add_reading_routes(api: FastAPI, service: Service) -> None:
     @api.get("/v1/health", response_model=HealthResponse, responses=_responses(401))
     async def health() -> Response:
         """Tell whether the model can answer; never waits for anything."""
-        is_ready = service.is_model_loaded and not service.is_draining
         return _json(
             HealthResponse(
-                status="ok" if is_ready else "initializing",
-                model_loaded=service.is_model_loaded,
+                status="ok" if service.status is Status.READY else "initializing",
+                model_loaded=service.has_model,
                 checkpoints_present=service.artifacts is not None,
-                gpu_available=service.has_gpu,
+                gpu_available=service.device == "cuda",
                 version=__version__,
                 device=service.device,
                 artifacts=None if service.artifacts is None else service.artifacts.name,

@@ -8,6 +8,7 @@ import pytest
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.serve.http.page import WEB
+from periogt_ray.serve.service import Status
 from periogt_ray.settings import EMBEDDED_DIR, EXAMPLES
 from support.serve_fakes import KEY, STYRENE, InProcessBackend
 
@@ -63,7 +64,7 @@ def test_what_cannot_be_drawn_is_an_error_as_everywhere(served: Any, query: dict
 
 def test_drawings_need_the_key_and_no_model(served_by: Callable, golden_predictor: Predictor) -> None:
     served = served_by(InProcessBackend(golden_predictor), KEY)
-    served.service.is_model_loaded = False
+    served.service.become(Status.LOADING)
     assert depict(served, STYRENE).status_code == 401
     query = {"smiles": STYRENE}
     assert served.client.get("/v1/depict", params=query, headers={"X-Api-Key": KEY}).status_code == 200

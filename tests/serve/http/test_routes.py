@@ -15,7 +15,7 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import CheckpointMissingError, PerioGTError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Job, Outcome
-from periogt_ray.serve.service import PredictCall, PredictReply
+from periogt_ray.serve.service import PredictCall, PredictReply, Status
 from support.golden import ARTIFACTS
 from support.serve_fakes import STYRENE, HeldBackend, InProcessBackend
 
@@ -195,7 +195,7 @@ def test_a_bad_request_id_is_replaced(served: Any, given: bytes) -> None:
 
 
 def test_not_ready_until_loaded(served: Any) -> None:
-    served.service.is_model_loaded = False
+    served.service.become(Status.LOADING)
     answer = served.predict()
     assert (answer.status_code, error_of(answer)["code"]) == (503, "not_ready")
     assert int(answer.headers["Retry-After"]) > 0
@@ -207,7 +207,7 @@ def test_not_ready_until_loaded(served: Any) -> None:
 
 
 def test_a_draining_service_refuses(served: Any) -> None:
-    served.service.is_draining = True
+    served.service.become(Status.DRAINING)
     assert error_of(served.predict())["code"] == "not_ready"
 
 
