@@ -70,6 +70,8 @@ LAYERS = [
     {"serve.metrics", "slurm.node"},
     {"serve.batcher", "serve.featurizer_replica", "serve.predictor_replica"},
     {"serve.model_watch"},
+    {"serve.backend"},
+    {"serve.ingress"},
     {"serve.application"},
     {"serve.run"},
     {"batch.csv_input", "batch.options", "batch.results", "batch.shares", "batch.summary"},
@@ -232,7 +234,7 @@ def test_only_settings_and_the_command_line_see_the_environment() -> None:
         )
     }
     # A child process that converts checkpoints is started with its parent's environment; Ray is told its
-    # mode and token by the environment, which its processes inherit; `serve deploy` starts at app.build;
+    # mode and token by the environment, which its processes inherit; `serve deploy` starts at application.build;
     # cluster is the command line of a Slurm job.
     # DGL takes its backend from the environment.
     allowed = {"polymer.dgl_graph", "serve.application", "cli", "slurm.__main__", "setup.convert", "runtime.local_ray"}

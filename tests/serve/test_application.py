@@ -12,7 +12,8 @@ from ray.serve.schema import ServeDeploySchema
 
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.serve.application import APP_NAME, ServeBackend, application
+from periogt_ray.serve.application import APP_NAME, application
+from periogt_ray.serve.backend import ServeBackend
 from support.serve_fakes import KEY, settings_with
 
 ROOT = Path(__file__).parents[2]

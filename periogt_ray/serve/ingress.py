@@ -1,0 +1,118 @@
+"""The replica that answers HTTP."""
+
+import asyncio
+import logging
+from typing import Any
+
+import uvicorn
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
+
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.errors import PerioGTError
+from periogt_ray.serve.backend import ServeBackend
+from periogt_ray.serve.http.head_limits import BoundedProtocol
+from periogt_ray.serve.http.routes import create_api
+from periogt_ray.serve.metrics import RayRecorder
+from periogt_ray.serve.model_watch import watch_model
+from periogt_ray.serve.service import Service, Status
+from periogt_ray.settings import Settings
+
+__all__ = ["Ingress"]
+
+logger = logging.getLogger(__name__)
+
+
+class Ingress:
+    """Answers HTTP; everything that takes time happens elsewhere.
+
+    Parameters
+    ----------
+    settings : Settings
+        With the API key.
+    featurizer, predictor : DeploymentHandle
+        What does the work.
+    listens : bool
+        Whether the replica listens itself, instead of Serve's proxy. The proxy costs a request more
+        than all else but the network (scripts/bench_serve.py), and health waits behind it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        featurizer: DeploymentHandle[Any],
+        predictor: DeploymentHandle[Any],
+        *,
+        listens: bool,
+    ) -> None:
+        _log_to_stderr()
+        self._settings = settings
+        self._backend = ServeBackend(featurizer, predictor, settings.service)
+        self._service = Service(settings, self._backend, RayRecorder())
+        self._api = create_api(self._service, settings)
+        loop = asyncio.get_running_loop()
+        self._watch = loop.create_task(self._watch_model())
+        self._server: uvicorn.Server | None = None
+        if listens:
+            self._server = uvicorn.Server(_server_options(self._api, settings))
+            # Bound here, so that the deployment fails where it cannot be.
+            self._serving = loop.create_task(self._server.serve([self._server.config.bind_socket()]))
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Return the application, which Serve asks for after the constructor."""
+        return self._api
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Refuse what is new and wait for what is open; tells whether all was answered in time."""
+        self._watch.cancel()
+        self._service.become(Status.DRAINING)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._service.n_open:
+                    await asyncio.sleep(0.05)
+                if self._server is not None:
+                    self._server.should_exit = True
+                    await self._serving
+        except TimeoutError:
+            return False
+        return True
+
+    async def _watch_model(self) -> None:
+        """Learn what is served, and whether a predictor is loaded."""
+        try:
+            self._service.artifacts = await asyncio.to_thread(ArtifactDirectory.open, self._settings.checkpoint_dir)
+        except PerioGTError as error:
+            # The predictor fails for the same reason, and with it the deployment.
+            logger.error("%s: %s", error.code, error.message)
+            self._service.become(Status.FAILED)
+            return
+        await watch_model(self._service, self._backend)
+
+
+def _server_options(api: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        api,
+        host=settings.host,
+        port=settings.port,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        backlog=4096,
+        http=BoundedProtocol,
+        # What is open at the end is a body that does not come; Slurm's KillWait may be 30 s.
+        timeout_graceful_shutdown=5,
+    )
+
+
+def _log_to_stderr() -> None:
+    """Let the package's log, the access log with it, out of a replica; Ray carries it to the driver."""
+    root = logging.getLogger("periogt_ray")
+    if not root.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    root.propagate = False
