@@ -1,10 +1,11 @@
-"""What every request passes: its id, the API key, the body limit, the deadline, the access log."""
+"""What every request passes: its id, the API key, the limit of its body, its deadline, the access log."""
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -26,7 +27,26 @@ logger = logging.getLogger(__name__)
 
 _TRACE, _DEADLINE = "periogt.trace", "periogt.deadline"
 _RETRY_AFTER_S = {"overloaded": 2, "not_ready": 5}
-_CLIENT_LEFT = 499  # nginx's number for a client that closed the connection; never sent
+_CLIENT_LEFT = 499  # nginx's number for a client that closed the connection; logged, never sent
+
+
+@dataclass
+class _Progress:
+    """How far a request has come.
+
+    Attributes
+    ----------
+    has_begun : bool
+        Whether its answer has begun, with ``status``.
+    has_left : bool
+        Whether the client closed the connection while the request was in work.
+    status : int
+        Of the answer; without meaning before it has begun.
+    """
+
+    has_begun: bool = False
+    has_left: bool = False
+    status: int = 0
 
 
 def trace_of(scope: Scope) -> Trace:
@@ -44,7 +64,7 @@ def deadline_of(scope: Scope) -> float:
 def error_response(
     error: PerioGTError, trace: Trace, *, status: int | None = None, code: str | None = None
 ) -> Response:
-    """Make the answer of an error; where HTTP has a word of its own, with that status and code."""
+    """Make the answer of an error; ``status`` and ``code`` replace those of the error."""
     body = error_body(error)
     if code is not None:
         body = body.model_copy(update={"code": code})
@@ -91,12 +111,11 @@ class Gate:
         headers = Headers(scope=scope)
         trace = Trace(request_id(_raw(headers, "x-request-id")))
         scope[_TRACE], scope[_DEADLINE] = trace, time.time() + self._bounds.timeout_s
-        status = _CLIENT_LEFT
+        progress = _Progress()
 
         async def send_marked(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                progress.has_begun, progress.status = True, message["status"]
                 MutableHeaders(scope=message)["X-Request-ID"] = trace.request_id
             await send(message)
 
@@ -105,14 +124,18 @@ class Gate:
             if refusal is not None:
                 await refusal(scope, receive, send_marked)
             else:
-                await self._run(scope, self._limited(receive), send_marked, lambda: status != _CLIENT_LEFT)
+                await self._run(scope, self._limited(receive), send_marked, progress)
         finally:
-            seconds = time.perf_counter() - started
-            if status == _CLIENT_LEFT:
-                trace.outcome = "client_left"
-            route = getattr(scope.get("route"), "path", "unmatched")
-            self._recorder.request(route, trace.outcome, seconds)
-            log_request(trace, method=_method(scope), route=route, status=status, seconds=seconds)
+            self._record(scope, trace, progress, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, trace: Trace, progress: _Progress, seconds: float) -> None:
+        """Count and log a request; one without an answer is one whose client left."""
+        if not progress.has_begun:
+            trace.outcome = "client_left"
+        status = progress.status if progress.has_begun else _CLIENT_LEFT
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._recorder.request(route, trace.outcome, seconds)
+        log_request(trace, method=_method(scope), route=route, status=status, seconds=seconds)
 
     def _refusal(self, scope: Scope, headers: Headers, trace: Trace) -> Response | None:
         """Return the answer to a request without the key."""
@@ -124,32 +147,32 @@ class Gate:
             return error_response(error, trace)
         return None
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send, has_begun: Callable[[], bool]) -> None:
-        """Run the application until its deadline; what it did not foresee is an internal error.
+    async def _run(self, scope: Scope, receive: Receive, send: Send, progress: _Progress) -> None:
+        """Run the application until the deadline; an exception that it does not handle is an internal error.
 
-        Where the client leaves first, what was computed for nobody else is dropped.
+        If the client leaves first, the work that was for this client only is cancelled.
         """
         trace = trace_of(scope)
         limit = asyncio.timeout(self._bounds.timeout_s)
         try:
-            async with limit, _watched_client(receive, limit) as (receive_watched, has_left):
+            async with limit, _watched_client(receive, limit, progress) as receive_watched:
                 await self._app(scope, receive_watched, send)
             return
         except TimeoutError:
             if not limit.expired():
                 raise
-            if has_left.is_set():
+            if progress.has_left:
                 return
             error: PerioGTError = RequestTimeoutError(
                 f"The request was not answered within {self._bounds.timeout_s:g} s and was dropped. Send fewer or "
                 "smaller polymers at once, or send it again when the service is less busy."
             )
         except Exception:
-            # The outermost frame of a request: a bug is in the log whole, and not in the answer.
+            # The outermost frame of a request: the log gets the whole traceback, the answer none of it.
             logger.exception("request %s failed by a bug", trace.request_id)
             error = InternalError(f"The request failed by a bug; the service's log has it as {trace.request_id}.")
         trace.outcome = error.code
-        if not has_begun():
+        if not progress.has_begun:
             await error_response(error, trace)(scope, receive, send)
 
     def _limited(self, receive: Receive) -> Receive:
@@ -168,9 +191,9 @@ class Gate:
 
 
 @asynccontextmanager
-async def _watched_client(receive: Receive, limit: asyncio.Timeout) -> AsyncIterator[tuple[Receive, asyncio.Event]]:
-    """End a limit when the client closes the connection, for which nobody else looks once the body is read."""
-    is_read, has_left = asyncio.Event(), asyncio.Event()
+async def _watched_client(receive: Receive, limit: asyncio.Timeout, progress: _Progress) -> AsyncIterator[Receive]:
+    """End a limit when the client closes the connection; once the body is read, nothing else notices that."""
+    is_read = asyncio.Event()
 
     async def watched() -> Message:
         message = await receive()
@@ -182,12 +205,12 @@ async def _watched_client(receive: Receive, limit: asyncio.Timeout) -> AsyncIter
         await is_read.wait()
         while (await receive())["type"] != "http.disconnect":
             pass
-        has_left.set()
+        progress.has_left = True
         limit.reschedule(asyncio.get_running_loop().time())
 
     watching = asyncio.create_task(watch())
     try:
-        yield watched, has_left
+        yield watched
     finally:
         watching.cancel()
 
