@@ -15,10 +15,12 @@ from periogt_ray.errors import SettingsError
 __all__ = [
     "EMBEDDED_DIR",
     "EXAMPLES",
+    "RENAMED",
     "VARIABLES",
     "ServiceSettings",
     "Settings",
     "check_mirror",
+    "under_new_names",
     "unknown_variables",
 ]
 
@@ -37,19 +39,19 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_PORT": "port that HTTP is bound to (default: 8000)",
     "PERIOGT_API_KEY": "when set, every request needs it as X-Api-Key",
     "PERIOGT_MAX_BATCH": "most requests that share a forward pass (default: 16)",
-    "PERIOGT_BATCH_WAIT_MS": "how long a forward pass waits for company, milliseconds (default: 2)",
+    "PERIOGT_BATCH_WAIT_MS": "how long to wait for more requests before a forward pass, in ms (default: 2)",
     "PERIOGT_MAX_QUEUE": "most polymers in work or waiting; more are refused as overloaded (default: 256)",
     "PERIOGT_TIMEOUT_S": "deadline of a request, seconds (default: 120)",
-    "PERIOGT_REPLICAS": "predictor replicas (default: what the GPUs hold; without a GPU, one for four cores)",
-    "PERIOGT_GPU_SHARE": "part of a GPU that a predictor replica takes (default: 0.51)",
-    "PERIOGT_FEATURIZERS": "featurizer replicas (default: one a core)",
+    "PERIOGT_PREDICTORS": "number of predictors (default: what the GPUs hold; without a GPU, one for four cores)",
+    "PERIOGT_GPU_SHARE": "part of a GPU that a predictor takes (default: 0.51)",
+    "PERIOGT_FEATURIZERS": "number of featurizers (default: one a core)",
     "PERIOGT_CACHE_MB": "memory for features of polymers already seen (default: 256)",
-    "PERIOGT_CACHE_DIR": "private directory that keeps features for later runs",
-    "PERIOGT_CACHE_DIR_GB": "its size; the least recently used features go (default: 10)",
+    "PERIOGT_FEATURE_STORE": "private directory that keeps features for later runs",
+    "PERIOGT_FEATURE_STORE_GB": "its maximum size in GB; the least recently used features are evicted (default: 10)",
     "PERIOGT_MAX_BODY_KB": "largest request body (default: 2048)",
     "PERIOGT_DESCRIPTORS": "descriptor engine, native or mordred (default: native)",
     "PERIOGT_MIN_DRIVER": "oldest NVIDIA driver that is accepted (default: 560.28)",
-    "PERIOGT_WEIGHTS_GB": "memory for finetuned weights; the least recently used go (default: 8)",
+    "PERIOGT_WEIGHTS_GB": "memory for finetuned weights; the least recently used are evicted (default: 8)",
     "PERIOGT_MIRROR": "address that replaces the hosts of published files",
     "PERIOGT_LOGIN": "login node that the tunnel goes through (default: the host that submitted the job)",
     "PERIOGT_CONTAINER": "image that the Slurm scripts run",
@@ -57,6 +59,12 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_RUNTIME": "apptainer or venv, how the Slurm scripts run (default: apptainer)",
     "PERIOGT_SITE_ENV": "values of a cluster for the Slurm scripts (default: slurm/site.env, if it exists)",
     "PERIOGT_VENV": "environment that the Slurm scripts run as PERIOGT_RUNTIME=venv (default: active one or .venv)",
+}
+# Old names and the new ones. Old names work until the next minor release.
+RENAMED: Mapping[str, str] = {
+    "PERIOGT_REPLICAS": "PERIOGT_PREDICTORS",
+    "PERIOGT_CACHE_DIR": "PERIOGT_FEATURE_STORE",
+    "PERIOGT_CACHE_DIR_GB": "PERIOGT_FEATURE_STORE_GB",
 }
 _OBSOLETE = {"PERIOGT_SRC_DIR": "no research code is vendored, so there is no source directory to configure"}
 _DEFAULT_MIN_DRIVER = "560.28"  # NVIDIA's release notes for CUDA 12.6
@@ -73,19 +81,19 @@ class ServiceSettings:
     max_batch : int
         Most requests that share a forward pass.
     batch_wait_s : float
-        How long a forward pass waits for company.
+        How long to wait for more requests before a forward pass, seconds.
     max_queue : int
         Most polymers in work or waiting, of all requests together.
     timeout_s : float
         Deadline of a request, after which its work is dropped.
-    n_replicas : int or None
-        Predictor replicas, the most where they are scaled; None is as many as the GPUs hold, without
+    n_predictors : int or None
+        Number of predictors, the maximum where they are scaled; None is as many as the GPUs hold, without
         GPUs one for every four cores and at most eight.
     gpu_share : float
-        Part of a GPU that a predictor replica takes; by default a little more than half, so that one is
+        Part of a GPU that a predictor takes; by default a little more than half, so that one is
         on each GPU and leaves room for a batch.
     n_featurizers : int or None
-        Featurizer replicas, the most where they are scaled; None is one a core.
+        Number of featurizers, the maximum where they are scaled; None is one a core.
     cache_bytes : int
         Memory for features.
     max_body_bytes : int
@@ -96,7 +104,7 @@ class ServiceSettings:
     batch_wait_s: float = 0.002
     max_queue: int = 256
     timeout_s: float = 120.0
-    n_replicas: int | None = None
+    n_predictors: int | None = None
     gpu_share: float = 0.51
     n_featurizers: int | None = None
     cache_bytes: int = 256 << 20
@@ -117,7 +125,7 @@ class ServiceSettings:
             batch_wait_s=_number(given, "PERIOGT_BATCH_WAIT_MS", 2, (0, 10_000)) / 1000,
             max_queue=_whole(given, "PERIOGT_MAX_QUEUE", 256, (100, 100_000)),
             timeout_s=_number(given, "PERIOGT_TIMEOUT_S", 120, (0.1, 86_400)),
-            n_replicas=_whole(given, "PERIOGT_REPLICAS", 0, (0, 1024)) or None,
+            n_predictors=_whole(given, "PERIOGT_PREDICTORS", 0, (0, 1024)) or None,
             gpu_share=_number(given, "PERIOGT_GPU_SHARE", 0.51, (0.01, 1)),
             n_featurizers=_whole(given, "PERIOGT_FEATURIZERS", 0, (0, 4096)) or None,
             cache_bytes=int(_number(given, "PERIOGT_CACHE_MB", 256, (0, 1 << 20)) * (1 << 20)),
@@ -149,10 +157,10 @@ class Settings:
         Memory for finetuned weights, bytes.
     mirror : str or None
         Address that replaces the hosts of published files.
-    cache_dir : pathlib.Path or None
-        Keeps features for later runs; nobody else can write to it.
-    cache_dir_bytes : int
-        Its size, bytes.
+    feature_store : pathlib.Path or None
+        Directory that keeps features for later runs; nobody else can write to it.
+    feature_store_bytes : int
+        Its maximum size, bytes.
     service : ServiceSettings
         What bounds the HTTP service.
     """
@@ -168,8 +176,8 @@ class Settings:
     min_driver: str = _DEFAULT_MIN_DRIVER
     weights_bytes: int = 8 << 30
     mirror: str | None = None
-    cache_dir: Path | None = None
-    cache_dir_bytes: int = 10 << 30
+    feature_store: Path | None = None
+    feature_store_bytes: int = 10 << 30
     service: ServiceSettings = ServiceSettings()
 
     @classmethod
@@ -179,17 +187,17 @@ class Settings:
         Parameters
         ----------
         env : Mapping
-            Usually ``os.environ``. An empty value counts as unset.
+            Usually ``os.environ``. An empty value counts as unset; old names count as the new ones.
         makes_checkpoints : bool
             For ``setup``: the artifact directory need not exist, and is never the embedded model's.
 
         Raises
         ------
         SettingsError
-            If a directory that is set does not exist, others can write to PERIOGT_CACHE_DIR, or a value is not one of
-            those accepted.
+            If a directory that is set does not exist, others can write to PERIOGT_FEATURE_STORE, or a value is not
+            one of those accepted.
         """
-        given = {name: value for name, value in env.items() if name in VARIABLES and value}
+        given = {name: value for name, value in under_new_names(env).items() if name in VARIABLES and value}
         base_dir = _directory(given, "PERIOGT_BASE_DIR", must_exist=not makes_checkpoints)
         if base_dir is None:
             base_dir = Path(env.get("HOME") or Path.home()).absolute() / "periogt"
@@ -210,8 +218,8 @@ class Settings:
             min_driver=_version(given, "PERIOGT_MIN_DRIVER", _DEFAULT_MIN_DRIVER),
             weights_bytes=int(_number(given, "PERIOGT_WEIGHTS_GB", 8, (0, 4096)) * (1 << 30)),
             mirror=check_mirror(given.get("PERIOGT_MIRROR")),
-            cache_dir=_private(_directory(given, "PERIOGT_CACHE_DIR", must_exist=True)),
-            cache_dir_bytes=int(_number(given, "PERIOGT_CACHE_DIR_GB", 10, (0, 1 << 20)) * (1 << 30)),
+            feature_store=_private(_directory(given, "PERIOGT_FEATURE_STORE", must_exist=True)),
+            feature_store_bytes=int(_number(given, "PERIOGT_FEATURE_STORE_GB", 10, (0, 1 << 20)) * (1 << 30)),
             service=ServiceSettings.from_given(given),
         )
 
@@ -241,11 +249,26 @@ class Settings:
         return "not set" if value is None else str(value)
 
 
+def under_new_names(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of an environment, old names replaced by the new ones; if both are set, the new one wins."""
+    found = {name: value for name, value in env.items() if name not in RENAMED}
+    for old, new in RENAMED.items():
+        if env.get(old) and not env.get(new):
+            found[new] = env[old]
+    return found
+
+
 def unknown_variables(env: Mapping[str, str]) -> list[str]:
-    """Return a warning for every ``PERIOGT_*`` variable that nothing reads."""
+    """Return a warning for every ``PERIOGT_*`` variable that nothing reads, and for every old name."""
     warnings = []
     for name in sorted(env):
         if not name.startswith("PERIOGT_") or name in VARIABLES:
+            continue
+        if name in RENAMED:
+            new = RENAMED[name]
+            is_read = bool(env[name]) and not env.get(new)
+            effect = "still works until the next minor release" if is_read else "is not used"
+            warnings.append(f"{name} {effect}; its new name is {new}.")
             continue
         if name in _OBSOLETE:
             warnings.append(f"{name} is set and not used: {_OBSOLETE[name]}.")
@@ -285,7 +308,7 @@ def _private(directory: Path | None) -> Path | None:
     status = directory.stat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise SettingsError(
-            f"PERIOGT_CACHE_DIR is {directory}, to which others can write (owner {status.st_uid}, mode "
+            f"PERIOGT_FEATURE_STORE is {directory}, to which others can write (owner {status.st_uid}, mode "
             f"{status.st_mode & 0o7777:o}), and so change predictions. Give a directory of your own: mkdir -m 700 DIR."
         )
     return directory

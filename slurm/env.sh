@@ -84,7 +84,8 @@ _periogt_directories() {
   local name given
   IFS=: read -ra given <<<"${PERIOGT_BIND:-}"
   periogt_bind "${given[@]}"
-  for name in PERIOGT_BASE_DIR PERIOGT_CHECKPOINT_DIR PERIOGT_RESULTS_DIR PERIOGT_CACHE_DIR; do
+  # PERIOGT_CACHE_DIR is the old name of PERIOGT_FEATURE_STORE.
+  for name in PERIOGT_{BASE_DIR,CHECKPOINT_DIR,RESULTS_DIR,FEATURE_STORE,CACHE_DIR}; do
     if [[ -n ${!name:-} && ! -d ${!name} ]]; then
       periogt_fail "$name is set to ${!name}, which is not a directory on $(hostname); create it or correct the variable"
     fi
@@ -93,7 +94,7 @@ _periogt_directories() {
   export PERIOGT_RESULTS_DIR=${PERIOGT_RESULTS_DIR:-$PERIOGT_BASE_DIR/results}
   mkdir -p "$PERIOGT_RESULTS_DIR" || periogt_fail "PERIOGT_RESULTS_DIR ($PERIOGT_RESULTS_DIR) cannot be made"
   periogt_bind "$PERIOGT_BASE_DIR" "$PERIOGT_RESULTS_DIR" ${PERIOGT_CHECKPOINT_DIR:+"$PERIOGT_CHECKPOINT_DIR"} \
-    ${PERIOGT_CACHE_DIR:+"$PERIOGT_CACHE_DIR"}
+    ${PERIOGT_FEATURE_STORE:+"$PERIOGT_FEATURE_STORE"} ${PERIOGT_CACHE_DIR:+"$PERIOGT_CACHE_DIR"}
   if [[ -n ${TMPDIR:-} && -d $TMPDIR ]]; then periogt_bind "$TMPDIR"; fi
 }
 
@@ -222,7 +223,7 @@ periogt_on_nodes() {
   rm -rf "$periogt_job_dir"
   mkdir -m 700 "$periogt_job_dir"
   # For ray_job.sh, whose shell may have another environment.
-  for name in PERIOGT_{RUNTIME,CONTAINER,VENV,BIND,BASE_DIR,CHECKPOINT_DIR,RESULTS_DIR,CACHE_DIR}; do
+  for name in PERIOGT_{RUNTIME,CONTAINER,VENV,BIND,BASE_DIR,CHECKPOINT_DIR,RESULTS_DIR,FEATURE_STORE,CACHE_DIR}; do
     if [[ -n ${!name:-} ]]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
   done >"$periogt_job_dir/environment"
   chmod 600 "$periogt_job_dir/environment"

@@ -205,7 +205,7 @@ def test_doctor_reports_and_exits_by_its_verdict() -> None:
 
 def test_doctor_looks_at_the_directory_of_features(called: Called, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    report = json.loads(called("doctor", "--json", PERIOGT_CACHE_DIR=str(tmp_path)).stdout)
+    report = json.loads(called("doctor", "--json", PERIOGT_FEATURE_STORE=str(tmp_path)).stdout)
     checks = {check["name"]: check for check in report["checks"]}
     assert checks["cache_dir"]["status"] == "PASS"
     assert str(tmp_path) in checks["cache_dir"]["message"]

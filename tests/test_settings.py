@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from periogt_ray.errors import SettingsError
-from periogt_ray.settings import EMBEDDED_DIR, VARIABLES, ServiceSettings, Settings, unknown_variables
+from periogt_ray.settings import EMBEDDED_DIR, RENAMED, VARIABLES, ServiceSettings, Settings, unknown_variables
 
 
 def test_defaults_need_nothing_to_exist(tmp_path: Path) -> None:
@@ -102,6 +102,22 @@ def test_unknown_names_get_the_nearest_valid_one() -> None:
     assert unknown_variables(dict.fromkeys(VARIABLES, "1")) == []
 
 
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_still_works_and_names_the_new_one(tmp_path: Path, old: str, new: str) -> None:
+    value, other = (str(tmp_path), "/other") if new == "PERIOGT_FEATURE_STORE" else ("7", "8")
+    tmp_path.chmod(0o700)
+    home = {"HOME": str(tmp_path)}
+    settings = Settings.from_env({**home, new: value})
+    assert settings != Settings.from_env(home)
+    assert Settings.from_env({**home, old: value}) == settings
+    assert Settings.from_env({**home, old: value, new: ""}) == settings
+    assert Settings.from_env({**home, old: other, new: value}) == settings
+    [warning] = unknown_variables({old: value})
+    assert warning == f"{old} still works until the next minor release; its new name is {new}."
+    [warning] = unknown_variables({old: other, new: value})
+    assert warning == f"{old} is not used; its new name is {new}."
+
+
 def test_a_mirror_s_password_is_refused_and_not_shown(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="netrc") as caught:
         Settings.from_env({"HOME": str(tmp_path), "PERIOGT_MIRROR": "http://user:s3cret@host/"})
@@ -120,7 +136,9 @@ def test_a_key_that_no_header_carries_is_refused_and_not_shown(tmp_path: Path, k
     assert key.strip() not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["PERIOGT_REPLICAS", "PERIOGT_FEATURIZERS", "PERIOGT_MAX_BATCH", "PERIOGT_MAX_QUEUE"])
+@pytest.mark.parametrize(
+    "name", ["PERIOGT_PREDICTORS", "PERIOGT_FEATURIZERS", "PERIOGT_MAX_BATCH", "PERIOGT_MAX_QUEUE"]
+)
 def test_counts_are_whole_numbers(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} is '100.5'; expected a whole number"):
         Settings.from_env({"HOME": str(tmp_path), name: "100.5"})
@@ -134,7 +152,7 @@ def test_bounds_of_the_service(tmp_path: Path) -> None:
         "PERIOGT_BATCH_WAIT_MS": "2.5",
         "PERIOGT_MAX_QUEUE": "500",
         "PERIOGT_TIMEOUT_S": "30",
-        "PERIOGT_REPLICAS": "2",
+        "PERIOGT_PREDICTORS": "2",
         "PERIOGT_GPU_SHARE": "0.5",
         "PERIOGT_FEATURIZERS": "7",
         "PERIOGT_CACHE_MB": "0",
@@ -145,7 +163,7 @@ def test_bounds_of_the_service(tmp_path: Path) -> None:
         batch_wait_s=0.0025,
         max_queue=500,
         timeout_s=30.0,
-        n_replicas=2,
+        n_predictors=2,
         gpu_share=0.5,
         n_featurizers=7,
         cache_bytes=0,

@@ -123,8 +123,8 @@ def _check_directories(settings: Settings, place: Surroundings) -> Iterator[Chec
     yield check_directory(base, place, is_kept=settings.is_embedded, is_written=False)
     results = probe_directory("results_dir", settings.results_dir)
     yield check_directory(results, place, is_kept=False, is_written=True)
-    if settings.cache_dir is not None:
-        cache = probe_directory("cache_dir", settings.cache_dir)
+    if settings.feature_store is not None:
+        cache = probe_directory("cache_dir", settings.feature_store)
         yield check_directory(cache, place, is_kept=False, is_written=True)
     if settings.is_embedded:
         yield Check(

@@ -55,9 +55,9 @@ def featurized(unit: RepeatUnit, scheme: PromptScheme, settings: Settings) -> tu
     ValidationError
         As :func:`~periogt_ray.polymer.features.featurize`.
     """
-    if settings.cache_dir is None:
+    if settings.feature_store is None:
         return featurize(unit, scheme, engine=settings.descriptor_engine), False
-    files = _files_of_process(settings.cache_dir, settings.cache_dir_bytes)
+    files = _files_of_process(settings.feature_store, settings.feature_store_bytes)
     return files.featurize(unit, scheme, engine=settings.descriptor_engine)
 
 

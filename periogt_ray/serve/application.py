@@ -4,6 +4,7 @@
 deploy/serve.yaml`` runs it on a cluster that is there already.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,11 +17,13 @@ from periogt_ray.serve.featurizer_replica import FeaturizerReplica
 from periogt_ray.serve.ingress import Ingress
 from periogt_ray.serve.predictor_replica import PredictorReplica
 from periogt_ray.serve.service import FEATURIZING_EACH
-from periogt_ray.settings import ServiceSettings, Settings
+from periogt_ray.settings import ServiceSettings, Settings, under_new_names, unknown_variables
 
 __all__ = ["APP_NAME", "application", "build", "gpus_for"]
 
 APP_NAME = "periogt"
+
+logger = logging.getLogger(__name__)
 
 # The ingress itself refuses work beyond its bound; Serve must not hold health checks back.
 _INGRESS_REQUESTS = 10_000
@@ -48,7 +51,7 @@ def application(settings: Settings, *, n_cpus: int, n_gpus: int, listens_at: str
     bounds = settings.service
     counted = replace(
         bounds,
-        n_replicas=bounds.n_replicas or _n_predictors(n_cpus, n_gpus, bounds.gpu_share),
+        n_predictors=bounds.n_predictors or _n_predictors(n_cpus, n_gpus, bounds.gpu_share),
         n_featurizers=bounds.n_featurizers or max(1, n_cpus),
     )
     resolved = replace(settings, service=counted)
@@ -76,7 +79,7 @@ def _featurizers(bounds: ServiceSettings) -> serve.Deployment:
 def _predictors(bounds: ServiceSettings, *, has_gpus: bool) -> serve.Deployment:
     return _deployment(PredictorReplica).options(
         name="Predictor",
-        num_replicas=bounds.n_replicas,
+        num_replicas=bounds.n_predictors,
         # Each call is a pass: one in work, the next one here already, and room for a call of another kind.
         max_ongoing_requests=4,
         max_queued_requests=2 * bounds.max_queue,
@@ -121,6 +124,9 @@ def build(args: Mapping[str, str]) -> serve.Application:
         ``PERIOGT_*`` names and values, which go before the cluster's environment. The port and the
         address are Serve's own there.
     """
-    settings = Settings.from_env({**os.environ, **{name: str(value) for name, value in args.items()}})
+    given = {name: str(value) for name, value in args.items()}
+    for warning in unknown_variables(given):
+        logger.warning("%s", warning)
+    settings = Settings.from_env({**under_new_names(os.environ), **under_new_names(given)})
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return application(settings, n_cpus=int(resources.get("CPU", 1)), n_gpus=gpus_for(settings, resources))

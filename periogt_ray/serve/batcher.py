@@ -39,7 +39,7 @@ class Batcher:
         self, forward: Callable[[Sequence[PredictCall]], Awaitable[Sequence[PredictReply]]], bounds: ServiceSettings
     ) -> None:
         self._forward = forward
-        self._limit = _IN_FLIGHT * (bounds.n_replicas or 1)
+        self._limit = _IN_FLIGHT * (bounds.n_predictors or 1)
         self._n_in_flight = 0
         self._has_room = asyncio.Event()
         self._has_room.set()

@@ -61,7 +61,7 @@ class FeaturizerReplica:
                 polymer, was_there = featurized(unit, scheme, self._settings)
             except PerioGTError as error:
                 return error
-        if self._settings.cache_dir is not None:
+        if self._settings.feature_store is not None:
             self._lookups.inc(1.0, tags={"result": "hit" if was_there else "miss"})
         return polymer
 

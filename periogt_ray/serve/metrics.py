@@ -40,5 +40,5 @@ class RayRecorder:
 
 
 def file_lookups() -> Counter:
-    """Return the counter of looks into the directory of features; for featurizers."""
-    return Counter("periogt_feature_files_total", "Looks into PERIOGT_CACHE_DIR.", tag_keys=("result",))
+    """Return the counter of looks into the store of features; for featurizers."""
+    return Counter("periogt_feature_files_total", "Looks into PERIOGT_FEATURE_STORE.", tag_keys=("result",))

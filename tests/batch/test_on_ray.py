@@ -114,10 +114,10 @@ def test_another_property_finds_the_features_on_disk(cluster: Cluster, input_pat
     def kept() -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in directory.rglob("*") if len(path.name) == 64}
 
-    predicted("first.csv", "tg", PERIOGT_CACHE_DIR=str(directory))
+    predicted("first.csv", "tg", PERIOGT_FEATURE_STORE=str(directory))
     first = kept()
     assert len(first) == 12, "one a polymer"
-    found = predicted("second.csv", "eps", PERIOGT_CACHE_DIR=str(directory))
+    found = predicted("second.csv", "eps", PERIOGT_FEATURE_STORE=str(directory))
     assert kept() == first
     assert found == predicted("without.csv", "eps")
 

@@ -134,14 +134,14 @@ def test_a_directory_that_cannot_be_written_costs_no_prediction(
 def test_settings_name_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = tmp_path / "features"
     directory.mkdir(mode=0o700)
-    given = {"HOME": str(tmp_path), "PERIOGT_CHECKPOINT_DIR": str(ARTIFACTS), "PERIOGT_CACHE_DIR": str(directory)}
-    settings = Settings.from_env({**given, "PERIOGT_CACHE_DIR_GB": "0.5"})
-    assert (settings.cache_dir, settings.cache_dir_bytes) == (directory, 1 << 29)
+    given = {"HOME": str(tmp_path), "PERIOGT_CHECKPOINT_DIR": str(ARTIFACTS), "PERIOGT_FEATURE_STORE": str(directory)}
+    settings = Settings.from_env({**given, "PERIOGT_FEATURE_STORE_GB": "0.5"})
+    assert (settings.feature_store, settings.feature_store_bytes) == (directory, 1 << 29)
     assert not featurized(STYRENE, MONOMER, settings)[1]
     monkeypatch.setattr(feature_store, "featurize", None)
     assert featurized(STYRENE, MONOMER, settings)[1]
     with pytest.raises(TypeError):
-        featurized(STYRENE, MONOMER, replace(settings, cache_dir=None))
+        featurized(STYRENE, MONOMER, replace(settings, feature_store=None))
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
@@ -150,4 +150,4 @@ def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path, mode: i
     directory.mkdir()
     directory.chmod(mode)
     with pytest.raises(SettingsError, match=r"mkdir -m 700"):
-        Settings.from_env({"HOME": str(tmp_path), "PERIOGT_CACHE_DIR": str(directory)})
+        Settings.from_env({"HOME": str(tmp_path), "PERIOGT_FEATURE_STORE": str(directory)})

@@ -57,7 +57,7 @@ def test_predictors_take_what_the_cluster_has(n_cpus: int, n_gpus: int, share: f
 
 @pytest.mark.parametrize(("n_gpus", "share", "expected"), [(2, 0.5, 0.5), (2, 1.0, 1.0), (0, 1.0, 0)])
 def test_predictors_take_their_share_of_a_gpu(n_gpus: int, share: float, expected: float) -> None:
-    deployments = deployments_of(n_gpus=n_gpus, gpu_share=share, n_replicas=2)
+    deployments = deployments_of(n_gpus=n_gpus, gpu_share=share, n_predictors=2)
     assert deployments["Predictor"].ray_actor_options["num_gpus"] == expected
     assert deployments["Predictor"].num_replicas == 2
     assert not deployments["Featurizer"].ray_actor_options.get("num_gpus")

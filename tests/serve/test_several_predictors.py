@@ -26,7 +26,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]
     # Batches of one, so that there is work for both at any time.
     features = log.with_name("features")
     features.mkdir(mode=0o700)
-    with serving(log, PERIOGT_REPLICAS="2", PERIOGT_MAX_BATCH="1", PERIOGT_CACHE_DIR=str(features)) as served:
+    with serving(log, PERIOGT_PREDICTORS="2", PERIOGT_MAX_BATCH="1", PERIOGT_FEATURE_STORE=str(features)) as served:
         wait_for(lambda: len(served.replicas("Predictor")) == 2, 120, "two predictors")
         wait_for(lambda: all(value_of(served, smiles) for smiles in POLYMERS), 120, "first answers")
         yield served
