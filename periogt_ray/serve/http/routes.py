@@ -196,7 +196,7 @@ def _add_error_handlers(api: FastAPI, public: Callable[[PerioGTError], PerioGTEr
             for problem in error.errors()[:_MAX_PROBLEMS]
         ]
         named = "; ".join(f"{problem['field']}: {problem['problem']}" for problem in problems[:3])
-        malformed = ValidationError(f"The request is not as documented at /docs: {named}.", {"problems": problems})
+        malformed = ValidationError(f"Invalid request: {named}. See /docs.", {"problems": problems})
         return error_response(malformed, trace_of(request.scope))
 
     @api.exception_handler(HTTPException)
@@ -271,7 +271,6 @@ def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-_MAX_FIELD_LENGTH = 100
 _MAX_PROBLEMS = 20
 _MAX_FIELD_LENGTH = 100  # characters of a field's name that are repeated
 _PREDICT: dict[str, Any] = {
