@@ -40,7 +40,7 @@ def application(settings: Settings, *, n_cpus: int, n_gpus: int, listens_at: str
     Parameters
     ----------
     settings : Settings
-        Resolved once; replicas do not read the environment.
+        Resolved once; the deployments do not read the environment.
     n_cpus : int
         Cores of the cluster, a featurizer on each unless the settings say otherwise.
     n_gpus : int

@@ -41,8 +41,7 @@ class ServeBackend:
         self._featurizer = featurizer
         self._predictor = predictor
         self._batcher = Batcher(self._forward, bounds)
-        # What waits, waits here, in order: Serve, where all replicas are taken, asks them again and again whether
-        # one is free, ever less often, and leaves them idle meanwhile.
+        # Places 8 and 11 of the list in serve/service.py.
         self._featurizer_room = asyncio.Semaphore(FEATURIZING_EACH * (bounds.n_featurizers or 1))
         self._drawing_room = asyncio.Semaphore(bounds.n_featurizers or 1)
         self.predictor_lost = asyncio.Event()
@@ -62,7 +61,7 @@ class ServeBackend:
             return _value(await _result(self._featurizer.featurize.remote(unit, scheme, deadline)))
 
     async def predict(self, call: PredictCall) -> PredictReply:
-        """Answer jobs, in a forward pass together with other calls."""
+        """Answer jobs in a pass together with other calls."""
         return await self._batcher.predict(call)
 
     async def _forward(self, calls: Sequence[PredictCall]) -> Sequence[PredictReply]:
@@ -80,7 +79,7 @@ class ServeBackend:
 
 
 async def _result(response: DeploymentResponse[Any] | DeploymentResponseGenerator[Any]) -> Any:
-    """Wait for a call; where nobody waits for it any longer, drop it.
+    """Wait for a call; if the caller is cancelled, cancel the call.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Features of polymers already seen, bounded in memory; each is computed once at a time.
+"""Features of polymers already seen, bounded in memory.
 
-A polymer asked again, in another spelling or for another property of the same prompt scheme, is
+A polymer that comes again, in another spelling or for another property of the same prompt scheme, is
 not featurized again. Requests for a polymer that is being featurized wait for that result.
 """
 
@@ -59,10 +59,10 @@ class FeatureCache:
     async def get(
         self, key: FeatureKey, compute: Callable[[], Awaitable[FeaturizedPolymer]]
     ) -> tuple[FeaturizedPolymer, bool]:
-        """Return features and whether they were there, or already on their way.
+        """Return features, and whether they were held or already being computed.
 
-        A computation goes on as long as one of those who asked waits for it, then it is cancelled.
-        Its error goes to all of them and is not kept.
+        A computation goes on as long as one caller waits for it, then it is cancelled. Its error goes to
+        all callers and is not kept.
         """
         if key in self._held:
             self._held.move_to_end(key)

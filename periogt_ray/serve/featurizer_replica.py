@@ -1,4 +1,4 @@
-"""The class behind Serve's featurizers, one actor a core; apart from replicas, so that it does without torch."""
+"""The class behind Serve's featurizers, one actor for each core; a module of its own, because it needs no torch."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ from periogt_ray.settings import Settings
 
 __all__ = ["NICENESS", "WARM_UP", "FeaturizerReplica", "too_late"]
 
-# What answers HTTP goes before what computes, or health would wait for a core.
+# The ingress goes before processes that compute, or health would wait for a core.
 NICENESS = 5
 WARM_UP = "*CC*"
 
@@ -26,14 +26,14 @@ class FeaturizerReplica:
     Parameters
     ----------
     settings : Settings
-        Name the descriptor engine and where features are kept.
+        Name the descriptor engine and the store of features.
     """
 
     def __init__(self, settings: Settings) -> None:
         os.nice(NICENESS)
         self._settings = settings
         self._lookups = file_lookups()
-        # Serve runs calls in threads; of two at a time both would take twice as long.
+        # Place 10 of the list in serve/service.py.
         self._core = threading.Lock()
         # The first polymer of a process loads compiled kernels.
         featurize(RepeatUnit.parse(WARM_UP), PromptScheme.MONOMER, engine=settings.descriptor_engine)

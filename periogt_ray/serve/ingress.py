@@ -24,17 +24,17 @@ logger = logging.getLogger(__name__)
 
 
 class Ingress:
-    """Answers HTTP; everything that takes time happens elsewhere.
+    """Answers HTTP; everything that takes time happens in other processes.
 
     Parameters
     ----------
     settings : Settings
         With the API key.
     featurizer, predictor : DeploymentHandle
-        What does the work.
+        Handles of the deployments that compute.
     listens : bool
-        Whether the replica listens itself, instead of Serve's proxy. The proxy costs a request more
-        than all else but the network (scripts/bench_serve.py), and health waits behind it.
+        Whether the replica listens itself, instead of Serve's proxy. The proxy takes more of a request's
+        time than anything but the network (scripts/bench_serve.py), and health waits behind it.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Ingress:
         self._server: uvicorn.Server | None = None
         if listens:
             self._server = uvicorn.Server(_server_options(self._api, settings))
-            # Bound here, so that the deployment fails where it cannot be.
+            # Bound here, so that the deployment fails if the port cannot be bound.
             self._serving = loop.create_task(self._server.serve([self._server.config.bind_socket()]))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -63,7 +63,7 @@ class Ingress:
         return self._api
 
     async def drain(self, timeout_s: float) -> bool:
-        """Refuse what is new and wait for what is open; tells whether all was answered in time."""
+        """Refuse new requests and wait for open ones; return whether all were answered in time."""
         self._watch.cancel()
         self._service.become(Status.DRAINING)
         try:
@@ -102,13 +102,13 @@ def _server_options(api: ASGIApp, settings: Settings) -> uvicorn.Config:
         timeout_keep_alive=30,
         backlog=4096,
         http=BoundedProtocol,
-        # What is open at the end is a body that does not come; Slurm's KillWait may be 30 s.
+        # A connection that is open now is one whose body does not arrive; Slurm's KillWait may be only 30 s.
         timeout_graceful_shutdown=5,
     )
 
 
 def _log_to_stderr() -> None:
-    """Let the package's log, the access log with it, out of a replica; Ray carries it to the driver."""
+    """Write the package's log, with the access log, to standard error; Ray carries it to the driver."""
     root = logging.getLogger("periogt_ray")
     if not root.handlers:
         handler = logging.StreamHandler()

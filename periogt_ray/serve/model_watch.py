@@ -1,4 +1,4 @@
-"""Keeps what the service says of its model true, also while nobody asks it anything."""
+"""Keeps the status of the service true, also while no request arrives."""
 
 import asyncio
 from contextlib import suppress
@@ -11,7 +11,7 @@ from periogt_ray.serve.service import Service, Status
 __all__ = ["Watched", "watch_model"]
 
 _PERIOD_S = 3.0
-_TIMEOUT_S = 5.0  # a loaded predictor answers beside its passes; without one, the question waits for the next
+_TIMEOUT_S = 5.0  # a loaded predictor answers beside its passes; without one, the call waits for the next
 _RETRY_S = 1.0
 
 
@@ -36,7 +36,7 @@ async def watch_model(
 ) -> None:
     """Note in ``service`` whether a predictor is loaded, until cancelled; to be cancelled before the service drains.
 
-    While none is, requests are refused at once rather than held until their deadline.
+    While none is loaded, requests are refused at once rather than held until their deadline.
     """
     while True:
         predictors.predictor_lost.clear()

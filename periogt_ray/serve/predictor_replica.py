@@ -1,4 +1,4 @@
-"""The classes behind Serve's predictors, one actor each."""
+"""The class behind Serve's predictors, one actor each, and how it runs passes."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a predictor says of itself once it is loaded."""
+    """What a predictor tells once it is loaded."""
 
     device: str
 
@@ -47,12 +47,12 @@ class PassRunner:
         self._is_free = asyncio.Lock()
 
     async def predict(self, calls: Sequence[PredictCall]) -> list[PredictReply]:
-        """Answer a batch of calls in one pass; those that nobody waits for any longer are dropped."""
+        """Answer calls in one pass; calls whose deadline has passed are dropped."""
         async with self._is_free:
             started = time.perf_counter()
             now = time.time()
             live = [call for call in calls if call.deadline > now]
-            # In a thread, so that the next batch can arrive meanwhile.
+            # In a thread, so that the calls of the next pass can arrive meanwhile.
             found = iter(await asyncio.to_thread(self._outcomes, live))
             forward_s = time.perf_counter() - started
         return [
@@ -66,14 +66,14 @@ class PassRunner:
         ]
 
     def _outcomes(self, calls: Sequence[PredictCall]) -> list[tuple[Outcome, ...]]:
-        """Answer calls in one pass; if that meets a bug, each by itself, so that it hits one alone."""
+        """Answer calls in one pass; if that fails by a bug, one by one, so that only the call that has it fails."""
         if not calls:
             return []
         try:
             found = iter(self._predictor.predict_many([job for call in calls for job in call.jobs]))
             return [tuple(next(found) for _ in call.jobs) for call in calls]
         except Exception:
-            # The outermost frame of a pass: the bug is in the log whole, and not in the answer.
+            # The outermost frame of a pass: the log gets the whole traceback, the answer none of it.
             logger.exception("a forward pass over %d calls failed by a bug", len(calls))
         if len(calls) == 1:
             error = InternalError("The prediction failed by a bug; the service's log has it.")
@@ -93,7 +93,7 @@ class PredictorReplica(PassRunner):
     def __init__(self, settings: Settings) -> None:
         os.nice(NICENESS)
         predictor = Predictor.load(settings)
-        # The first pass of a process is slower by far, and fails where the device does.
+        # The first pass of a process is far slower than others, and fails if the device does.
         polymer = featurize(RepeatUnit.parse(WARM_UP), predictor.scheme(None), engine=settings.descriptor_engine)
         [outcome] = predictor.predict_many([Job(polymer)])
         if outcome.error is not None:

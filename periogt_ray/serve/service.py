@@ -1,7 +1,42 @@
-"""One request, from what was asked to its outcome; knows neither HTTP nor Ray.
+"""Takes a request from its questions to their outcomes; knows neither HTTP nor Ray.
 
 The service validates, looks into the feature cache, has polymers featurized and predicted by a
-:class:`Backend`, and bounds what is in work.
+:class:`Backend`, and bounds the polymers in work.
+
+This is the one list of the places where something waits, in the order in which a request passes them. The waits
+4 to 14 end at the request's deadline (``PERIOGT_TIMEOUT_S``) or when its client leaves; what has not begun then is
+dropped, unless another request waits for it, too. Bounds are those of the whole service, but for 2, 4 and 6, which
+are those of one request.
+
+1. Connections, in the kernel (``serve/ingress.py``): 4096, a constant. A burst of clients is not refused.
+2. The head of a request (``serve/http/head_limits.py``): 64 KB and 20 s, constants. An endless head would hold
+   up every other client.
+3. Requests by way of Serve's proxy, in Serve (``serve/application.py``; ``periogt serve`` has no proxy): 10 000 at
+   a time, a constant, so that none waits: the service itself refuses, and health must not wait behind predictions.
+4. The body of a request (``serve/http/gate.py``): ``PERIOGT_MAX_BODY_KB``. It arrives as fast as the client sends.
+5. Admission (:meth:`Service.answer`): nothing waits; beyond ``PERIOGT_MAX_QUEUE`` polymers a request is refused as
+   overloaded. This bounds every place below, except for long SMILES that are to be parsed, which 9 bounds.
+6. The polymers of one request (:meth:`Service.answer`): ``FEATURIZING_EACH`` for each of ``PERIOGT_FEATURIZERS``
+   go on at a time. Otherwise a request of 100 polymers would stand in line at 8 before all others.
+7. Requests for a polymer that is being featurized (``serve/feature_cache.py``): until it is done. It is computed
+   once.
+8. Polymers, in line for featurizers (``serve/backend.py``): ``FEATURIZING_EACH`` for each of
+   ``PERIOGT_FEATURIZERS`` are handed on, in order of arrival; drawings have a line of their own, one for each.
+   Serve's own queue is no substitute: while all replicas are taken it asks again at growing intervals, and a
+   featurizer that becomes free stays idle meanwhile.
+9. Calls to featurizers, in Serve (``serve/application.py``): twice ``FEATURIZING_EACH`` at each, twice
+   ``PERIOGT_MAX_QUEUE`` in all. Only long SMILES wait here, and calls that meet a full featurizer by chance.
+10. The lock of a featurizer (``serve/featurizer_replica.py``): one polymer at a time. Serve runs calls in threads,
+    and two at a time on one core would each take twice as long.
+11. Calls, in front of the batcher (``serve/batcher.py``): while two passes for each of ``PERIOGT_PREDICTORS`` are
+    on their way. So calls gather while predictors work, and the next pass takes many of them.
+12. Calls, in ``serve.batch`` (``serve/batcher.py``): until ``PERIOGT_MAX_BATCH`` are together, at most
+    ``PERIOGT_BATCH_WAIT_MS``. Calls that arrive within this time share a pass.
+13. Passes, in Serve (``serve/application.py``): four at each predictor, twice ``PERIOGT_MAX_QUEUE`` in all. 11 lets
+    fewer through, so nothing waits here unless a predictor was lost.
+14. The lock of a predictor (``serve/predictor_replica.py``): one pass at a time, the next one is in its process.
+15. The end (``serve/ingress.py``): open requests are answered, for 60 s or ``PERIOGT_TIMEOUT_S`` at most,
+    whichever is less; then connections close within 5 s.
 """
 
 import asyncio
@@ -36,8 +71,8 @@ __all__ = [
     "Trace",
 ]
 
-# Canonicalisation grows faster than linearly: 2000 characters take up to half a second, these a few
-# milliseconds, which is less than a call to another process.
+# The time of canonicalisation grows faster than linearly: 2000 characters take up to half a second, these a
+# few milliseconds, which is less than a call to another process.
 _PARSED_HERE = 300
 _DRAWING_BYTES = 8 << 20
 FEATURIZING_EACH = 2  # polymers for each featurizer: it works on one while the next is on its way
@@ -88,13 +123,13 @@ class PredictReply:
 
 
 class Backend(Protocol):
-    """What featurizes, draws and predicts; only a PerioGTError leaves it."""
+    """What featurizes, draws and predicts; raises nothing but PerioGTError."""
 
     async def parse(self, smiles: str) -> RepeatUnit:
         """Validate a long SMILES away from the event loop."""
 
     async def draw(self, unit: RepeatUnit, theme: Theme) -> str:
-        """Draw a repeat unit as SVG, away from the event loop, which RDKit would hold up from a thread, too."""
+        """Draw a repeat unit as SVG in another process: even in a thread RDKit would hold up the event loop."""
 
     async def featurize(self, unit: RepeatUnit, scheme: PromptScheme, *, deadline: float) -> FeaturizedPolymer:
         """Compute the features of a polymer."""
@@ -275,8 +310,7 @@ class Service:
         trace.properties = sorted({one.property_id for one in asked if one.property_id is not None})
         distinct = list(dict.fromkeys(asked))
         with self._admitted(len(distinct)):
-            # No more of a request is on its way than featurizers take, so that one of many polymers does not have
-            # those of few wait for all of it.
+            # Place 6 of the list at the top.
             room = asyncio.Semaphore(FEATURIZING_EACH * (self._bounds.n_featurizers or 1))
 
             async def job(one: Asked) -> Job | PerioGTError:
@@ -343,7 +377,7 @@ class Service:
     async def _features(
         self, unit: RepeatUnit, scheme: PromptScheme, deadline: float
     ) -> tuple[FeaturizedPolymer, bool]:
-        """Return features and whether they were there; with those who ask for the same polymer at the same time."""
+        """Return features and whether they were cached; requests for the same polymer share one computation."""
         while True:
             try:
                 return await self.cache.get(
@@ -361,7 +395,7 @@ class Service:
         return RepeatUnit.parse(smiles)
 
     async def _predicted(self, jobs: Sequence[Job | PerioGTError], deadline: float, trace: Trace) -> list[Outcome]:
-        """Have the jobs among these answered, in calls no larger than a forward pass takes."""
+        """Have the jobs among these answered, in calls of at most as many jobs as a pass takes calls."""
         # Two spellings of a polymer are one job.
         distinct: dict[tuple[str, str | None, bool], Job] = {}
         for job in jobs:
