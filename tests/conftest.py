@@ -33,7 +33,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]
     Those of the page come first; tests/serve/test_service_process.py ends it.
     """
     log = tmp_path_factory.mktemp("served") / "log"
-    variables = {"PERIOGT_CHECKPOINT_DIR": str(EMBEDDED_DIR), "PERIOGT_MAX_BATCH": "8", "PERIOGT_REPLICAS": "1"}
+    variables = {"PERIOGT_CHECKPOINT_DIR": str(EMBEDDED_DIR), "PERIOGT_MAX_BATCH": "8", "PERIOGT_PREDICTORS": "1"}
     body = {"smiles": "*CC*", "property": "egc"}
     with serving(log, key=KEY, **variables) as served:
         # Right after the start a call may still be told to come again.

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import IO, NamedTuple
 from uuid import uuid4
 
 from periogt_ray.batch.results import Answer, FinishedPart, RowFailure, answer_of
@@ -43,7 +43,7 @@ OUTPUT_COLUMNS = OutputRow._fields
 class CsvOutput:
     """Writes output rows to an open text file."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: IO[str]) -> None:
         self._plain = csv.writer(file, lineterminator="\n")
         # The csv module leaves a lone carriage return without quotes, and takes it for a line's end when it reads.
         self._quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)

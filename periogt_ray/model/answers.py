@@ -3,7 +3,7 @@
 from periogt_ray.artifacts.card import describe
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import InternalError, PerioGTError
-from periogt_ray.model.tasks import Outcome
+from periogt_ray.model.tasks import Outcome, shortest
 from periogt_ray.schemas import (
     EmbeddingResponse,
     ErrorBody,
@@ -47,7 +47,7 @@ def predict_response(
         smiles=smiles,
         property=property_id,
         prediction=Prediction(value=outcome.value, units=outcome.units),
-        embedding=None if outcome.embedding is None else outcome.embedding.tolist(),
+        embedding=None if outcome.embedding is None else [shortest(value) for value in outcome.embedding],
         model=ModelReference(checkpoint=outcome.checkpoint, artifacts=artifacts.name),
         request_id=request_id,
     )
@@ -57,7 +57,7 @@ def embedding_response(outcome: Outcome, *, smiles: str, request_id: str) -> Emb
     """Make the answer to one embedding; raises the outcome's error, if it has one."""
     if outcome.error is not None:
         raise outcome.error
-    embedding = [] if outcome.embedding is None else outcome.embedding.tolist()
+    embedding = [] if outcome.embedding is None else [shortest(value) for value in outcome.embedding]
     return EmbeddingResponse(smiles=smiles, embedding=embedding, dim=len(embedding), request_id=request_id)
 
 
