@@ -25,8 +25,6 @@ from periogt_ray.runtime.ray_environment import LOG_ENVIRONMENT
 from periogt_ray.settings import Settings, unknown_variables
 
 if TYPE_CHECKING:
-    from periogt_ray.model.predictor import Predictor
-    from periogt_ray.model.tasks import Outcome
     from periogt_ray.setup.published import PublishedFile
 
 __all__ = ["main"]
@@ -62,9 +60,10 @@ def predict(smiles: str, property_id: str, return_embedding: bool, output_format
     from periogt_ray.batch.output import CsvOutput, OutputRow
     from periogt_ray.batch.results import Prediction
     from periogt_ray.model.answers import predict_response
+    from periogt_ray.predict import predict_one
     from periogt_ray.schemas import new_request_id
 
-    predictor, outcome = _predict_one(smiles, property_id, return_embedding=return_embedding)
+    predictor, outcome = predict_one(smiles, property_id, _settings(), return_embedding=return_embedding)
     answer = predict_response(
         outcome, predictor.artifacts, smiles=smiles, property_id=property_id, request_id=new_request_id()
     )
@@ -82,9 +81,10 @@ def predict(smiles: str, property_id: str, return_embedding: bool, output_format
 def embeddings(smiles: str) -> None:
     """Print the embedding of one polymer as JSON."""
     from periogt_ray.model.answers import embedding_response
+    from periogt_ray.predict import predict_one
     from periogt_ray.schemas import new_request_id
 
-    _, outcome = _predict_one(smiles, None)
+    _, outcome = predict_one(smiles, None, _settings())
     _print_json(embedding_response(outcome, smiles=smiles, request_id=new_request_id()).model_dump())
 
 
@@ -249,28 +249,6 @@ def _settings(*, makes_checkpoints: bool = False) -> Settings:
     settings = Settings.from_env(os.environ, makes_checkpoints=makes_checkpoints)
     settings.log()
     return settings
-
-
-def _predict_one(
-    smiles: str, property_id: str | None, *, return_embedding: bool = False
-) -> "tuple[Predictor, Outcome]":
-    """Answer one request in this process; input is checked before anything is loaded."""
-    from periogt_ray.artifacts.directory import ArtifactDirectory
-    from periogt_ray.polymer.repeat_unit import RepeatUnit
-
-    settings = _settings()
-    unit = RepeatUnit.parse(smiles)
-    if property_id is not None:
-        ArtifactDirectory.open(settings.checkpoint_dir).property(property_id)
-
-    from periogt_ray.model.predictor import Predictor
-    from periogt_ray.model.tasks import Job
-    from periogt_ray.polymer.features import featurize
-
-    predictor = Predictor.load(settings)
-    polymer = featurize(unit, predictor.scheme(property_id), engine=settings.descriptor_engine)
-    [outcome] = predictor.predict_many([Job(polymer, property_id, return_embedding)])
-    return predictor, outcome
 
 
 def _print_list(files: "Iterable[PublishedFile]") -> None:

@@ -61,7 +61,7 @@ def _plain(smiles: Sequence[str], property_id: str) -> dict[str, float]:
     """Predict one polymer after the other in this process; loading is timed apart."""
     from periogt_ray.errors import PerioGTError
     from periogt_ray.model.predictor import Predictor
-    from periogt_ray.model.tasks import Job
+    from periogt_ray.model.tasks import Task
     from periogt_ray.polymer.features import featurize
     from periogt_ray.polymer.repeat_unit import RepeatUnit
     from periogt_ray.settings import Settings
@@ -74,7 +74,7 @@ def _plain(smiles: Sequence[str], property_id: str) -> dict[str, float]:
     for text in smiles:
         try:
             polymer = featurize(RepeatUnit.parse(text), scheme, engine=settings.descriptor_engine)
-            predictor.predict_many([Job(polymer, property_id)])
+            predictor.predict_many([Task(polymer, property_id)])
         except PerioGTError:
             continue
     elapsed_s = time.perf_counter() - loaded_s

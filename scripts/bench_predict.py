@@ -21,7 +21,7 @@ from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
 from periogt_ray.model.predictor import Packing, Predictor
-from periogt_ray.model.tasks import Job
+from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.descriptors import descriptors
 from periogt_ray.polymer.dimensions import N_DESCRIPTORS
@@ -84,15 +84,15 @@ def bench_passes(polymers: Sequence[FeaturizedPolymer], artifacts: ArtifactDirec
         seconds: dict[str, list[float]] = {"prompt pass": [], "head pass": []}
         predictor._prompt_pass = timed(predictor._prompt_pass, seconds["prompt pass"], device)  # type: ignore[method-assign]
         predictor._head_pass = timed(predictor._head_pass, seconds["head pass"], device)  # type: ignore[method-assign]
-        jobs = [Job(polymer, "eps") for polymer in polymers]
-        predictor.predict_many(jobs[:1])
+        tasks = [Task(polymer, "eps") for polymer in polymers]
+        predictor.predict_many(tasks[:1])
         for values in seconds.values():
             values.clear()
-        predictor.predict_many(jobs)
+        predictor.predict_many(tasks)
         measured = {stage: sum(values) for stage, values in seconds.items()}
         total = sum(measured.values())
         with FlopCounterMode(display=False) as counter:
-            predictor.predict_many(jobs)
+            predictor.predict_many(tasks)
         share = counter.get_total_flops() / total / rate
         for stage, stage_s in measured.items():
             print(f"{stage:14} {stage_s / len(polymers):9.4f}  {name}")

@@ -94,7 +94,7 @@ def serve_plainly(port: int) -> None:
 
         async def predict(self, call: PredictCall) -> PredictReply:
             started = time.perf_counter()
-            outcomes = await asyncio.to_thread(predictor.predict_many, call.jobs)
+            outcomes = await asyncio.to_thread(predictor.predict_many, call.tasks)
             return PredictReply(tuple(outcomes), 1, 0.0, time.perf_counter() - started)
 
     class Unrecorded:

@@ -4,6 +4,8 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,79 +14,31 @@ import periogt_ray
 
 PACKAGE = Path(periogt_ray.__file__).parent
 
-# Each layer may import from those before it and from its own.
-LAYERS = [
-    {"settings", "errors", "slurm.job", "runtime.ports", "slurm.connection_note", "slurm.job_directory"},
-    {"polymer.dimensions", "polymer.limits", "polymer.prompt_scheme"},
-    {"polymer.repeat_unit", "polymer.atoms_and_bonds", "polymer.fingerprint"},
-    {
-        "polymer.drawing",
-        "polymer.kernels",
-        "polymer.descriptors",
-        "polymer.bond_classes",
-        "polymer.dgl_graph",
-        "polymer.triplet_graph",
-        "polymer.triplet_paths",
-        "polymer.substructure",
-    },
-    {"polymer.features"},
+# The one list: a wing, or a module of the face, imports from itself and from lines above its own.
+ORDER = [
+    {"errors"},
+    {"settings"},
+    {"runtime"},
+    {"polymer"},
     {"schemas"},
-    {
-        "artifacts.properties",
-        "artifacts.safe_pickle",
-        "artifacts.weight_files",
-        "artifacts.architecture",
-        "artifacts.inventory",
-        "artifacts.layout",
-        "artifacts.statistics",
-        "artifacts.scaler",
-        "artifacts.index",
-        "artifacts.manifest",
-        "artifacts.directory",
-        "artifacts.verification",
-        "runtime.files",
-    },
-    {"artifacts.card"},
-    {"model.device", "model.collate", "model.network"},
-    {"model.tasks", "model.answers"},
-    {"model.predictor"},
-    {"doctor.report", "doctor.probes", "doctor.node"},
-    {
-        "setup.published",
-        "setup.downloads",
-        "setup.archives",
-        "setup.convert",
-        "setup.label_statistics",
-        "setup.trial_load",
-    },
-    {"setup.lock", "setup.staging"},
-    {"setup.state"},
-    {"setup.fetch_step", "setup.convert_step", "setup.verify_step", "setup.activate_step"},
-    {"setup.run"},
-    {"schemas", "doctor.run", "artifacts.card"},
-    {"serve.http.auth", "serve.feature_cache", "polymer.feature_store", "serve.http.request_ids"},
-    {"serve.service"},
-    {"serve.http.access_log"},
-    {"serve.http.gate", "serve.http.page", "serve.http.routes", "serve.http.head_limits"},
-    {"slurm.ray_node"},
-    {"serve.metrics", "slurm.node"},
-    {"serve.batcher", "serve.featurizer_replica", "serve.predictor_replica"},
-    {"serve.model_watch"},
-    {"serve.backend"},
-    {"serve.ingress"},
-    {"serve.application"},
-    {"serve.run"},
-    {"batch.csv_input", "batch.options", "batch.results", "batch.shares", "batch.summary"},
-    {"batch.failures", "batch.output", "batch.parts", "batch.progress", "batch.report_figures"},
-    {"batch.ledger", "batch.report", "batch.resume"},
-    {"batch.featurize_stage"},
-    {"batch.predict_stage"},
-    {"batch.pipeline"},
-    {"batch.run"},
-    {"slurm.head"},
-    {"cli", "slurm.__main__"},
+    {"artifacts"},
+    {"model"},
+    {"predict"},
+    {"serve", "batch", "setup"},
+    {"slurm"},
+    {"doctor"},
+    {"cli"},
     {"__main__"},
 ]
+FACE = {"__init__.py", "__main__.py", "cli.py", "client.py", "errors.py", "predict.py", "schemas.py", "settings.py"}
+# Featurizers stay small, and predictions run without a service.
+WING_WITHOUT = {
+    "errors": {"torch", "ray", "fastapi", "click", "rdkit"},
+    "settings": {"torch", "ray", "fastapi", "click", "rdkit"},
+    "polymer": {"torch", "ray", "fastapi", "click"},
+    "artifacts": {"ray", "fastapi", "click"},
+    "model": {"ray", "fastapi", "click"},
+}
 FORBIDDEN = {
     "polymer.repeat_unit": {"torch", "ray", "fastapi", "click"},
     "polymer.drawing": {"torch", "ray", "fastapi", "click"},
@@ -104,44 +58,64 @@ FORBIDDEN = {
 }
 
 
-LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+LEVEL = {wing: level for level, wings in enumerate(ORDER) for wing in wings}
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
-def level_of(module: str) -> int | None:
-    """Level of a module or of the nearest package around it that has one."""
-    parts = module.split(".")
-    return next((LEVEL[name] for n in range(len(parts), 0, -1) if (name := ".".join(parts[:n])) in LEVEL), None)
+def wing_of(module: str) -> str:
+    """Wing, or module of the face, of a module by its name below ``periogt_ray``."""
+    return module.split(".")[0]
 
 
 def imports_of(path: Path) -> set[str]:
+    """Modules of the package that a file imports, anywhere in it, by their names below ``periogt_ray``."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return {name.removeprefix("periogt_ray.") for name in names if name.startswith("periogt_ray.")}
 
 
-SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if level_of(module_of(path)) is not None]
+def wings_imported() -> dict[str, set[str]]:
+    """Wings that each wing imports from, itself left out."""
+    table: dict[str, set[str]] = {wing: set() for wings in ORDER for wing in wings}
+    for path in SOURCES:
+        own = wing_of(module_of(path))
+        # Constants of the package itself, such as its version, are above no wing.
+        table[own] |= {wing_of(name) for name in imports_of(path)} - {own, "__version__"}
+    return table
 
 
-def test_every_module_has_its_level() -> None:
-    assert {
-        module_of(path) for path in set(PACKAGE.rglob("*.py")) - set(SOURCES) if path.name != "__init__.py"
-    } == set()
+def test_imports_between_wings_go_one_way() -> None:
+    table = wings_imported()
+    print("\n".join(f"{wing:10} imports {', '.join(sorted(table[wing], key=LEVEL.__getitem__))}" for wing in table))
+    assert set(table) == set(LEVEL), "every wing has its place in ORDER"
+    upward = {wing: others for wing in table if (others := {x for x in table[wing] if LEVEL[x] >= LEVEL[wing]})}
+    assert upward == {}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_one_way(path: Path) -> None:
-    own = level_of(module_of(path))
-    for name in imports_of(path):
-        imported = level_of(name.removeprefix("periogt_ray.")) if name.startswith("periogt_ray.") else None
-        assert imported is None or own is None or imported <= own, f"{path.name} imports {name}"
+def test_modules_of_a_wing_import_in_no_circle() -> None:
+    imported = {module_of(path): imports_of(path) for path in SOURCES}
+    below = {
+        module: {name for other in names for name in (other, other.rpartition(".")[0]) if name in imported} - {module}
+        for module, names in imported.items()
+    }
+    order = TopologicalSorter(below)
+    order.prepare()  # raises CycleError, which names the circle
+
+
+def test_the_face_is_small_and_wings_only_say_what_they_are() -> None:
+    assert {path.name for path in PACKAGE.glob("*.py")} <= FACE
+    for path in PACKAGE.glob("*/__init__.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        assert len(body) == 1 or path.parent.name == "descriptors", f"{path.parent.name}/__init__.py holds a docstring"
+        assert 3 <= len((ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()) <= 10, path.parent.name
 
 
 def loaded_statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -164,6 +138,7 @@ def file_of(module: str) -> Path | None:
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
+@cache
 def imports_when_loaded(path: Path) -> set[str]:
     """Full names of the modules that a file imports as it is imported, those of the package with all their parents."""
     names: set[str] = set()
@@ -178,7 +153,8 @@ def imports_when_loaded(path: Path) -> set[str]:
     return {".".join(words[:n]) for words in parts for n in range(1, len(words) + 1)}
 
 
-def loaded_with(module: str) -> set[str]:
+@cache
+def loaded_with(module: str) -> frozenset[str]:
     """Full names of what importing a module of the package loads, read from the sources of the package only."""
     found: set[str] = set()
     queue = [f"periogt_ray.{module}".rstrip(".")]
@@ -193,13 +169,19 @@ def loaded_with(module: str) -> set[str]:
             queue += [*imports_when_loaded(path), *name.rsplit(".", 1)[:-1]]
         elif name.split(".")[0] != "periogt_ray":
             found.add(name)
-    return found
+    return frozenset(found)
 
 
 def heavy(names: Iterable[str]) -> set[str]:
     """Libraries among modules, with those that ray.serve brings along."""
     libraries = {name.split(".")[0] for name in names}
     return libraries | ({"fastapi"} if "ray.serve" in names else set())
+
+
+@pytest.mark.parametrize("wing", sorted(WING_WITHOUT))
+def test_no_module_of_a_wing_brings_what_the_wing_is_without(wing: str) -> None:
+    modules = [module_of(path) for path in SOURCES if wing_of(module_of(path)) == wing]
+    assert {module: found for module in modules if (found := WING_WITHOUT[wing] & heavy(loaded_with(module)))} == {}
 
 
 @pytest.mark.parametrize("module", sorted(FORBIDDEN))
@@ -211,7 +193,9 @@ def test_modules_leave_what_they_do_not_need_alone(module: str) -> None:
 def test_what_is_read_is_what_an_interpreter_loads() -> None:
     """One real start, which imports the modules from the lightest to the heaviest."""
     without_ray = [module for module in FORBIDDEN if "ray" in FORBIDDEN[module]]
-    in_order = sorted(without_ray, key=lambda module: ("torch" not in FORBIDDEN[module], -len(FORBIDDEN[module])))
+    in_order = sorted(
+        without_ray, key=lambda module: ("rdkit" not in FORBIDDEN[module], "torch" not in FORBIDDEN[module])
+    )
     report = "".join(f"import periogt_ray.{module}; print(*sys.modules)\n" for module in in_order)
     done = subprocess.run([sys.executable, "-c", f"import sys\n{report}"], capture_output=True, text=True, check=True)
     read: set[str] = set()

@@ -10,7 +10,7 @@ from periogt_ray.batch.ledger import Guard
 from periogt_ray.batch.results import Answer, FinishedPart, Prediction, RowFailure
 from periogt_ray.errors import InternalError
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.model.tasks import Job, Outcome
+from periogt_ray.model.tasks import Outcome, Task
 
 __all__ = ["PredictPart"]
 
@@ -59,12 +59,12 @@ class PredictPart:
 
     def _predicted(self, predictor: Predictor, polymers: Mapping[str, Features]) -> dict[str, list[Answer]]:
         """Return the answers of all properties."""
-        jobs = [
-            Job(features[scheme], property_id)
+        tasks = [
+            Task(features[scheme], property_id)
             for features in polymers.values()
             for property_id, scheme in self._spec.properties
         ]
-        answers = [_answer(outcome) for outcome in predictor.predict_many(jobs)]
+        answers = [_answer(outcome) for outcome in predictor.predict_many(tasks)]
         n_properties = len(self._spec.properties)
         return {key: answers[i * n_properties : (i + 1) * n_properties] for i, key in enumerate(polymers)}
 

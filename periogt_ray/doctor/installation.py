@@ -107,19 +107,15 @@ def check_lock(installed: Mapping[str, str], locked: Mapping[str, str]) -> Check
 def check_embedded() -> Iterator[Check]:
     """Compare predictions of the embedded model with those stored beside it: tells whether the stack computes right."""
     from periogt_ray.model.predictor import Predictor
-    from periogt_ray.model.tasks import Job
-    from periogt_ray.polymer.features import featurize
-    from periogt_ray.polymer.prompt_scheme import PromptScheme
-    from periogt_ray.polymer.repeat_unit import RepeatUnit
+    from periogt_ray.predict import predict_properties
 
     try:
         settings = Settings(EMBEDDED_DIR, EMBEDDED_DIR, EMBEDDED_DIR, device="cpu")
         predictor = Predictor.load(settings)
         worst = 0.0
         for smiles, values in _stored_predictions().items():
-            polymer = featurize(RepeatUnit.parse(smiles), PromptScheme.MONOMER)
-            jobs = [Job(polymer, property_id) for property_id in values]
-            for outcome, expected in zip(predictor.predict_many(jobs), values.values(), strict=True):
+            outcomes = predict_properties(predictor, smiles, list(values))
+            for outcome, expected in zip(outcomes, values.values(), strict=True):
                 if outcome.error is not None:
                     raise outcome.error
                 worst = max(worst, abs((outcome.value or 0.0) / expected - 1))

@@ -198,17 +198,12 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings
 def _check_predictions(settings: Settings) -> Iterator[Check]:
     """Load every served property for real and predict one polymer."""
     from periogt_ray.model.predictor import Predictor
-    from periogt_ray.model.tasks import Job
-    from periogt_ray.polymer.features import featurize
-    from periogt_ray.polymer.repeat_unit import RepeatUnit
+    from periogt_ray.predict import predict_properties
 
     try:
         predictor = Predictor.load(settings)
         ids = predictor.artifacts.supported
-        unit = RepeatUnit.parse(_TEST_SMILES)
-        engine = settings.descriptor_engine
-        features = {scheme: featurize(unit, scheme, engine=engine) for scheme in {predictor.scheme(id_) for id_ in ids}}
-        outcomes = predictor.predict_many([Job(features[predictor.scheme(id_)], id_) for id_ in ids])
+        outcomes = predict_properties(predictor, _TEST_SMILES, ids, engine=settings.descriptor_engine)
     except PerioGTError as error:
         yield Check("load", Status.FAIL, error.message, _SETUP_REMEDY)
         return

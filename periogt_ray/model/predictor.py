@@ -23,7 +23,7 @@ from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
 from periogt_ray.model.collate import collate, collate_prompts, match_prompts
 from periogt_ray.model.device import choose_device, probe_device
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
-from periogt_ray.model.tasks import Job, Outcome, shortest
+from periogt_ray.model.tasks import Outcome, Task, shortest
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.settings import Settings
@@ -133,29 +133,29 @@ class Predictor:
             return PromptScheme.MONOMER  # the fewest graphs: an embedding needs the first alone
         return self.artifacts.property(property_id).prompt_scheme
 
-    def predict_many(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Answer jobs together.
+    def predict_many(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Answer tasks together.
 
-        A polymer's prompt pass is run once however many jobs ask for it. An answer does not depend
+        A polymer's prompt pass is run once however many tasks ask for it. An answer does not depend
         on what else is asked (see the tests for how exactly).
 
         Returns
         -------
         list of Outcome
-            One a job, in order. Only what a user can act on becomes an outcome; anything else is raised.
+            One a task, in order. Only what a user can act on becomes an outcome; anything else is raised.
         """
         asked: dict[tuple[str, PromptScheme], list[int]] = {}
-        for index, job in enumerate(jobs):
-            asked.setdefault((job.polymer.smiles, job.polymer.scheme), []).append(index)
-        polymers = [jobs[indices[0]].polymer for indices in asked.values()]
+        for index, task in enumerate(tasks):
+            asked.setdefault((task.polymer.smiles, task.polymer.scheme), []).append(index)
+        polymers = [tasks[indices[0]].polymer for indices in asked.values()]
         outcomes: dict[int, Outcome] = {}
         groups = list(asked.values())
         with self._lock, torch.inference_mode(), _one_thread():
             for pack in self._packs(polymers):
                 indices = [index for position in pack for index in groups[position]]
-                answers = self._answer_or_split([polymers[position] for position in pack], [jobs[i] for i in indices])
+                answers = self._answer_or_split([polymers[position] for position in pack], [tasks[i] for i in indices])
                 outcomes |= zip(indices, answers, strict=True)
-        return [outcomes[index] for index in range(len(jobs))]
+        return [outcomes[index] for index in range(len(tasks))]
 
     def _packs(self, polymers: Sequence[FeaturizedPolymer]) -> Iterator[list[int]]:
         """Yield positions of polymers that share a pass, largest polymers first."""
@@ -171,10 +171,10 @@ class Predictor:
         if pack:
             yield pack
 
-    def _answer_or_split(self, polymers: Sequence[FeaturizedPolymer], jobs: Sequence[Job]) -> list[Outcome]:
-        """Answer the jobs of a pack; where memory is short, in two halves."""
+    def _answer_or_split(self, polymers: Sequence[FeaturizedPolymer], tasks: Sequence[Task]) -> list[Outcome]:
+        """Answer the tasks of a pack; where memory is short, in two halves."""
         try:
-            return self._answer(polymers, jobs)
+            return self._answer(polymers, tasks)
         except torch.cuda.OutOfMemoryError:
             # The exception holds the frames whose tensors fill the memory, so go on outside.
             pass
@@ -185,24 +185,24 @@ class Predictor:
                 f"The polymer {polymers[0].smiles!r} ({polymers[0].n_triplets} graph nodes) does not fit into the "
                 "GPU's memory on its own. Use a larger GPU or PERIOGT_DEVICE=cpu."
             )
-            return [Outcome(error=error)] * len(jobs)
+            return [Outcome(error=error)] * len(tasks)
         logger.warning("out of GPU memory with %d polymers in a pass: splitting", len(polymers))
         outcomes: dict[int, Outcome] = {}
         for half in (polymers[: len(polymers) // 2], polymers[len(polymers) // 2 :]):
             keys = {(polymer.smiles, polymer.scheme) for polymer in half}
-            members = [i for i, job in enumerate(jobs) if (job.polymer.smiles, job.polymer.scheme) in keys]
-            outcomes |= zip(members, self._answer_or_split(half, [jobs[i] for i in members]), strict=True)
-        return [outcomes[index] for index in range(len(jobs))]
+            members = [i for i, task in enumerate(tasks) if (task.polymer.smiles, task.polymer.scheme) in keys]
+            outcomes |= zip(members, self._answer_or_split(half, [tasks[i] for i in members]), strict=True)
+        return [outcomes[index] for index in range(len(tasks))]
 
-    def _answer(self, polymers: Sequence[FeaturizedPolymer], jobs: Sequence[Job]) -> list[Outcome]:
+    def _answer(self, polymers: Sequence[FeaturizedPolymer], tasks: Sequence[Task]) -> list[Outcome]:
         """Run the prompt pass, then one head pass for each property."""
         position = {(polymer.smiles, polymer.scheme): index for index, polymer in enumerate(polymers)}
-        rows = [position[job.polymer.smiles, job.polymer.scheme] for job in jobs]
+        rows = [position[task.polymer.smiles, task.polymer.scheme] for task in tasks]
         encoded = self._prompt_pass(polymers)
         values: dict[tuple[str, int], float] = {}
         errors: dict[str, PerioGTError] = {}
-        for property_id in dict.fromkeys(job.property_id for job in jobs if job.property_id is not None):
-            needed = sorted({row for row, job in zip(rows, jobs, strict=True) if job.property_id == property_id})
+        for property_id in dict.fromkeys(task.property_id for task in tasks if task.property_id is not None):
+            needed = sorted({row for row, task in zip(rows, tasks, strict=True) if task.property_id == property_id})
             try:
                 found = self._head_pass(property_id, [polymers[row] for row in needed], encoded, needed)
             except PerioGTError as error:
@@ -210,8 +210,8 @@ class Predictor:
                 continue
             values |= {(property_id, row): shortest(value) for row, value in zip(needed, found, strict=True)}
         return [
-            self._outcome(job, values, errors, row=row, embedding=encoded.embeddings[row])
-            for row, job in zip(rows, jobs, strict=True)
+            self._outcome(task, values, errors, row=row, embedding=encoded.embeddings[row])
+            for row, task in zip(rows, tasks, strict=True)
         ]
 
     def _prompt_pass(self, polymers: Sequence[FeaturizedPolymer]) -> _Encoded:
@@ -262,24 +262,24 @@ class Predictor:
 
     def _outcome(
         self,
-        job: Job,
+        task: Task,
         values: Mapping[tuple[str, int], float],
         errors: Mapping[str, PerioGTError],
         *,
         row: int,
         embedding: np.ndarray,
     ) -> Outcome:
-        if job.wants_embedding and not np.isfinite(embedding).all():
-            return Outcome(error=_not_finite(job.polymer.smiles, "embedding"))
-        shown = embedding if job.wants_embedding else None
-        if job.property_id is None:
+        if task.wants_embedding and not np.isfinite(embedding).all():
+            return Outcome(error=_not_finite(task.polymer.smiles, "embedding"))
+        shown = embedding if task.wants_embedding else None
+        if task.property_id is None:
             return Outcome(checkpoint=self.artifacts.encoder, embedding=shown)
-        if job.property_id in errors:
-            return Outcome(error=errors[job.property_id])
-        value = values[job.property_id, row]
+        if task.property_id in errors:
+            return Outcome(error=errors[task.property_id])
+        value = values[task.property_id, row]
         if not np.isfinite(value):
-            return Outcome(error=_not_finite(job.polymer.smiles, job.property_id))
-        info = self.artifacts.properties[job.property_id]
+            return Outcome(error=_not_finite(task.polymer.smiles, task.property_id))
+        info = self.artifacts.properties[task.property_id]
         return Outcome(value=value, units=info.units, checkpoint=info.checkpoint, embedding=shown)
 
     def _regressor(self, info: PropertyInfo) -> PerioGTRegressor:

@@ -1,4 +1,4 @@
-"""What is asked of a predictor, and what it answers; without torch, for processes that have no network."""
+"""What a predictor can be asked for, and what it answers; without torch, for processes that have no network."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from periogt_ray.errors import PerioGTError
 from periogt_ray.polymer.features import FeaturizedPolymer
 
-__all__ = ["Job", "Outcome", "shortest"]
+__all__ = ["Outcome", "Task", "shortest"]
 
 
 def shortest(value: np.float32) -> float:
@@ -22,7 +22,7 @@ def shortest(value: np.float32) -> float:
 
 
 @dataclass(frozen=True)
-class Job:
+class Task:
     """One thing that is asked of the predictor.
 
     Attributes
@@ -47,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The answer to one :class:`Job`: ``error``, or what was asked for.
+    """The answer to one :class:`Task`: ``error``, or what was asked for.
 
     Attributes
     ----------

@@ -61,7 +61,7 @@ class ServeBackend:
             return _value(await _result(self._featurizer.featurize.remote(unit, scheme, deadline)))
 
     async def predict(self, call: PredictCall) -> PredictReply:
-        """Answer jobs in a pass together with other calls."""
+        """Answer tasks in a pass together with other calls."""
         return await self._batcher.predict(call)
 
     async def _forward(self, calls: Sequence[PredictCall]) -> Sequence[PredictReply]:

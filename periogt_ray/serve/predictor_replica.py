@@ -10,7 +10,7 @@ from typing import Protocol
 
 from periogt_ray.errors import InternalError
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.model.tasks import Job, Outcome
+from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.featurizer_replica import NICENESS, WARM_UP, too_late
@@ -30,7 +30,7 @@ class ModelFacts:
 
 
 class _PredictsMany(Protocol):
-    def predict_many(self, jobs: Sequence[Job]) -> list[Outcome]: ...
+    def predict_many(self, tasks: Sequence[Task]) -> list[Outcome]: ...
 
 
 class PassRunner:
@@ -39,7 +39,7 @@ class PassRunner:
     Parameters
     ----------
     predictor : object with ``predict_many``
-        What answers jobs.
+        What answers tasks.
     """
 
     def __init__(self, predictor: _PredictsMany) -> None:
@@ -57,7 +57,7 @@ class PassRunner:
             forward_s = time.perf_counter() - started
         return [
             PredictReply(
-                next(found) if call.deadline > now else (Outcome(error=too_late()),) * len(call.jobs),
+                next(found) if call.deadline > now else (Outcome(error=too_late()),) * len(call.tasks),
                 batch_size=len(live),
                 queue_s=0.0,
                 forward_s=forward_s,
@@ -70,14 +70,14 @@ class PassRunner:
         if not calls:
             return []
         try:
-            found = iter(self._predictor.predict_many([job for call in calls for job in call.jobs]))
-            return [tuple(next(found) for _ in call.jobs) for call in calls]
+            found = iter(self._predictor.predict_many([task for call in calls for task in call.tasks]))
+            return [tuple(next(found) for _ in call.tasks) for call in calls]
         except Exception:
             # The outermost frame of a pass: the log gets the whole traceback, the answer none of it.
             logger.exception("a forward pass over %d calls failed by a bug", len(calls))
         if len(calls) == 1:
             error = InternalError("The prediction failed by a bug; the service's log has it.")
-            return [(Outcome(error=error),) * len(calls[0].jobs)]
+            return [(Outcome(error=error),) * len(calls[0].tasks)]
         return [outcomes for call in calls for outcomes in self._outcomes([call])]
 
 
@@ -95,7 +95,7 @@ class PredictorReplica(PassRunner):
         predictor = Predictor.load(settings)
         # The first pass of a process is far slower than others, and fails if the device does.
         polymer = featurize(RepeatUnit.parse(WARM_UP), predictor.scheme(None), engine=settings.descriptor_engine)
-        [outcome] = predictor.predict_many([Job(polymer)])
+        [outcome] = predictor.predict_many([Task(polymer)])
         if outcome.error is not None:
             raise outcome.error
         self._device = predictor.device.type

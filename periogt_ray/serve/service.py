@@ -49,7 +49,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
-from periogt_ray.model.tasks import Job, Outcome
+from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.drawing import Theme
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
@@ -88,28 +88,28 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True)
 class PredictCall:
-    """Jobs that go to a predictor together.
+    """Tasks that go to a predictor together.
 
     Attributes
     ----------
-    jobs : tuple of Job
+    tasks : tuple of Task
         What is asked.
     deadline : float
-        Seconds since the epoch; jobs are dropped that nobody waits for any longer.
+        Seconds since the epoch; tasks are dropped that nobody waits for any longer.
     """
 
-    jobs: tuple[Job, ...]
+    tasks: tuple[Task, ...]
     deadline: float
 
 
 @dataclass(frozen=True)
 class PredictReply:
-    """One outcome a job, and where the time went.
+    """One outcome a task, and where the time went.
 
     Attributes
     ----------
     outcomes : tuple of Outcome
-        In the order of the jobs.
+        In the order of the tasks.
     batch_size : int
         Calls that shared the forward pass.
     queue_s, forward_s : float
@@ -135,7 +135,7 @@ class Backend(Protocol):
         """Compute the features of a polymer."""
 
     async def predict(self, call: PredictCall) -> PredictReply:
-        """Answer jobs."""
+        """Answer tasks."""
 
 
 class Recorder(Protocol):
@@ -313,12 +313,12 @@ class Service:
             # Place 6 of the list at the top.
             room = asyncio.Semaphore(FEATURIZING_EACH * (self._bounds.n_featurizers or 1))
 
-            async def job(one: Asked) -> Job | PerioGTError:
+            async def task(one: Asked) -> Task | PerioGTError:
                 async with room:
-                    return await self._job(artifacts, one, deadline, trace)
+                    return await self._task(artifacts, one, deadline, trace)
 
-            jobs = await asyncio.gather(*map(job, distinct))
-            found = await self._predicted(jobs, deadline, trace)
+            tasks = await asyncio.gather(*map(task, distinct))
+            found = await self._predicted(tasks, deadline, trace)
         outcomes = dict(zip(distinct, found, strict=True))
         return [outcomes[one] for one in asked]
 
@@ -353,9 +353,9 @@ class Service:
         finally:
             self.n_open -= n_polymers
 
-    async def _job(
+    async def _task(
         self, artifacts: ArtifactDirectory, asked: Asked, deadline: float, trace: Trace
-    ) -> Job | PerioGTError:
+    ) -> Task | PerioGTError:
         """Validate and featurize; an error is the answer to this polymer alone."""
         try:
             scheme = PromptScheme.MONOMER  # an embedding needs the repeat unit's own graph alone
@@ -372,7 +372,7 @@ class Service:
         trace.n_cache_hits += is_hit
         trace.featurize_s = max(trace.featurize_s, seconds)
         trace.n_triplets += polymer.n_triplets
-        return Job(polymer, asked.property_id, asked.return_embedding)
+        return Task(polymer, asked.property_id, asked.return_embedding)
 
     async def _features(
         self, unit: RepeatUnit, scheme: PromptScheme, deadline: float
@@ -394,25 +394,25 @@ class Service:
             return await self._backend.parse(smiles)
         return RepeatUnit.parse(smiles)
 
-    async def _predicted(self, jobs: Sequence[Job | PerioGTError], deadline: float, trace: Trace) -> list[Outcome]:
-        """Have the jobs among these answered, in calls of at most as many jobs as a pass takes calls."""
-        # Two spellings of a polymer are one job.
-        distinct: dict[tuple[str, str | None, bool], Job] = {}
-        for job in jobs:
-            if isinstance(job, Job):
-                distinct.setdefault(_job_key(job), job)
+    async def _predicted(self, tasks: Sequence[Task | PerioGTError], deadline: float, trace: Trace) -> list[Outcome]:
+        """Have the tasks among these answered, in calls of at most as many tasks as a pass takes calls."""
+        # Two spellings of a polymer are one task.
+        distinct: dict[tuple[str, str | None, bool], Task] = {}
+        for task in tasks:
+            if isinstance(task, Task):
+                distinct.setdefault(_task_key(task), task)
         todo = list(distinct.values())
         step = self._bounds.max_batch
         calls = [PredictCall(tuple(todo[at : at + step]), deadline) for at in range(0, len(todo), step)]
         found = await asyncio.gather(*(self._call(call, trace) for call in calls))
         outcomes = dict(zip(distinct, (outcome for part in found for outcome in part), strict=True))
-        return [outcomes[_job_key(job)] if isinstance(job, Job) else Outcome(error=job) for job in jobs]
+        return [outcomes[_task_key(task)] if isinstance(task, Task) else Outcome(error=task) for task in tasks]
 
     async def _call(self, call: PredictCall, trace: Trace) -> Sequence[Outcome]:
         try:
             reply = await self._backend.predict(call)
         except PerioGTError as error:
-            return [Outcome(error=error)] * len(call.jobs)
+            return [Outcome(error=error)] * len(call.tasks)
         self.recorder.stage("queue", reply.queue_s)
         self.recorder.stage("forward", reply.forward_s)
         self.recorder.batch(reply.batch_size)
@@ -422,5 +422,5 @@ class Service:
         return reply.outcomes
 
 
-def _job_key(job: Job) -> tuple[str, str | None, bool]:
-    return job.polymer.smiles, job.property_id, job.return_embedding
+def _task_key(task: Task) -> tuple[str, str | None, bool]:
+    return task.polymer.smiles, task.property_id, task.return_embedding

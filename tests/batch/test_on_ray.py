@@ -16,7 +16,7 @@ from shutil import copytree
 import pytest
 
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.model.tasks import Job
+from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from support.golden import ARTIFACTS, golden_polymers
@@ -77,7 +77,7 @@ def expected_rows(input_path: Path, predictor: Predictor, properties: list[str])
                     rows.append(shown)
                     continue
                 polymer = featurize(RepeatUnit.parse(row["smiles"]), predictor.scheme(name))
-                [outcome] = predictor.predict_many([Job(polymer, name)])
+                [outcome] = predictor.predict_many([Task(polymer, name)])
                 rows.append([*shown, repr(outcome.value), outcome.units, "true", "", ""])
     return rows
 

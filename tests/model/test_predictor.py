@@ -18,7 +18,7 @@ from periogt_ray.errors import (
     ValidationError,
 )
 from periogt_ray.model.predictor import Packing, Predictor
-from periogt_ray.model.tasks import Job, Outcome
+from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
@@ -42,7 +42,7 @@ def polymers() -> list[FeaturizedPolymer]:
 
 def test_predictions_and_embeddings_equal_the_reference(golden: GoldenPolymer, golden_predictor: Predictor) -> None:
     polymer = featurize(RepeatUnit.parse(golden.smiles))
-    eps, tg, embedding = golden_predictor.predict_many([Job(polymer, "eps", True), Job(polymer, "tg"), Job(polymer)])
+    eps, tg, embedding = golden_predictor.predict_many([Task(polymer, "eps", True), Task(polymer, "tg"), Task(polymer)])
     expected = golden.record["raw_prediction"]
     assert normalized(eps, golden_predictor, "eps") == pytest.approx(expected["eps"], abs=1e-5)
     assert normalized(tg, golden_predictor, "tg") == pytest.approx(expected["tg"], abs=1e-5)
@@ -61,7 +61,7 @@ def monomer_predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 
 def test_monomer_scheme_equals_the_reference(golden: GoldenPolymer, monomer_predictor: Predictor) -> None:
     polymer = featurize(RepeatUnit.parse(golden.smiles), PromptScheme.MONOMER)
-    [outcome] = monomer_predictor.predict_many([Job(polymer, "eps")])
+    [outcome] = monomer_predictor.predict_many([Task(polymer, "eps")])
     expected = golden.record["monomer_scheme"]["raw_prediction_eps"]
     assert normalized(outcome, monomer_predictor, "eps") == pytest.approx(expected, abs=1e-5)
 
@@ -71,7 +71,7 @@ def test_an_answer_does_not_depend_on_its_company(polymers: list[FeaturizedPolym
     answers = []
     for max_nodes in (1, 300, 10_000):
         predictor = Predictor(ArtifactDirectory.open(ARTIFACTS), CPU, packing=Packing(max_nodes, 0.0))
-        answers.append(predictor.predict_many([Job(polymer, "eps", True) for polymer in polymers]))
+        answers.append(predictor.predict_many([Task(polymer, "eps", True) for polymer in polymers]))
     for alone, *others in zip(*answers, strict=True):
         for other in others:
             assert other.value == alone.value
@@ -82,18 +82,18 @@ def test_padding_moves_answers_by_rounding_alone(
     polymers: list[FeaturizedPolymer], golden_predictor: Predictor
 ) -> None:
     padded = Predictor(ArtifactDirectory.open(ARTIFACTS), CPU, packing=Packing(4096, 0.5))
-    jobs = [Job(polymer, "eps") for polymer in polymers]
-    pairs = zip(padded.predict_many(jobs), golden_predictor.predict_many(jobs), strict=True)
+    tasks = [Task(polymer, "eps") for polymer in polymers]
+    pairs = zip(padded.predict_many(tasks), golden_predictor.predict_many(tasks), strict=True)
     for one, other in pairs:
         assert normalized(one, padded, "eps") == pytest.approx(normalized(other, padded, "eps"), abs=1e-6)
 
 
 def test_outcomes_are_in_the_order_of_the_jobs(polymers: list[FeaturizedPolymer], golden_predictor: Predictor) -> None:
-    jobs = [Job(polymer, property_id) for property_id in ("tg", "eps", None) for polymer in polymers]
-    shuffled = np.random.default_rng(0).permutation(len(jobs))
-    straight = golden_predictor.predict_many(jobs)
+    tasks = [Task(polymer, property_id) for property_id in ("tg", "eps", None) for polymer in polymers]
+    shuffled = np.random.default_rng(0).permutation(len(tasks))
+    straight = golden_predictor.predict_many(tasks)
     for position, index in enumerate(shuffled):
-        [outcome] = golden_predictor.predict_many([jobs[index]]) if position % 8 == 0 else [straight[index]]
+        [outcome] = golden_predictor.predict_many([tasks[index]]) if position % 8 == 0 else [straight[index]]
         assert outcome.value == straight[index].value
         assert outcome.checkpoint == straight[index].checkpoint
 
@@ -106,7 +106,9 @@ def test_the_prompt_pass_runs_once_a_polymer(
     forward = encoder.forward
     monkeypatch.setattr(encoder, "forward", lambda batch: seen.append(len(batch.graph_order)) or forward(batch))
     polymer = polymers[0]
-    golden_predictor.predict_many([Job(polymer, "eps"), Job(polymer, "tg", True), Job(polymer), Job(polymer, "eps")])
+    golden_predictor.predict_many(
+        [Task(polymer, "eps"), Task(polymer, "tg", True), Task(polymer), Task(polymer, "eps")]
+    )
     assert seen == [len(polymer.graphs)]
 
 
@@ -128,11 +130,11 @@ def out_of_memory_over(limit: int, predictor: Predictor, monkeypatch: pytest.Mon
 
 def test_out_of_memory_halves_the_batch(polymers: list[FeaturizedPolymer], monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = Predictor(ArtifactDirectory.open(ARTIFACTS), CPU, packing=Packing(10_000, 0.0))
-    jobs = [Job(polymer, property_id) for polymer in polymers for property_id in ("eps", "tg")]
-    expected = predictor.predict_many(jobs)
+    tasks = [Task(polymer, property_id) for polymer in polymers for property_id in ("eps", "tg")]
+    expected = predictor.predict_many(tasks)
     sizes = sorted(polymer.n_triplets for polymer in polymers)
     passed = out_of_memory_over(sizes[-2], predictor, monkeypatch)
-    found = predictor.predict_many(jobs)
+    found = predictor.predict_many(tasks)
     assert len(passed) > 1
     for polymer, one, other in zip([p for p in polymers for _ in range(2)], found, expected, strict=True):
         if polymer.n_triplets > sizes[-2]:
@@ -146,7 +148,7 @@ def test_a_property_that_cannot_be_served_fails_alone(polymers: list[FeaturizedP
     root = Path(shutil.copytree(ARTIFACTS, tmp_path / "artifacts"))
     (root / "label_stats.json").write_text('{"eps": {"mean": 3.9, "std": 0.8}}')
     predictor = Predictor(ArtifactDirectory.open(root), CPU)
-    good, missing, unknown = predictor.predict_many([Job(polymers[0], name) for name in ("eps", "tg", "nope")])
+    good, missing, unknown = predictor.predict_many([Task(polymers[0], name) for name in ("eps", "tg", "nope")])
     assert good.error is None
     assert isinstance(missing.error, CheckpointMissingError)
     assert "label_stats.json" in missing.error.message
@@ -160,7 +162,7 @@ def test_a_value_that_is_not_finite_is_never_returned(
 ) -> None:
     broken = polymers[0].oligomers[1]._replace(descriptors=np.full(1613, math.inf, dtype=np.float32))
     bad = replace(polymers[0], smiles="*bad*", oligomers={**polymers[0].oligomers, 1: broken})
-    value, embedding, good = golden_predictor.predict_many([Job(bad, "eps"), Job(bad), Job(polymers[1], "eps")])
+    value, embedding, good = golden_predictor.predict_many([Task(bad, "eps"), Task(bad), Task(polymers[1], "eps")])
     assert isinstance(value.error, InternalError)
     assert isinstance(embedding.error, InternalError)
     assert good.error is None
@@ -177,7 +179,7 @@ def test_finetuned_weights_stay_within_their_budget(polymers: list[FeaturizedPol
 
     object.__setattr__(predictor.artifacts, "property_state_dict", recorded)
     for property_id in ("eps", "eps", "tg", "eps"):
-        predictor.predict_many([Job(polymers[0], property_id)])
+        predictor.predict_many([Task(polymers[0], property_id)])
         assert list(predictor._regressors) == [property_id]
     assert loads == ["eps", "tg", "eps"]
 
@@ -210,10 +212,10 @@ def test_a_salt_that_crashes_the_reference_is_a_validation_error() -> None:
 def test_features_of_another_scheme_are_a_bug_and_loud(golden_predictor: Predictor) -> None:
     polymer = featurize(RepeatUnit.parse("*CCO*"), PromptScheme.MONOMER)
     with pytest.raises(ValueError, match="scheme 'release'"):
-        golden_predictor.predict_many([Job(polymer, "eps")])
+        golden_predictor.predict_many([Task(polymer, "eps")])
 
 
 def test_values_print_as_float32s_shortest_form(polymers: list[FeaturizedPolymer], golden_predictor: Predictor) -> None:
-    for outcome in golden_predictor.predict_many([Job(polymer, "tg") for polymer in polymers]):
+    for outcome in golden_predictor.predict_many([Task(polymer, "tg") for polymer in polymers]):
         assert outcome.value is not None
         assert repr(outcome.value) == str(np.float32(outcome.value))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from periogt_ray.model.tasks import Job
+from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.serve.batcher import Batcher
@@ -25,8 +25,8 @@ def replica_context(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def call_of(*smiles: str, property_id: str = "eps", deadline_s: float = 60.0) -> PredictCall:
-    jobs = tuple(Job(FeaturizedPolymer(one, PromptScheme.MONOMER, (), (), {}), property_id) for one in smiles)
-    return PredictCall(jobs, time.time() + deadline_s)
+    tasks = tuple(Task(FeaturizedPolymer(one, PromptScheme.MONOMER, (), (), {}), property_id) for one in smiles)
+    return PredictCall(tasks, time.time() + deadline_s)
 
 
 def batched(predictor: RecordingPredictor, **bounds: object) -> Batcher:

@@ -22,7 +22,7 @@ import torch
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.model.tasks import Job
+from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import EMBEDDED_DIR
@@ -51,7 +51,7 @@ def ask(
 def test_values_are_those_of_the_predictor(service: ServedProcess, embedded_predictor: Predictor) -> None:
     for smiles in (STYRENE, "*CC*"):
         polymer = featurize(RepeatUnit.parse(smiles), embedded_predictor.scheme("egc"))
-        [outcome] = embedded_predictor.predict_many([Job(polymer, "egc")])
+        [outcome] = embedded_predictor.predict_many([Task(polymer, "egc")])
         answer = ask(service, smiles, "egc")
         assert answer.status_code == 200
         assert answer.json()["prediction"]["value"] == pytest.approx(outcome.value, rel=1e-6)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.model.tasks import Job
+from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from support.served_process import ServedProcess, serving, wait_for
@@ -49,8 +49,8 @@ def cpu_ticks(pid: int) -> int:
 
 
 def expected_values(predictor: Predictor) -> dict[str, float]:
-    jobs = [Job(featurize(RepeatUnit.parse(smiles), predictor.scheme("eps")), "eps") for smiles in POLYMERS]
-    outcomes = predictor.predict_many(jobs)
+    tasks = [Task(featurize(RepeatUnit.parse(smiles), predictor.scheme("eps")), "eps") for smiles in POLYMERS]
+    outcomes = predictor.predict_many(tasks)
     return {smiles: outcome.value for smiles, outcome in zip(POLYMERS, outcomes, strict=True) if outcome.value}
 
 

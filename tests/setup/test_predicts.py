@@ -8,7 +8,7 @@ import torch
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.model.tasks import Job
+from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.setup.run import run_setup
@@ -28,7 +28,7 @@ def assert_predicts(directory: Path) -> None:
     for golden in small:
         for name, (mean, std) in statistics.items():
             polymer = featurize(RepeatUnit.parse(golden.smiles), predictor.scheme(name))
-            [outcome] = predictor.predict_many([Job(polymer, name)])
+            [outcome] = predictor.predict_many([Task(polymer, name)])
             assert outcome.error is None
             expected = golden.record["raw_prediction"][name] * std + mean
             assert outcome.value == pytest.approx(expected, abs=1e-5 * std)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.model.tasks import Job as PredictorJob
+from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
@@ -34,7 +34,7 @@ def in_container() -> dict[str, str]:
 def expected() -> dict[str, float]:
     """What this process predicts with the embedded model."""
     predictor = Predictor.load(Settings.from_env({"PERIOGT_DEVICE": "cpu"}))
-    jobs = [PredictorJob(featurize(RepeatUnit.parse(one), PromptScheme.MONOMER), "egc") for one in SMILES]
+    jobs = [Task(featurize(RepeatUnit.parse(one), PromptScheme.MONOMER), "egc") for one in SMILES]
     values = [outcome.value for outcome in predictor.predict_many(jobs)]
     return {one: value for one, value in zip(SMILES, values, strict=True) if value is not None}
 

@@ -14,7 +14,7 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.equal_shapes import by_blocks
 from periogt_ray.model.network import PerioGTEncoder
 from periogt_ray.model.predictor import Packing, Predictor
-from periogt_ray.model.tasks import Job, Outcome
+from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import EMBEDDED_DIR
@@ -27,16 +27,16 @@ def bits(outcome: Outcome) -> tuple[str | None, bytes]:
     return (None if outcome.value is None else outcome.value.hex()), outcome.embedding.tobytes()
 
 
-def companies(jobs: list[Job], artifacts: ArtifactDirectory) -> Iterator[tuple[str, dict[int, Outcome]]]:
-    """Yield outcomes by job, computed together in different ways."""
-    order = np.random.default_rng(3).permutation(len(jobs))
+def companies(tasks: list[Task], artifacts: ArtifactDirectory) -> Iterator[tuple[str, dict[int, Outcome]]]:
+    """Yield outcomes by task, computed together in different ways."""
+    order = np.random.default_rng(3).permutation(len(tasks))
     for max_nodes in (1, 300, 2048, 10_000):
         predictor = Predictor(artifacts, torch.device("cpu"), packing=Packing(max_nodes, 0.0))
-        yield f"packed to {max_nodes}", dict(enumerate(predictor.predict_many(jobs)))
-        shuffled = predictor.predict_many([jobs[index] for index in order])
+        yield f"packed to {max_nodes}", dict(enumerate(predictor.predict_many(tasks)))
+        shuffled = predictor.predict_many([tasks[index] for index in order])
         yield f"shuffled, packed to {max_nodes}", dict(zip(order.tolist(), shuffled, strict=True))
     for size in (2, 5, 11):
-        parts = [jobs[begin : begin + size] for begin in range(0, len(jobs), size)]
+        parts = [tasks[begin : begin + size] for begin in range(0, len(tasks), size)]
         outcomes = [outcome for part in parts for outcome in predictor.predict_many(part)]
         yield f"{size} at a time", dict(enumerate(outcomes))
 
@@ -77,10 +77,10 @@ def main() -> None:
         polymers: list[FeaturizedPolymer] = [
             featurize(RepeatUnit.parse(golden.smiles), scheme) for golden in golden_polymers()[:24]
         ]
-        jobs = [Job(polymer, name, True) for polymer in polymers for name in properties]
-        expected = {index: bits(predictor.predict_many([job])[0]) for index, job in enumerate(jobs)}
-        for name, outcomes in companies(jobs, artifacts):
-            differing += [f"{name}: {jobs[i].polymer.smiles}" for i, o in outcomes.items() if bits(o) != expected[i]]
+        tasks = [Task(polymer, name, True) for polymer in polymers for name in properties]
+        expected = {index: bits(predictor.predict_many([task])[0]) for index, task in enumerate(tasks)}
+        for name, outcomes in companies(tasks, artifacts):
+            differing += [f"{name}: {tasks[i].polymer.smiles}" for i, o in outcomes.items() if bits(o) != expected[i]]
         differing += layers_differ(predictor._encoder)
     json.dump({"capability": torch.backends.cpu.get_cpu_capability(), "differing": differing}, sys.stdout)
 

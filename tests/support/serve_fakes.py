@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.model.tasks import Job, Outcome
+from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.drawing import Theme, draw
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
@@ -80,7 +80,7 @@ class InProcessBackend:
 
     async def predict(self, call: PredictCall) -> PredictReply:
         self.calls.append(call)
-        return PredictReply(tuple(self._predictor.predict_many(call.jobs)), batch_size=1, queue_s=0.0, forward_s=0.001)
+        return PredictReply(tuple(self._predictor.predict_many(call.tasks)), batch_size=1, queue_s=0.0, forward_s=0.001)
 
 
 class HeldBackend(InProcessBackend):
@@ -101,7 +101,7 @@ class HeldBackend(InProcessBackend):
 
 
 class RecordingPredictor:
-    """Takes a fixed time for a pass, as a GPU does, and records how many jobs shared it."""
+    """Takes a fixed time for a pass, as a GPU does, and records how many tasks shared it."""
 
     def __init__(self, forward_s: float = 0.0, bug: str | None = None) -> None:
         self.batches: list[int] = []
@@ -109,13 +109,13 @@ class RecordingPredictor:
         self._forward_s = forward_s
         self._bug = bug
 
-    def predict_many(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def predict_many(self, tasks: Sequence[Task]) -> list[Outcome]:
         self.n_at_once += 1
         assert self.n_at_once == 1, "two passes at a time"
-        self.batches.append(len(jobs))
+        self.batches.append(len(tasks))
         time.sleep(self._forward_s)
         self.n_at_once -= 1
-        if self._bug in [job.property_id for job in jobs]:
+        if self._bug in [task.property_id for task in tasks]:
             raise ZeroDivisionError("a bug at /srv/secret")
-        # Each outcome tells its job, so that a mix-up shows.
-        return [Outcome(value=float(len(job.polymer.smiles)), checkpoint=job.polymer.smiles) for job in jobs]
+        # Each outcome tells its task, so that a mix-up shows.
+        return [Outcome(value=float(len(task.polymer.smiles)), checkpoint=task.polymer.smiles) for task in tasks]

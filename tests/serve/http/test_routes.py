@@ -14,7 +14,7 @@ from periogt_ray import __version__
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import CheckpointMissingError, PerioGTError
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.model.tasks import Job, Outcome
+from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.serve.service import PredictCall, PredictReply, Status
 from support.golden import ARTIFACTS
 from support.serve_fakes import STYRENE, HeldBackend, InProcessBackend
@@ -42,7 +42,7 @@ def test_predict_answers_as_documented(served: Any, golden_predictor: Predictor)
     assert body["model"]["checkpoint"] == "finetuned_ckpt/tg/best_model.pth"
     assert (ARTIFACTS / body["model"]["checkpoint"]).is_file()
     [call] = served.backend.calls
-    [outcome] = golden_predictor.predict_many(call.jobs)
+    [outcome] = golden_predictor.predict_many(call.tasks)
     assert body["prediction"]["value"] == outcome.value
     assert served.predict(STYRENE, "tg").json()["prediction"] == body["prediction"]
 
@@ -100,7 +100,7 @@ def test_a_batch_is_mixed_in_order_and_computed_once(served: Any) -> None:
     assert results[5]["embedding"] is not None
     assert {result["request_id"] for result in results if "request_id" in result} == {body["request_id"]}
     assert served.backend.featurized == {"*CC*": 1}
-    assert [len(call.jobs) for call in served.backend.calls] == [3]  # eps, tg, eps with embedding
+    assert [len(call.tasks) for call in served.backend.calls] == [3]  # eps, tg, eps with embedding
     single = served.predict("*CC*", "tg").json()["prediction"]
     assert results[3]["prediction"] == single
 
@@ -347,7 +347,7 @@ class Broken(InProcessBackend):
     async def predict(self, call: PredictCall) -> PredictReply:
         if isinstance(self._failure, Exception):
             raise self._failure
-        return PredictReply((self._failure,) * len(call.jobs), 1, 0.0, 0.0)
+        return PredictReply((self._failure,) * len(call.tasks), 1, 0.0, 0.0)
 
 
 def test_a_bug_is_in_the_log_and_not_in_the_answer(
@@ -400,6 +400,6 @@ def test_jobs_are_packed_into_calls_no_larger_than_a_batch(served_by: Callable, 
     served = served_by(InProcessBackend(golden_predictor), max_batch=4)
     items = [{"smiles": "*" + "C" * n + "*", "property": "eps"} for n in range(1, 11)]
     results = served.client.post("/v1/predict/batch", json={"items": items}).json()["results"]
-    assert [len(call.jobs) for call in served.backend.calls] == [4, 4, 2]
+    assert [len(call.tasks) for call in served.backend.calls] == [4, 4, 2]
     assert len({result["prediction"]["value"] for result in results}) == 10
-    assert all(isinstance(job, Job) for call in served.backend.calls for job in call.jobs)
+    assert all(isinstance(task, Task) for call in served.backend.calls for task in call.tasks)

@@ -50,10 +50,10 @@ def _patch_predictors(module: ModuleType) -> None:
                 raise ModelLoadError("the weights are broken")
             return super().load(settings)
 
-        def predict_many(self, jobs):
-            if any("[Te]" in job.polymer.smiles for job in jobs):
+        def predict_many(self, tasks):
+            if any("[Te]" in task.polymer.smiles for task in tasks):
                 os.kill(os.getpid(), signal.SIGKILL)
-            return super().predict_many(jobs)
+            return super().predict_many(tasks)
 
     module.Predictor = DeadlyPredictor
 

@@ -1,0 +1,74 @@
+"""SMILES in, values out, in this process and without Ray: for the command line and for doctor."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.polymer.features import featurize
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.settings import Settings
+
+if TYPE_CHECKING:  # torch is loaded after the input has been checked
+    from periogt_ray.model.predictor import Predictor
+    from periogt_ray.model.tasks import Outcome
+    from periogt_ray.polymer.descriptors import DescriptorEngine
+
+__all__ = ["predict_one", "predict_properties"]
+
+
+def predict_one(
+    smiles: str, property_id: str | None, settings: Settings, *, return_embedding: bool = False
+) -> "tuple[Predictor, Outcome]":
+    """Load the model and compute one property of one polymer.
+
+    Parameters
+    ----------
+    smiles : str
+        Repeat unit.
+    property_id : str or None
+        None: the embedding only.
+    settings : Settings
+        Which artifacts, on which device.
+    return_embedding : bool
+        Whether a prediction comes with the embedding.
+
+    Raises
+    ------
+    ValidationError, UnsupportedPropertyError
+        If the input is wrong; this is checked before the model is loaded.
+    PerioGTError
+        If the model cannot be loaded. What is wrong with one prediction is the outcome's ``error``.
+    """
+    RepeatUnit.parse(smiles)
+    if property_id is not None:
+        ArtifactDirectory.open(settings.checkpoint_dir).property(property_id)
+
+    from periogt_ray.model.predictor import Predictor
+
+    predictor = Predictor.load(settings)
+    [outcome] = predict_properties(
+        predictor, smiles, [property_id], engine=settings.descriptor_engine, return_embedding=return_embedding
+    )
+    return predictor, outcome
+
+
+def predict_properties(
+    predictor: "Predictor",
+    smiles: str,
+    property_ids: Sequence[str | None],
+    *,
+    engine: "DescriptorEngine" = "native",
+    return_embedding: bool = False,
+) -> "list[Outcome]":
+    """Compute properties of one polymer, featurized once a prompt scheme; one outcome a property, in order."""
+    from periogt_ray.model.tasks import Task
+
+    unit = RepeatUnit.parse(smiles)
+    schemes = [predictor.scheme(property_id) for property_id in property_ids]
+    features = {scheme: featurize(unit, scheme, engine=engine) for scheme in set(schemes)}
+    return predictor.predict_many(
+        [
+            Task(features[scheme], property_id, return_embedding)
+            for scheme, property_id in zip(schemes, property_ids, strict=True)
+        ]
+    )
