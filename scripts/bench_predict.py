@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.model import equal_shapes
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
 from periogt_ray.model.predictor import Packing, Predictor
 from periogt_ray.model.tasks import Task
@@ -30,12 +31,13 @@ from periogt_ray.polymer.fingerprint import fingerprint
 from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import build_triplet_graph
+from periogt_ray.settings import EMBEDDED_DIR
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden" / "polymers.json"
 
 
 def main() -> None:
-    """Run the benchmark and print two tables."""
+    """Run the benchmark and print three tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--polymers", type=int, default=41, help="how many of the golden polymers")
     parser.add_argument("--scheme", choices=list(SCHEMES), default="release")
@@ -51,6 +53,7 @@ def main() -> None:
     featurize(units[0], scheme, engine=options.engine)  # compiles or loads the kernels
     print_stages(units, scheme, options.engine)
     polymers = [featurize(unit, scheme, engine=options.engine) for unit in units]
+    bench_same_bits([featurize(unit, PromptScheme.MONOMER) for unit in units])
     with TemporaryDirectory() as root:
         artifacts = write_random_artifacts(Path(root), options.width, options.layers)
         bench_passes(polymers, artifacts, torch.device(options.device))
@@ -97,6 +100,36 @@ def bench_passes(polymers: Sequence[FeaturizedPolymer], artifacts: ArtifactDirec
         for stage, stage_s in measured.items():
             print(f"{stage:14} {stage_s / len(polymers):9.4f}  {name}")
         print(f"{'both passes':14} {total / len(polymers):9.4f}  {name}: {share:.0%} of {rate / 1e9:.0f} GFLOP/s")
+
+
+def bench_same_bits(polymers: Sequence[FeaturizedPolymer]) -> None:
+    """Time the embedded network, with three properties, in parts of equal shape and with all rows at once."""
+    artifacts = ArtifactDirectory.open(EMBEDDED_DIR)
+    tasks = [Task(polymer, name) for polymer in polymers for name in artifacts.supported[:3]]
+    print(f"\n{'embedded network, three properties':36} {'polymers/s':>10}")
+    rates: dict[str, list[float]] = {
+        name: [] for name in ("equal shapes, packed", "equal shapes, alone", "all rows at once, packed")
+    }
+    promises_bits = equal_shapes._promises_bits
+    for _ in range(5):
+        for name in rates:
+            packing = Packing(1, 0.0) if name.endswith("alone") else None
+            predictor = Predictor(artifacts, torch.device("cpu"), packing=packing)
+            predictor.predict_many(tasks[:3])
+            seconds: list[float] = []
+            if name.startswith("all rows"):
+                equal_shapes._promises_bits = lambda _: False
+            try:
+                with stopwatch(seconds):
+                    predictor.predict_many(tasks)
+            finally:
+                equal_shapes._promises_bits = promises_bits
+            rates[name].append(len(polymers) / seconds[0])
+    best = {name: max(found) for name, found in rates.items()}
+    for name, rate in best.items():
+        print(f"{name:36} {rate:10.1f}")
+    share = best["equal shapes, packed"] / best["all rows at once, packed"]
+    print(f"{'packed, share of all at once':36} {share:10.2f}\n")
 
 
 def matmul_rate(width: int, device: torch.device) -> float:

@@ -237,6 +237,27 @@ def test_nothing_is_loaded_unsafely() -> None:
                 assert keywords.get("weights_only") == "True", path
 
 
+def test_private_interfaces_stand_in_one_table() -> None:
+    """Modules of libraries that are not promised, by name; they are looked at first when a version moves."""
+    import re
+
+    root = PACKAGE.parent
+    table = (root / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## Private interfaces")[2]
+    rows = re.findall(r"^\| `([\w.]+)` \| [^|]+ \| `([\w/.]+)` \|", table, flags=re.MULTILINE)
+    private = (
+        r"\b(?:(?:ray|torch|numba|uvicorn|starlette|fastapi|click)(?:\.\w+)*\._\w+(?:\.\w+)*"
+        r"|numba\.core\.\w+|uvicorn\.protocols(?:\.\w+)+)"
+    )
+    used = {
+        (name, str(path.relative_to(PACKAGE)))
+        for path in SOURCES
+        for line in path.read_text(encoding="utf-8").splitlines()
+        for name in re.findall(private, line)
+        if "import" in line
+    }
+    assert used == set(rows)
+
+
 def test_every_variable_in_scripts_is_known() -> None:
     import re
 
