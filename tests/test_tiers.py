@@ -15,5 +15,5 @@ def test_what_is_named_exists(path: str) -> None:
 
 
 def test_tests_of_a_group_share_a_worker() -> None:
-    assert group_of("tests/slurm/test_a.py::test_one[a::b]") == group_of("tests/slurm/test_b.py::test_two") == "slurm"
+    assert group_of("tests/slurm/test_a.py::test_one[a::b]") == group_of("tests/slurm/test_b.py::test_two") == "ray"
     assert group_of("tests/test_cli.py::test_one") == "tests/test_cli.py" != group_of("tests/test_errors.py::test_one")

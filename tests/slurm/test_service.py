@@ -199,7 +199,7 @@ def test_the_warning_before_the_wall_time_drains(served: Job) -> None:
 def test_a_head_whose_ray_dies_says_so(site: SlurmSite) -> None:
     job = site.submit("ray_serve.sbatch", options=NODE_ONE)
     job.wait_until_logged("Ray runs on")
-    [pid] = [line.split()[0] for line in site.node("n1", "ps", "-e", "-o", "pid=,args=").splitlines() if GCS in line]
+    [pid] = [line.split()[0] for line in site.node("n1", "ps", "-eww", "-o", "pid=,args=").splitlines() if GCS in line]
     site.node("n1", "kill", "-KILL", pid)
     assert job.wait_until_ended(START_S) == "FAILED"
     assert "error [internal_error]: Ray ended on n1" in job.log

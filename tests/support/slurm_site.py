@@ -73,7 +73,7 @@ class SlurmSite:
 
     def processes(self, node: str) -> list[str]:
         """Return what runs on a node as alice."""
-        lines = self.node(node, "ps", "-e", "-o", "user:20=,stat=,args=").splitlines()
+        lines = self.node(node, "ps", "-eww", "-o", "user:20=,stat=,args=").splitlines()
         return [line for line in lines if line.split()[0] == "alice" and not line.split()[1].startswith("Z")]
 
     def files(self, node: str) -> list[str]:

@@ -6,23 +6,25 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-# The tests of a group run in one worker, one after another, because they share something that takes long to start.
-# Long groups come first, so that the others fill the time that they take. Told by the path, because xdist 3.8 does not
-# find the group of a mark with pytest 9.2 and its workers tell nothing else of a test.
+# The tests of a group run in one worker, one after another and in this order, because they share something that takes
+# long to start. All that starts a Ray is one group: Rays beside each other find one another (a job that is submitted to
+# one asks for the newest on the machine), and two cores are busy with one. Long groups come first, so that the
+# others fill the time that they take. Told by the path, because xdist 3.8 does not find the group of a mark with
+# pytest 9.2 and its workers tell nothing else of a test.
 GROUPS = {
-    "tests/slurm/": "slurm",
-    "tests/container/": "container",
     "tests/batch/test_on_ray.py": "ray",
     "tests/batch/test_shared_ray.py": "ray",
-    "tests/web/": "service",
-    "tests/serve/test_service_process.py": "service",
+    "tests/serve/test_several_predictors.py": "ray",
+    "tests/web/": "ray",
+    "tests/serve/test_service_process.py": "ray",  # breaks and ends the service that the page's tests share
+    "tests/slurm/": "ray",
+    "tests/container/": "container",
 }
-# Last in their groups: what needs the image that another group builds, and what breaks and ends the service.
-LATE = ("tests/slurm/test_in_container.py", "tests/serve/test_service_process.py")
+# Last in its group: what needs the image that another group builds.
+LATE = ("tests/slurm/test_in_container.py",)
 # Modules that take long come next.
 LONG = (
     "tests/setup/test_kill.py",
-    "tests/serve/test_several_predictors.py",
     "tests/setup/test_run.py",
     "tests/embedded/test_embedded_model.py",
     "tests/deploy/test_conda.py",
@@ -84,11 +86,12 @@ def group_of(nodeid: str) -> str:
     return next((group for place, group in GROUPS.items() if module.startswith(place)), module)
 
 
-def turn_of(item: pytest.Item) -> tuple[int, bool]:
-    """Place in the order of the run."""
+def turn_of(item: pytest.Item) -> tuple[int, bool, int]:
+    """Place in the order of the run: by group, and in it by the order of GROUPS."""
     order = (*dict.fromkeys(GROUPS.values()), *LONG)
     group = group_of(item.nodeid)
-    return order.index(group) if group in order else len(order), item.nodeid.startswith(LATE)
+    place = next((n for n, place in enumerate(GROUPS) if item.nodeid.startswith(place)), 0)
+    return order.index(group) if group in order else len(order), item.nodeid.startswith(LATE), place
 
 
 def markers_of(item: pytest.Item) -> set[str]:
