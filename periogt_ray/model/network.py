@@ -6,7 +6,7 @@ state dict loads as it is; every size is read off its shapes. Plain torch: no gr
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -214,13 +214,30 @@ class NodeAttention(nn.Module):
         """Return the states [N, D] of N nodes with S - 1 prompts each: ``rows`` is [N, S - 1], ``mask`` [N, S]."""
         first, second, width = self.self_attn_1, self.self_attn_2, x.shape[-1]
         tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), states[rows]], dim=1)
-        q, k, v = functional.linear(tokens, first.in_proj_weight, first.in_proj_bias).chunk(3, dim=-1)
-        tokens = self.norm_1(self.linear_1(first.out_proj(_attend_to_prompts(q, k, v, mask))) + tokens)
+        q, k, v = _of_rows(partial(_linear, first.in_proj_weight, first.in_proj_bias), tokens).chunk(3, dim=-1)
+        tokens = _of_rows(self._leave_first, _attend_to_prompts(q, k, v, mask), tokens)
         token = tokens[:, :1].contiguous()
-        q = functional.linear(token, second.in_proj_weight[:width], second.in_proj_bias[:width])
-        k, v = functional.linear(tokens, second.in_proj_weight[width:], second.in_proj_bias[width:]).chunk(2, dim=-1)
-        token = self.norm_2(self.linear_2(second.out_proj(_attend_to_prompts(q, k, v, mask))) + token)
-        return x + self.alpha * self.linear_3(token[:, 0])
+        q = _of_rows(partial(_linear, second.in_proj_weight[:width], second.in_proj_bias[:width]), token)
+        kv = _of_rows(partial(_linear, second.in_proj_weight[width:], second.in_proj_bias[width:]), tokens)
+        k, v = kv.chunk(2, dim=-1)
+        return by_blocks(self._leave_second, _attend_to_prompts(q, k, v, mask)[:, 0], token[:, 0], x)
+
+    def _leave_first(self, attended: Tensor, tokens: Tensor) -> Tensor:
+        return self.norm_1(self.linear_1(self.self_attn_1.out_proj(attended)) + tokens)
+
+    def _leave_second(self, attended: Tensor, tokens: Tensor, x: Tensor) -> Tensor:
+        tokens = self.norm_2(self.linear_2(self.self_attn_2.out_proj(attended)) + tokens)
+        return x + self.alpha * self.linear_3(tokens)
+
+
+def _linear(weight: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
+    return functional.linear(rows, weight, bias)
+
+
+def _of_rows(function: Callable[..., Tensor], *tokens: Tensor) -> Tensor:
+    """Apply a function of rows to [N, S, D]: in blocks, because a row's bits depend on its place in a long matrix."""
+    found = by_blocks(function, *(matrix.flatten(0, 1) for matrix in tokens))
+    return found.view(*tokens[0].shape[:2], -1)
 
 
 def _attend_to_prompts(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
