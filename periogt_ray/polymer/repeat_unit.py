@@ -7,7 +7,7 @@ at another backbone bond. The rules are those the published checkpoints were tra
 (Wu et al., Nature Computational Science 5, 1214, 2025).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
@@ -15,6 +15,7 @@ from rdkit import Chem, rdBase
 
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
+from periogt_ray.polymer.spelling import advice_on_atoms, advice_on_text
 
 __all__ = ["OLIGOMER_SIZES", "RepeatUnit", "parse_smiles"]
 
@@ -41,8 +42,8 @@ def parse_smiles(smiles: str) -> Chem.Mol:
     if mol is None:
         raise ValidationError(
             f"RDKit cannot parse the SMILES {_shown(smiles)}: {_reason(log.messages)}. "
-            "Check brackets, ring closures and valences; a name or BigSMILES cannot be read. "
-            "Expected a SMILES such as *CC(*)c1ccccc1."
+            + (advice_on_text(smiles) or "Check brackets, ring closures and valences. ")
+            + "Expected a SMILES such as *CC(*)c1ccccc1."
         )
     return mol
 
@@ -55,9 +56,12 @@ class RepeatUnit:
     ----------
     smiles : str
         Canonical SMILES: equal for equivalent spellings, and what all features are computed from.
+    warnings : tuple of str
+        What was left out of the SMILES that was given; units that differ in this only are equal.
     """
 
     smiles: str
+    warnings: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def parse(cls, smiles: str) -> "RepeatUnit":
@@ -66,13 +70,18 @@ class RepeatUnit:
         Parameters
         ----------
         smiles : str
-            1 to 2000 characters with two connection points, ``*`` or ``[*]``; isotope and map
-            numbers on a connection point are ignored.
+            1 to 2000 characters with two connection points, ``*`` or ``[*]``. Isotopes and map numbers are
+            left out, with a warning unless they stand at a connection point.
 
         Raises
         ------
         ValidationError
             Naming what is wrong and what was expected.
+
+        Examples
+        --------
+        >>> RepeatUnit.parse("[2H]C(*)C*")
+        RepeatUnit(smiles='*CC*', warnings=('Isotopes were left out; the networks do not know them.',))
         """
         text = smiles.strip()
         if not text:
@@ -83,18 +92,14 @@ class RepeatUnit:
             raise ValidationError(f"The SMILES has {len(smiles)} characters; at most {MAX_SMILES_LENGTH} are accepted.")
         if not text.isascii() or not text.isprintable() or " " in text:
             raise ValidationError(
-                f"The SMILES {_shown(text)} holds a space, a control or a non-ASCII character; "
-                "expected a SMILES alone, without a name or extensions behind it."
+                f"The SMILES {_shown(text)} holds a space, a control or a non-ASCII character. {advice_on_text(text)}"
+                "Expected a SMILES only, without a name or extensions behind it."
             )
         mol = parse_smiles(text)
         _check_connections(mol, text)
         _check_bonds(mol, text)
-        for atom in _connection_points(mol):
-            atom.SetIsotope(0)
-            atom.SetAtomMapNum(0)
-        # Parsing again perceives chirality and bond directions without the cleared numbers.
-        mol = parse_smiles(Chem.MolToSmiles(mol))
-        return cls(Chem.MolToSmiles(mol))
+        warnings = _clear_labels(mol)
+        return cls(_canonical(mol), warnings)
 
     @cached_property
     def mol(self) -> Chem.Mol:
@@ -117,6 +122,26 @@ class RepeatUnit:
     def connection_bond(self) -> Chem.BondType:
         """Type of the bonds to the connection points, hence between repeat units."""
         return self.mol.GetAtomWithIdx(self.connection_points[0]).GetBonds()[0].GetBondType()
+
+    def mirror_image(self) -> "RepeatUnit":
+        """Return the repeat unit with every stereocentre inverted; without any, the unit itself."""
+        if "@" not in self.smiles:
+            return self
+        mol = Chem.Mol(self.mol)
+        for atom in mol.GetAtoms():
+            atom.InvertChirality()
+        return RepeatUnit(_canonical(mol))
+
+    def first_of_mirror_images(self) -> "RepeatUnit":
+        """Return this unit or its mirror image, whichever canonical SMILES sorts first.
+
+        Examples
+        --------
+        >>> left, right = RepeatUnit.parse("*O[C@@H](C)C(=O)*"), RepeatUnit.parse("*O[C@H](C)C(=O)*")
+        >>> left.first_of_mirror_images() == right.first_of_mirror_images()
+        True
+        """
+        return min(self, self.mirror_image(), key=lambda unit: unit.smiles)
 
     def oligomer(self, n_units: int) -> Chem.Mol:
         """Return the chain of ``n_units`` repeat units with hydrogen at both ends.
@@ -186,6 +211,28 @@ class RepeatUnit:
         return chain, (left, right)
 
 
+def _clear_labels(mol: Chem.Mol) -> tuple[str, ...]:
+    """Remove isotopes and map numbers; return a warning for each kind that stood at an atom of the polymer."""
+    has_isotope = has_number = False
+    for atom in mol.GetAtoms():
+        if atom.GetAtomicNum():
+            has_isotope |= atom.GetIsotope() > 0
+            has_number |= atom.GetAtomMapNum() > 0
+        atom.SetIsotope(0)
+        atom.SetAtomMapNum(0)
+    warnings = []
+    if has_isotope:
+        warnings.append("Isotopes were left out; the networks do not know them.")
+    if has_number:
+        warnings.append("Atom-map numbers were left out.")
+    return tuple(warnings)
+
+
+def _canonical(mol: Chem.Mol) -> str:
+    """Return the canonical SMILES; parsing again perceives what depends on labels that were changed."""
+    return str(Chem.MolToSmiles(parse_smiles(Chem.MolToSmiles(mol))))
+
+
 def _connection_points(mol: Chem.Mol) -> list[Chem.Atom]:
     return [atom for atom in mol.GetAtoms() if atom.GetAtomicNum() == 0]
 
@@ -210,19 +257,20 @@ def _check_connections(mol: Chem.Mol, smiles: str) -> None:
     n_fragments = len(Chem.GetMolFrags(mol))
     if n_fragments != 1:
         raise ValidationError(
-            f"The SMILES {_shown(smiles)} holds {n_fragments} fragments; expected one repeat unit. "
-            "Leave counter-ions and solvents out."
+            f"The SMILES {_shown(smiles)} holds {n_fragments} fragments; expected one repeat unit. Leave solvents out, "
+            "and write a salt as its neutral acid or base: charged repeat units were hardly seen in training."
         )
     points = _connection_points(mol)
     if len(points) != 2:
         raise ValidationError(
-            f"The SMILES {_shown(smiles)} has {len(points)} connection point{'s' * (len(points) != 1)} (*); "
-            "expected exactly 2, one at each end of the repeat unit, as in *CC(*)c1ccccc1."
+            f"The SMILES {_shown(smiles)} has {len(points)} connection point{'s' * (len(points) != 1)} (*). "
+            f"{advice_on_atoms(mol)}Expected exactly 2, one at each end of the repeat unit, as in *CC(*)c1ccccc1."
         )
     for point in points:
         if point.GetDegree() != 1:
             raise ValidationError(
-                f"A connection point of {_shown(smiles)} has {point.GetDegree()} neighbours; expected exactly 1."
+                f"A connection point (*) of {_shown(smiles)} has {point.GetDegree()} neighbours; expected exactly 1, "
+                "because it stands for the next repeat unit."
             )
         if point.GetFormalCharge() or point.GetTotalNumHs() or point.GetNumRadicalElectrons():
             raise ValidationError(

@@ -32,7 +32,7 @@ def test_frame_shifts_equal_the_reference(golden: GoldenPolymer) -> None:
         ("*CC* polyethylene", "a space"),
         ("*CC*\x00", "control"),
         ("*CC*é", "non-ASCII"),
-        ("*CC(*)C(=O)[O-].[Na+]", "2 fragments"),
+        ("*CC(*)C(=O)[O-].[Na+]", "2 fragments.*neutral acid or base"),
         ("CC", "0 connection points"),
         ("*CC", "1 connection point "),
         ("*C(*)C*", "3 connection points"),
@@ -99,6 +99,58 @@ def test_canonical_form_does_not_depend_on_atom_order() -> None:
 def test_canonical_form_is_a_fixed_point(golden: GoldenPolymer) -> None:
     unit = RepeatUnit.parse(golden.smiles)
     assert RepeatUnit.parse(unit.smiles) == unit
+
+
+@pytest.mark.parametrize(
+    ("labelled", "plain"),
+    [
+        ("[2H]C([2H])(*)C([2H])([2H])*", "*CC*"),
+        ("*C[14CH2]*", "*CC*"),
+        ("[13CH3][13C](*)(C*)c1ccccc1", "*CC(*)(C)c1ccccc1"),
+        ("*O[C@@]([2H])(C)C(=O)*", "*O[C@@]([H])(C)C(=O)*"),
+        ("*C[C@]([2H])([H])O*", "*CCO*"),  # no stereocentre without the isotope
+        ("[2H]/N=C(/*)C*", "[H]/N=C(/*)C*"),
+        ("*[CH2:7][CH:8](*)[c:9]1ccccc1", "*CC(*)c1ccccc1"),
+    ],
+)
+def test_isotopes_and_map_numbers_are_left_out_with_a_warning(labelled: str, plain: str) -> None:
+    unit, expected = RepeatUnit.parse(labelled), RepeatUnit.parse(plain)
+    assert unit == expected
+    assert expected.warnings == ()
+    assert len(unit.warnings) == 1
+    assert ("Atom-map" if ":" in labelled else "Isotopes") in unit.warnings[0]
+
+
+def test_numbers_at_connection_points_are_no_reason_to_warn() -> None:
+    assert RepeatUnit.parse("[1*]CC[*:2]").warnings == ()
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "*O[C@@H](C)C(=O)*",
+        "*C[C@H](O)[C@@H](O)[C@H](F)*",
+        "*[C@@H]1CC[C@H](*)C1",
+        "*/C=C/[C@@H](C)*",
+        "*C[S@](=O)C*",
+        "*[C@](C)(F)C[C@](C)(F)*",
+    ],
+)
+def test_mirror_images_share_one_form(smiles: str) -> None:
+    unit = RepeatUnit.parse(smiles)
+    mirrored = RepeatUnit.parse(smiles.replace("@@", "%").replace("@", "@@").replace("%", "@"))
+    assert unit.mirror_image() == mirrored
+    assert unit.first_of_mirror_images() == mirrored.first_of_mirror_images()
+    assert unit.first_of_mirror_images() in (unit, mirrored)
+
+
+def test_diastereomers_are_no_mirror_images() -> None:
+    forms = {
+        RepeatUnit.parse(f"*C[C{a}](O)[C{b}](F)*").first_of_mirror_images()
+        for a in ("@H", "@@H")
+        for b in ("@H", "@@H")
+    }
+    assert len(forms) == 2
 
 
 def test_multimer_keeps_its_outer_connection_points() -> None:
