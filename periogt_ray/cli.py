@@ -197,7 +197,7 @@ def setup(
     --from-dir takes them.
     """
     from periogt_ray.settings import check_mirror
-    from periogt_ray.setup.published import load_published
+    from periogt_ray.setup.published import load_published, load_statistics
 
     files = load_published(catalogue)
     if is_list:
@@ -213,6 +213,7 @@ def setup(
         directory=directory or _settings(makes_checkpoints=True).checkpoint_dir,
         mirror=check_mirror(mirror),
         files=files,
+        statistics=load_statistics(catalogue),
         lock_timeout_s=lock_timeout,
         check=load_everything,
         **chosen,

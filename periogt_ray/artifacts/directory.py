@@ -21,7 +21,7 @@ from periogt_ray.artifacts.layout import (
     require_files,
 )
 from periogt_ray.artifacts.manifest import RecordedFile, read_manifest
-from periogt_ray.artifacts.properties import PROPERTIES, PropertyInfo
+from periogt_ray.artifacts.properties import ALIASES, PROPERTIES, PropertyInfo
 from periogt_ray.artifacts.scaler import Scaler, read_scaler
 from periogt_ray.artifacts.statistics import LabelStats, read_label_stats
 from periogt_ray.artifacts.weight_files import read_state_dict
@@ -31,6 +31,7 @@ from periogt_ray.errors import (
     ModelLoadError,
     UnsupportedPropertyError,
 )
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.runtime.files import sha256_of
 
 if TYPE_CHECKING:
@@ -130,8 +131,18 @@ class ArtifactDirectory:
         """Ids of the properties that are served, sorted."""
         return sorted(key for key, info in self.properties.items() if info.supported)
 
+    @property
+    def embedding_scheme(self) -> PromptScheme:
+        """The scheme to featurize a polymer with for its embedding, which needs the repeat unit's own graph only.
+
+        It is mirror-invariant where all networks of the directory are.
+        """
+        schemes = [info.prompt_scheme for info in self.properties.values()]
+        is_invariant = bool(schemes) and all(scheme.is_mirror_invariant for scheme in schemes)
+        return PromptScheme.MIRROR_INVARIANT if is_invariant else PromptScheme.MONOMER
+
     def property(self, property_id: str) -> PropertyInfo:
-        """Return a property that can be served.
+        """Return a property that can be served; ``tm`` is another name of ``mt``.
 
         Raises
         ------
@@ -140,14 +151,14 @@ class ArtifactDirectory:
         CheckpointMissingError
             Its weights are there but its label statistics are not.
         """
-        info = self.properties.get(property_id)
+        info = self.properties.get(self._known_as(property_id))
         if info is not None and info.supported:
             return info
         if info is not None and info.family == "common":
             self.label_stats(property_id)
         if info is not None:
             reason = f": {info.reason}"
-        elif property_id in PROPERTIES:
+        elif ALIASES.get(property_id, property_id) in PROPERTIES:
             reason = ", only by the published checkpoints (`periogt setup`)" if self.model_card else ""
         elif property_id.lower() in self.supported:
             reason = f", but {property_id.lower()!r} is"
@@ -161,6 +172,10 @@ class ArtifactDirectory:
             {"property": property_id, "supported": self.supported},
         )
 
+    def _known_as(self, property_id: str) -> str:
+        """Return the id that a property has here; an alias is one only where no property has it as its id."""
+        return property_id if property_id in self.properties else ALIASES.get(property_id, property_id)
+
     def scaler(self) -> Scaler:
         """Return the descriptor scaler; see :func:`read_scaler`."""
         return read_scaler(self.root)
@@ -173,6 +188,7 @@ class ArtifactDirectory:
         CheckpointMissingError
             label_stats.json does not have the property; a standardised value must not pass for a physical one.
         """
+        property_id = self._known_as(property_id)
         if property_id not in self.statistics:
             path = self.root / LABEL_STATS_NAME
             raise CheckpointMissingError(

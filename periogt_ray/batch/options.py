@@ -75,7 +75,7 @@ class BatchOptions:
             names = list(artifacts.supported)
         if not names:
             raise ValidationError("No property was given; expected --property eps,tg or --property all.")
-        return tuple(artifacts.property(name).id for name in names)
+        return tuple(dict.fromkeys(artifacts.property(name).id for name in names))
 
     def check_paths(self) -> None:
         """Check that output and report can be written.

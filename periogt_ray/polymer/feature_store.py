@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from periogt_ray.polymer.descriptors import DescriptorEngine
-from periogt_ray.polymer.features import FEATURE_VERSION, FeaturizedPolymer, OligomerFeatures, featurize
+from periogt_ray.polymer.features import FEATURE_VERSION, FeaturizedPolymer, OligomerFeatures, computed_unit, featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import TripletGraph
@@ -98,6 +98,7 @@ class FeatureFiles:
         ValidationError
             As :func:`~periogt_ray.polymer.features.featurize`; such a polymer leaves no file.
         """
+        unit = computed_unit(unit, scheme)
         path, key = self._place(unit.smiles, scheme, engine)
         polymer = _read(path, key, unit.smiles, scheme)
         if polymer is not None:

@@ -13,12 +13,20 @@ from periogt_ray.polymer.fingerprint import fingerprint
 from periogt_ray.polymer.limits import MAX_ATOMS
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.polymer.spelling import advice_on_period
 from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graph
 
-__all__ = ["FEATURE_VERSION", "FeaturizedPolymer", "OligomerFeatures", "featurize", "prompt_graphs"]
+__all__ = [
+    "FEATURE_VERSION",
+    "FeaturizedPolymer",
+    "OligomerFeatures",
+    "computed_unit",
+    "featurize",
+    "prompt_graphs",
+]
 
 # Belongs beside stored features and predictions: raised when features change.
-FEATURE_VERSION = 1
+FEATURE_VERSION = 2
 
 _UNITS_OF_OLIGOMER = 3  # fingerprint and descriptors of n repeat units are those of the 3n-mer
 
@@ -37,7 +45,7 @@ class FeaturizedPolymer:
     Attributes
     ----------
     smiles : str
-        Canonical SMILES of the repeat unit.
+        Canonical SMILES of the repeat unit; of the mirror image that sorts first, where the scheme says so.
     scheme : PromptScheme
         The scheme that the prompt graphs were chosen by.
     graphs : tuple of TripletGraph
@@ -81,6 +89,11 @@ def prompt_graphs(unit: RepeatUnit, scheme: PromptScheme) -> list[tuple[str, int
     return [(RepeatUnit(shift).multimer(n_units), n_units) for shift, n_units in candidates]
 
 
+def computed_unit(unit: RepeatUnit, scheme: PromptScheme) -> RepeatUnit:
+    """Return the repeat unit whose features are computed: the unit itself, or the one that stands for mirror images."""
+    return unit.first_of_mirror_images() if scheme.is_mirror_invariant else unit
+
+
 def featurize(
     unit: RepeatUnit, scheme: PromptScheme = PromptScheme.RELEASE, *, engine: DescriptorEngine = "native"
 ) -> FeaturizedPolymer:
@@ -101,6 +114,7 @@ def featurize(
         If the repeat unit is too large or not found in its own chain, looking for a prompt graph there takes too many
         steps, or an oligomer is not a valid molecule.
     """
+    unit = computed_unit(unit, scheme)
     _check_size(unit, scheme)
     classes = BondClasses(unit)
     built = [
@@ -111,8 +125,8 @@ def featurize(
     graphs = [graph for graph, _ in built if graph is not None]
     if len(graphs) < len(built):
         raise ValidationError(
-            f"The repeat unit {unit.smiles!r} is not found in a chain of itself, so its bonds have no period; "
-            "another spelling of the polymer, cut at another backbone bond, may work."
+            f"The repeat unit {unit.smiles!r} is not found in a chain of itself, so its bonds have no period. "
+            + advice_on_period(unit.mol).rstrip()
         )
     sizes = tuple(n_units for _, n_units in built)
     return FeaturizedPolymer(

@@ -1,7 +1,7 @@
 """Prompt schemes: which prompt graphs a checkpoint was trained with, and how prompts are made of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -14,8 +14,9 @@ __all__ = ["SCHEMES", "PromptScheme"]
 class PromptScheme:
     """One way to make prompts; an artifact's index.json holds its name.
 
-    The settings are those in which the published programs differ. ``RELEASE`` belongs to the published checkpoints of
-    homopolymers, ``MONOMER`` to the authors' present code and to the embedded model.
+    The settings are those in which the published programs differ, and one of our own. ``RELEASE`` belongs to the
+    published checkpoints of homopolymers, ``MONOMER`` to the authors' present code, ``MIRROR_INVARIANT`` to networks
+    of this package: as ``MONOMER``, but mirror images get the same values.
 
     Attributes
     ----------
@@ -32,6 +33,9 @@ class PromptScheme:
     has_shifted_paths : bool
         Whether a path in the prompt pass names triplets of its own graph, as it should. Otherwise it names those of
         the first graph; no homopolymer of the release needs that, and the predictor does not do it.
+    is_mirror_invariant : bool
+        Whether of a repeat unit and its mirror image the one is computed whose canonical SMILES sorts first.
+        Enantiomers have the same properties. The published networks give them slightly different values.
 
     Examples
     --------
@@ -45,9 +49,11 @@ class PromptScheme:
     max_prompts: int
     is_rounded_to_half: bool = False
     has_shifted_paths: bool = True
+    is_mirror_invariant: bool = False
 
     RELEASE: ClassVar["PromptScheme"]
     MONOMER: ClassVar["PromptScheme"]
+    MIRROR_INVARIANT: ClassVar["PromptScheme"]
 
     @classmethod
     def named(cls, name: str) -> "PromptScheme":
@@ -59,14 +65,15 @@ class PromptScheme:
             If there is no scheme of this name.
         """
         if name not in SCHEMES:
-            raise ModelLoadError(f"There is no prompt scheme {name!r}; expected {' or '.join(SCHEMES)}.")
+            raise ModelLoadError(f"There is no prompt scheme {name!r}; expected {', '.join(SCHEMES)}.")
         return SCHEMES[name]
 
 
 PromptScheme.RELEASE = PromptScheme("release", multimer_sizes=(1, 2, 3), max_graphs=10, max_prompts=20)
 PromptScheme.MONOMER = PromptScheme("monomer", multimer_sizes=(1,), max_graphs=10, max_prompts=10)
+PromptScheme.MIRROR_INVARIANT = replace(PromptScheme.MONOMER, name="mirror-invariant", is_mirror_invariant=True)
 
 # By name.
 SCHEMES: Mapping[str, PromptScheme] = MappingProxyType(
-    {scheme.name: scheme for scheme in (PromptScheme.RELEASE, PromptScheme.MONOMER)}
+    {scheme.name: scheme for scheme in (PromptScheme.RELEASE, PromptScheme.MONOMER, PromptScheme.MIRROR_INVARIANT)}
 )

@@ -55,13 +55,14 @@ def _make_scaler(state: SetupState) -> None:
 
 
 def _make_label_stats(state: SetupState) -> None:
-    """Compute label statistics from the training rows of each property."""
+    """Compute label statistics from the training rows of each property; the catalogue has those of unpublished rows."""
     path = state.root / LABEL_STATS_NAME
     if path.is_file():
         read_label_stats(path)
         return
     splits = {file.property_id: source for file, source in state.sources.items() if file.role == "split"}
-    stats = {
+    stats = {property_id: known._asdict() for property_id, known in state.statistics.items()}
+    stats |= {
         file.property_id: label_statistics(source, splits[file.property_id])._asdict()
         for file, source in state.sources.items()
         if file.role == "labels" and file.property_id is not None

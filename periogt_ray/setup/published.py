@@ -1,4 +1,4 @@
-"""The catalogue of published files: names, addresses, sizes and hashes."""
+"""The catalogue of what is published: files with their addresses, sizes and hashes, and label statistics."""
 
 import json
 from collections.abc import Mapping
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit, urlunsplit
 
+from periogt_ray.artifacts.statistics import LabelStats
 from periogt_ray.errors import SettingsError
 
-__all__ = ["PublishedFile", "Role", "load_published", "mirrored"]
+__all__ = ["PublishedFile", "Role", "load_published", "load_statistics", "mirrored"]
 
 Role = Literal["encoder", "heads", "scaler", "labels", "split"]
 
@@ -102,17 +103,50 @@ def load_published(path: Path | None = None) -> tuple[PublishedFile, ...]:
     SettingsError
         The file cannot be read or is malformed.
     """
-    source = path if path is not None else resources.files("periogt_ray").joinpath("setup/published.json")
+    document = _read(path)
     try:
-        document = json.loads(source.read_text(encoding="utf-8"))
         files = tuple(_parse(entry) for entry in document["files"])
         _check_pairs(files)
         return files
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SettingsError(
-            f"catalogue {source}: expected {{'files': [{{'name', 'role', 'url', ...}}]}} "
-            f"({type(error).__name__}: {error})"
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _malformed(path, error) from error
+
+
+def load_statistics(path: Path | None = None) -> dict[str, LabelStats]:
+    """Read the label statistics of properties whose training rows are not published, by property id.
+
+    Raises
+    ------
+    SettingsError
+        The catalogue cannot be read or is malformed.
+    """
+    entries = _read(path).get("statistics", {})
+    try:
+        return {
+            property_id: LabelStats(float(entry["mean"]), float(entry["std"]))
+            for property_id, entry in entries.items()
+            if property_id != "source"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _malformed(path, error) from error
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    source = path if path is not None else resources.files("periogt_ray").joinpath("setup/published.json")
+    try:
+        document = json.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _malformed(path, error) from error
+    if not isinstance(document, dict):
+        raise _malformed(path, TypeError(f"found a {type(document).__name__}"))
+    return document
+
+
+def _malformed(path: Path | None, error: Exception) -> SettingsError:
+    return SettingsError(
+        f"catalogue {path or 'of the package'}: expected {{'files': [{{'name', 'role', 'url', ...}}], "
+        f"'statistics': {{id: {{'mean', 'std'}}}}}} ({type(error).__name__}: {error})"
+    )
 
 
 def mirrored(url: str, mirror: str | None) -> str:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from periogt_ray.artifacts.statistics import LabelStats
 from periogt_ray.setup.convert import convert_in_child
 from periogt_ray.setup.downloads import DownloadPolicy
-from periogt_ray.setup.published import PublishedFile, Role, load_published
+from periogt_ray.setup.published import PublishedFile, Role, load_published, load_statistics
 from periogt_ray.setup.staging import ArchiveStage, Converter
 
 __all__ = ["SetupOptions", "SetupState"]
@@ -33,6 +34,8 @@ class SetupOptions:
         Address that replaces scheme and host of the published ones.
     files : tuple of PublishedFile or None
         Another catalogue than the package's.
+    statistics : Mapping or None
+        Label statistics that belong to that catalogue; None: those of the package's, if ``files`` is None.
     lock_timeout_s : float
         Longest wait for another setup in the same directory.
     policy : DownloadPolicy
@@ -52,6 +55,7 @@ class SetupOptions:
     keep_pth: bool = False
     mirror: str | None = None
     files: tuple[PublishedFile, ...] | None = None
+    statistics: Mapping[str, LabelStats] | None = None
     lock_timeout_s: float = 6 * 3600.0
     policy: DownloadPolicy = field(default_factory=DownloadPolicy)
     check: Callable[[Path], Mapping[str, str]] | None = None
@@ -94,6 +98,13 @@ class SetupState:
     def files(self) -> tuple[PublishedFile, ...]:
         """The catalogue."""
         return self.options.files if self.options.files is not None else load_published()
+
+    @cached_property
+    def statistics(self) -> Mapping[str, LabelStats]:
+        """Label statistics that the catalogue has."""
+        if self.options.statistics is not None:
+            return self.options.statistics
+        return load_statistics() if self.options.files is None else {}
 
     @cached_property
     def stages(self) -> list[ArchiveStage]:

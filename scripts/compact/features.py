@@ -21,7 +21,7 @@ from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graph
 
 __all__ = ["SCHEME", "Polymer", "fit_scaler", "load_polymers"]
 
-SCHEME = PromptScheme.MONOMER
+SCHEME = PromptScheme.MIRROR_INVARIANT
 
 _UNITS = 3  # repeat units of the oligomer that fingerprint and descriptors are computed from
 _SAVE_EVERY = 200

@@ -25,7 +25,7 @@ def test_opens_the_golden_directory_as_it_is() -> None:
     assert opened.encoder_dims["n_layers"] == 3
     assert opened.encoder_dims["n_heads"] == 12
     tg = opened.property("tg")
-    assert (tg.label, tg.units, tg.prompt_scheme) == ("Glass transition temperature", "K", PromptScheme.RELEASE)
+    assert (tg.label, tg.units, tg.prompt_scheme) == ("Glass transition temperature", "degC", PromptScheme.RELEASE)
     assert tg.checkpoint == "finetuned_ckpt/tg/best_model.pth"
     assert opened.label_stats("tg") == LabelStats(410.0, 105.0)
     assert files_of(GOLDEN) == before

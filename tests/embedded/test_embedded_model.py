@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.model.collate import collate, collate_prompts, match_prompts
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.model.tasks import Outcome
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.predict import predict_properties
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "periogt_ray" / "embedded"
@@ -59,7 +63,7 @@ def networks(directory: ArtifactDirectory) -> tuple[PerioGTEncoder, dict[str, Pe
 def predict(directory: ArtifactDirectory, networks: tuple, smiles: str) -> dict[str, float]:
     """Predict one polymer from the shipped files, independently of the training's own batches."""
     encoder, regressors = networks
-    polymer = featurize(RepeatUnit.parse(smiles), PromptScheme.MONOMER)
+    polymer = featurize(RepeatUnit.parse(smiles), PromptScheme.MIRROR_INVARIANT)
     features = polymer.oligomers[1]
     descriptors = directory.scaler().transform(features.descriptors)
     n_graphs = len(polymer.graphs)
@@ -67,7 +71,9 @@ def predict(directory: ArtifactDirectory, networks: tuple, smiles: str) -> dict[
     states = encoder(batch)
     firsts = zip(batch.first_nodes, polymer.graphs, strict=True)
     nodes_of_graphs = np.concatenate([first + np.arange(graph.n_triplets) for first, graph in firsts])
-    counts, nodes = match_prompts([graph.bond_class for graph in polymer.graphs], PromptScheme.MONOMER.max_prompts)
+    counts, nodes = match_prompts(
+        [graph.bond_class for graph in polymer.graphs], PromptScheme.MIRROR_INVARIANT.max_prompts
+    )
     own = collate(polymer.graphs[:1], [features.fingerprint], [descriptors])
     rows = [nodes_of_graphs[nodes]]
     prompts = collate_prompts([counts], rows, own.first_nodes)
@@ -81,9 +87,9 @@ def predict(directory: ArtifactDirectory, networks: tuple, smiles: str) -> dict[
 # --- the shipped directory
 
 
-def test_ships_every_property_under_the_monomer_scheme(directory: ArtifactDirectory) -> None:
+def test_ships_every_property_under_the_mirror_invariant_scheme(directory: ArtifactDirectory) -> None:
     assert directory.supported == sorted(PROPERTIES)
-    assert {info.prompt_scheme for info in directory.properties.values()} == {PromptScheme.MONOMER}
+    assert {info.prompt_scheme for info in directory.properties.values()} == {PromptScheme.MIRROR_INVARIANT}
     assert directory.name == "PerioGT compact"
 
 
@@ -253,3 +259,44 @@ def test_evaluation_fills_the_card_once(tiny: tuple[Path, Path]) -> None:
     assert json.loads((out / "model_card.json").read_text())["test"] == card["test"]
     with pytest.raises(PerioGTError, match="already"):
         training.evaluate_on_test(data, out, cache=data.parent / "cache.npz")
+
+
+# --- what people send
+
+
+@pytest.fixture(scope="module")
+def predictor(directory: ArtifactDirectory) -> Predictor:
+    return Predictor(directory, torch.device("cpu"))
+
+
+def answers(predictor: Predictor, *spellings: str) -> list[Outcome]:
+    return [predict_properties(predictor, smiles, ["egc"])[0] for smiles in spellings]
+
+
+def test_isotopes_do_not_change_a_value(predictor: Predictor) -> None:
+    plain, *labelled = answers(predictor, "*CC*", "[2H]C([2H])(*)C([2H])([2H])*", "[2H]C(*)C*", "*C[14CH2]*")
+    assert {outcome.value for outcome in labelled} == {plain.value}
+    assert plain.warnings == ()
+    assert all("Isotopes" in outcome.warnings[0] for outcome in labelled)
+
+
+def test_mirror_images_have_the_same_value_and_embedding(predictor: Predictor) -> None:
+    left, right = ("*O[C@@H](C)C(=O)*", "*O[C@H](C)C(=O)*")
+    assert len({outcome.value for outcome in answers(predictor, left, right)}) == 1
+    vectors = [predict_properties(predictor, smiles, [None])[0].embedding for smiles in (left, right)]
+    np.testing.assert_array_equal(*vectors)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "said"),
+    [
+        ("*CCCCCC[N+](*)(C)C", ["charge of +1", "cannot be below 0 eV"]),
+        ("*[Pb](C)(C)*", ["Pb occurs in no", "cannot be below 0 eV"]),
+        ("*C=C(*)c1ccc(C#C)cc1", ["cannot be below 0 eV"]),
+        ("*CC(*)c1ccc(S(=O)(=O)[O-])cc1", ["charge of -1"]),
+    ],
+)
+def test_what_cannot_be_trusted_says_so(predictor: Predictor, smiles: str, said: list[str]) -> None:
+    [outcome] = answers(predictor, smiles)
+    assert len(outcome.warnings) == len(said)
+    assert all(part in warning for part, warning in zip(said, outcome.warnings, strict=True))

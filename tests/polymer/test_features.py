@@ -53,6 +53,18 @@ def test_equivalent_spellings_give_identical_arrays() -> None:
         assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
+@pytest.mark.parametrize("smiles", ["*O[C@@H](C)C(=O)*", "*C[C@H](O)[C@@H](F)*"])
+def test_mirror_images_have_the_same_features_where_the_scheme_says_so(smiles: str) -> None:
+    left = RepeatUnit.parse(smiles)
+    right = left.mirror_image()
+    assert left != right
+    found, mirrored = (featurize(unit, PromptScheme.MIRROR_INVARIANT) for unit in (left, right))
+    assert found.smiles == mirrored.smiles
+    assert all(np.array_equal(a, b) for a, b in zip(arrays_of(found), arrays_of(mirrored), strict=True))
+    # The published networks see the difference, and so do their schemes.
+    assert [featurize(unit, PromptScheme.MONOMER).smiles for unit in (left, right)] == [left.smiles, right.smiles]
+
+
 def test_what_the_reference_rejects() -> None:
     salt, *stereocentres = rejected_by_reference()
     with pytest.raises(ValidationError, match="2 fragments"):

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from periogt_ray.artifacts.statistics import LabelStats
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, SettingsError
 from periogt_ray.runtime.network import is_reachable
 from periogt_ray.setup.downloads import download, make_client, require_network, verify_file
-from periogt_ray.setup.published import PublishedFile, load_published, mirrored
+from periogt_ray.setup.published import PublishedFile, load_published, load_statistics, mirrored
 from support.published_site import QUICK, Behaviour, Site
 
 CONTENT = bytes(range(256)) * 2000
@@ -314,6 +315,15 @@ def test_proxies_are_honoured(site: Site, tmp_path: Path, monkeypatch: pytest.Mo
     assert site.requests[-1].is_proxied
 
 
+def test_statistics_of_unpublished_rows() -> None:
+    """Train rows of the authors' sets before they were removed."""
+    assert load_statistics() == {
+        "tg": LabelStats(140.918, 112.02),
+        "mt": LabelStats(201.536, 108.208),
+        "density": LabelStats(1.22976, 0.200094),
+    }
+
+
 def test_the_packages_manifest() -> None:
     files = {file.name: file for file in load_published()}
     assert len(files) == 17
@@ -340,3 +350,12 @@ def test_a_malformed_manifest(tmp_path: Path, text: str) -> None:
     (tmp_path / "m.json").write_text(text)
     with pytest.raises(SettingsError, match=r"m\.json"):
         load_published(tmp_path / "m.json")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"statistics": {"tg": 4}}', '{"statistics": [1]}', '{"statistics": {"tg": {"mean": 1}}}']
+)
+def test_malformed_statistics(tmp_path: Path, text: str) -> None:
+    (tmp_path / "m.json").write_text(text)
+    with pytest.raises(SettingsError, match=r"m\.json"):
+        load_statistics(tmp_path / "m.json")

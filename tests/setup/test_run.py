@@ -241,7 +241,7 @@ def test_a_directory_as_modal_leaves_it(
     assert not list(chosen.directory.rglob("*.pth"))
     assert (chosen.directory / "descriptor_scaler.pkl").exists()
     index = json.loads((chosen.directory / "index.json").read_text())
-    assert index["properties"]["tg"]["units"] == "K"
+    assert index["properties"]["tg"]["units"] == "degC"
     assert not Path(index["properties"]["tg"]["checkpoint"]).is_absolute()
     assert not run_setup(chosen).is_changed
 

@@ -34,7 +34,7 @@ def in_container() -> dict[str, str]:
 def expected() -> dict[str, float]:
     """What this process predicts with the embedded model."""
     predictor = Predictor.load(Settings.from_env({"PERIOGT_DEVICE": "cpu"}))
-    jobs = [Task(featurize(RepeatUnit.parse(one), PromptScheme.MONOMER), "egc") for one in SMILES]
+    jobs = [Task(featurize(RepeatUnit.parse(one), PromptScheme.MIRROR_INVARIANT), "egc") for one in SMILES]
     values = [outcome.value for outcome in predictor.predict_many(jobs)]
     return {one: value for one, value in zip(SMILES, values, strict=True) if value is not None}
 
