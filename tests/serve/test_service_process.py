@@ -54,7 +54,26 @@ def test_values_are_those_of_the_predictor(service: ServedProcess, embedded_pred
         [outcome] = embedded_predictor.predict_many([Task(polymer, "egc")])
         answer = ask(service, smiles, "egc")
         assert answer.status_code == 200
-        assert answer.json()["prediction"]["value"] == pytest.approx(outcome.value, rel=1e-6)
+        assert answer.json()["prediction"]["value"] == outcome.value
+
+
+def test_an_answer_has_the_same_digits_alone_and_in_company(service: ServedProcess) -> None:
+    """Alone, in a batch of 100, and among many clients."""
+    polymers = [f"*{'C' * n}O{'C' * m}*" for n in range(1, 7) for m in range(n, 7)]
+    items = [{"smiles": smiles, "property": name} for smiles in polymers for name in ("egc", "eps", "nc")]
+    items += [{**item, "return_embedding": True} for item in items[: 100 - len(items)]]
+
+    def alone(item: dict[str, Any]) -> tuple[Any, Any]:
+        return digits(service.client.post("/v1/predict", json=item).json())
+
+    def digits(answer: dict[str, Any]) -> tuple[Any, Any]:
+        return answer["prediction"]["value"], answer["embedding"]
+
+    together = service.client.post("/v1/predict/batch", json={"items": items}).json()["results"]
+    with ThreadPoolExecutor(32) as clients:
+        under_load = list(clients.map(alone, items))
+    assert [digits(answer) for answer in together] == under_load
+    assert [alone(item) for item in items[::9]] == under_load[::9]
 
 
 def test_the_smoke_test_passes_and_can_fail(service: ServedProcess) -> None:
