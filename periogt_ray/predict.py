@@ -68,7 +68,7 @@ def predict_properties(
     features = {scheme: featurize(unit, scheme, engine=engine) for scheme in set(schemes)}
     return predictor.predict_many(
         [
-            Task(features[scheme], property_id, return_embedding)
+            Task(features[scheme], property_id, return_embedding, unit.warnings)
             for scheme, property_id in zip(schemes, property_ids, strict=True)
         ]
     )

@@ -39,6 +39,9 @@ _SentSmiles = Annotated[str, Field(description="As it was sent.")]
 _Embedding = Annotated[list[float], Field(description="What the encoder makes of the repeat unit, without unit.")]
 _Label = Annotated[str, Field(description="Name of the property.")]
 _Units = Annotated[str, Field(description="Unit of the value; empty for a dimensionless property.")]
+_Warnings = Annotated[
+    list[str], Field(description="Reasons not to trust the value, and what was left out of the SMILES; usually empty.")
+]
 _RequestId = Annotated[str, Field(description="As in the header X-Request-ID and in the service's log.")]
 
 
@@ -111,6 +114,7 @@ class PredictResponse(_Wire):
     prediction: Prediction
     embedding: _Embedding | None = Field(default=None, description="Of the repeat unit; null unless asked for.")
     model: ModelReference
+    warnings: _Warnings = []
     request_id: _RequestId
 
 
@@ -120,6 +124,7 @@ class EmbeddingResponse(_Wire):
     smiles: _SentSmiles
     embedding: _Embedding
     dim: int = Field(description="Numbers in the embedding.")
+    warnings: _Warnings = []
     request_id: _RequestId
 
 

@@ -49,6 +49,7 @@ def predict_response(
         prediction=Prediction(value=outcome.value, units=outcome.units),
         embedding=None if outcome.embedding is None else [shortest(value) for value in outcome.embedding],
         model=ModelReference(checkpoint=outcome.checkpoint, artifacts=artifacts.name),
+        warnings=list(outcome.warnings),
         request_id=request_id,
     )
 
@@ -58,7 +59,13 @@ def embedding_response(outcome: Outcome, *, smiles: str, request_id: str) -> Emb
     if outcome.error is not None:
         raise outcome.error
     embedding = [] if outcome.embedding is None else [shortest(value) for value in outcome.embedding]
-    return EmbeddingResponse(smiles=smiles, embedding=embedding, dim=len(embedding), request_id=request_id)
+    return EmbeddingResponse(
+        smiles=smiles,
+        embedding=embedding,
+        dim=len(embedding),
+        warnings=list(outcome.warnings),
+        request_id=request_id,
+    )
 
 
 def properties_response(artifacts: ArtifactDirectory) -> PropertiesResponse:

@@ -23,6 +23,7 @@ from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
 from periogt_ray.model.collate import collate, collate_prompts, match_prompts
 from periogt_ray.model.device import choose_device, probe_device
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
+from periogt_ray.model.plausibility import polymer_warnings, value_warnings
 from periogt_ray.model.tasks import Outcome, Task, shortest
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.prompt_scheme import PromptScheme
@@ -52,6 +53,74 @@ class Packing:
     def for_device(cls, device: torch.device) -> "Packing":
         """Return the sizes for a device: without padding on a CPU, as measured; a GPU's are not measured yet."""
         return cls(max_nodes=16384, max_padding=0.15) if device.type == "cuda" else cls(2048, 0.0)
+
+    def passes(self, polymers: Sequence[FeaturizedPolymer]) -> Iterator[list[int]]:
+        """Yield positions of polymers that share a pass, largest polymers first."""
+        together: list[int] = []
+        n_nodes = 0
+        for position in sorted(range(len(polymers)), key=lambda index: -polymers[index].n_triplets):
+            cost = polymers[position].n_triplets
+            if together and n_nodes + cost > self.max_nodes:
+                yield together
+                together, n_nodes = [], 0
+            together.append(position)
+            n_nodes += cost
+        if together:
+            yield together
+
+
+class _HeadNetworks:
+    """The finetuned networks, loaded on first use; the least recently used ones go when memory is full.
+
+    Parameters
+    ----------
+    artifacts : ArtifactDirectory
+        Where the weights are.
+    device : torch.device
+        Where the networks run.
+    width : int
+        Width of the encoder, which theirs has to equal.
+    max_bytes : int
+        Memory for all of them; one is always kept.
+    """
+
+    def __init__(self, artifacts: ArtifactDirectory, device: torch.device, *, width: int, max_bytes: int) -> None:
+        self._artifacts = artifacts
+        self._device = device
+        self._width = width
+        self._max_bytes = max_bytes
+        self._loaded: OrderedDict[str, PerioGTRegressor] = OrderedDict()
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Properties whose networks are in memory, the least recently used one first."""
+        return tuple(self._loaded)
+
+    def get(self, info: PropertyInfo) -> PerioGTRegressor:
+        """Return the network of a property.
+
+        Raises
+        ------
+        CheckpointMissingError, ModelLoadError
+            If its weights are absent or cannot be used.
+        InternalError
+            If it does not belong to the encoder.
+        """
+        if info.id in self._loaded:
+            self._loaded.move_to_end(info.id)
+            return self._loaded[info.id]
+        network = load_regressor(self._artifacts.property_state_dict(info.id), info.checkpoint)
+        if network.sizes.width != self._width:
+            raise InternalError(
+                f"{info.checkpoint} has width {network.sizes.width}, the encoder {self._width}; "
+                "they are not of one release."
+            )
+        needed = _n_bytes(network)
+        while self._loaded and needed + sum(map(_n_bytes, self._loaded.values())) > self._max_bytes:
+            dropped, _ = self._loaded.popitem(last=False)
+            logger.info("dropped the weights of %s to make room for %s", dropped, info.id)
+        self._loaded[info.id] = network.to(self._device)
+        return self._loaded[info.id]
 
 
 class _Encoded(NamedTuple):
@@ -91,10 +160,10 @@ class Predictor:
         self.artifacts = artifacts
         self.device = device
         self.packing = packing or Packing.for_device(device)
-        self._weights_bytes = weights_bytes
         self._scaler: Scaler = artifacts.scaler()
         self._encoder: PerioGTEncoder = load_encoder(artifacts.encoder_state_dict(), artifacts.encoder).to(device)
-        self._regressors: OrderedDict[str, PerioGTRegressor] = OrderedDict()
+        width = self._encoder.sizes.width
+        self._heads = _HeadNetworks(artifacts, device, width=width, max_bytes=weights_bytes)
         self._lock = threading.Lock()
 
     @classmethod
@@ -130,7 +199,7 @@ class Predictor:
             If the property cannot be served.
         """
         if property_id is None:
-            return PromptScheme.MONOMER  # the fewest graphs: an embedding needs the first alone
+            return self.artifacts.embedding_scheme
         return self.artifacts.property(property_id).prompt_scheme
 
     def predict_many(self, tasks: Sequence[Task]) -> list[Outcome]:
@@ -151,25 +220,11 @@ class Predictor:
         outcomes: dict[int, Outcome] = {}
         groups = list(asked.values())
         with self._lock, torch.inference_mode(), _one_thread():
-            for pack in self._packs(polymers):
+            for pack in self.packing.passes(polymers):
                 indices = [index for position in pack for index in groups[position]]
                 answers = self._answer_or_split([polymers[position] for position in pack], [tasks[i] for i in indices])
                 outcomes |= zip(indices, answers, strict=True)
         return [outcomes[index] for index in range(len(tasks))]
-
-    def _packs(self, polymers: Sequence[FeaturizedPolymer]) -> Iterator[list[int]]:
-        """Yield positions of polymers that share a pass, largest polymers first."""
-        pack: list[int] = []
-        n_nodes = 0
-        for position in sorted(range(len(polymers)), key=lambda index: -polymers[index].n_triplets):
-            cost = polymers[position].n_triplets
-            if pack and n_nodes + cost > self.packing.max_nodes:
-                yield pack
-                pack, n_nodes = [], 0
-            pack.append(position)
-            n_nodes += cost
-        if pack:
-            yield pack
 
     def _answer_or_split(self, polymers: Sequence[FeaturizedPolymer], tasks: Sequence[Task]) -> list[Outcome]:
         """Answer the tasks of a pack; where memory is short, in two halves."""
@@ -239,7 +294,7 @@ class Predictor:
         if any(polymer.scheme != info.prompt_scheme for polymer in polymers):
             raise ValueError(f"{property_id} needs polymers featurized by the scheme {info.prompt_scheme.name!r}")
         statistics = self.artifacts.label_stats(property_id)
-        regressor = self._regressor(info)
+        network = self._heads.get(info)
         counts, rows = [], []
         for polymer, position in zip(polymers, positions, strict=True):
             count, nodes = match_prompts([graph.bond_class for graph in polymer.graphs], polymer.scheme.max_prompts)
@@ -256,7 +311,7 @@ class Predictor:
             max_padding=self.packing.max_padding,
         )
         prompts = collate_prompts(counts, rows, batch.first_nodes)
-        normalized = regressor.predict(batch.to(self.device), encoded.states, prompts.to(self.device))
+        normalized = network.predict(batch.to(self.device), encoded.states, prompts.to(self.device))
         values = normalized.cpu().numpy().astype(np.float64) * statistics.std + statistics.mean
         return values.astype(np.float32)
 
@@ -272,33 +327,22 @@ class Predictor:
         if task.wants_embedding and not np.isfinite(embedding).all():
             return Outcome(error=_not_finite(task.polymer.smiles, "embedding"))
         shown = embedding if task.wants_embedding else None
+        warnings = (*task.warnings, *polymer_warnings(task.polymer.smiles))
         if task.property_id is None:
-            return Outcome(checkpoint=self.artifacts.encoder, embedding=shown)
+            return Outcome(checkpoint=self.artifacts.encoder, embedding=shown, warnings=warnings)
         if task.property_id in errors:
             return Outcome(error=errors[task.property_id])
         value = values[task.property_id, row]
         if not np.isfinite(value):
             return Outcome(error=_not_finite(task.polymer.smiles, task.property_id))
-        info = self.artifacts.properties[task.property_id]
-        return Outcome(value=value, units=info.units, checkpoint=info.checkpoint, embedding=shown)
-
-    def _regressor(self, info: PropertyInfo) -> PerioGTRegressor:
-        """Return a finetuned network, loaded on first use; others make room for it."""
-        if info.id in self._regressors:
-            self._regressors.move_to_end(info.id)
-            return self._regressors[info.id]
-        regressor = load_regressor(self.artifacts.property_state_dict(info.id), info.checkpoint)
-        if regressor.sizes.width != self._encoder.sizes.width:
-            raise InternalError(
-                f"{info.checkpoint} has width {regressor.sizes.width}, the encoder {self._encoder.sizes.width}; "
-                "they are not of one release."
-            )
-        needed = _n_bytes(regressor)
-        while self._regressors and needed + sum(map(_n_bytes, self._regressors.values())) > self._weights_bytes:
-            dropped, _ = self._regressors.popitem(last=False)
-            logger.info("dropped the weights of %s to make room for %s", dropped, info.id)
-        self._regressors[info.id] = regressor.to(self.device)
-        return self._regressors[info.id]
+        info = self.artifacts.property(task.property_id)
+        return Outcome(
+            value=value,
+            units=info.units,
+            checkpoint=info.checkpoint,
+            embedding=shown,
+            warnings=(*warnings, *value_warnings(info, value)),
+        )
 
 
 @contextmanager

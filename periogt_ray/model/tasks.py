@@ -33,11 +33,14 @@ class Task:
         None asks for the embedding alone.
     return_embedding : bool
         Whether a prediction comes with the embedding.
+    warnings : tuple of str
+        What was left out of the SMILES that was given; the outcome repeats them.
     """
 
     polymer: FeaturizedPolymer
     property_id: str | None = None
     return_embedding: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def wants_embedding(self) -> bool:
@@ -61,6 +64,8 @@ class Outcome:
         float32 [3D].
     error : PerioGTError or None
         Why there is no answer.
+    warnings : tuple of str
+        Reasons not to trust the answer, and what was left out of the SMILES.
     """
 
     value: float | None = None
@@ -68,3 +73,4 @@ class Outcome:
     checkpoint: str | None = None
     embedding: np.ndarray | None = None
     error: PerioGTError | None = None
+    warnings: tuple[str, ...] = ()

@@ -45,7 +45,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
@@ -75,6 +75,7 @@ __all__ = [
 # few milliseconds, which is less than a call to another process.
 _PARSED_HERE = 300
 _DRAWING_BYTES = 8 << 20
+_TaskKey: TypeAlias = tuple[str, str | None, bool, tuple[str, ...]]
 FEATURIZING_EACH = 2  # polymers for each featurizer: it works on one while the next is on its way
 
 
@@ -358,7 +359,7 @@ class Service:
     ) -> Task | PerioGTError:
         """Validate and featurize; an error is the answer to this polymer alone."""
         try:
-            scheme = PromptScheme.MONOMER  # an embedding needs the repeat unit's own graph alone
+            scheme = artifacts.embedding_scheme
             if asked.property_id is not None:
                 scheme = artifacts.property(asked.property_id).prompt_scheme
             unit = await self._parse(asked.smiles)
@@ -372,7 +373,7 @@ class Service:
         trace.n_cache_hits += is_hit
         trace.featurize_s = max(trace.featurize_s, seconds)
         trace.n_triplets += polymer.n_triplets
-        return Task(polymer, asked.property_id, asked.return_embedding)
+        return Task(polymer, asked.property_id, asked.return_embedding, unit.warnings)
 
     async def _features(
         self, unit: RepeatUnit, scheme: PromptScheme, deadline: float
@@ -397,7 +398,7 @@ class Service:
     async def _predicted(self, tasks: Sequence[Task | PerioGTError], deadline: float, trace: Trace) -> list[Outcome]:
         """Have the tasks among these answered, in calls of at most as many tasks as a pass takes calls."""
         # Two spellings of a polymer are one task.
-        distinct: dict[tuple[str, str | None, bool], Task] = {}
+        distinct: dict[_TaskKey, Task] = {}
         for task in tasks:
             if isinstance(task, Task):
                 distinct.setdefault(_task_key(task), task)
@@ -422,5 +423,5 @@ class Service:
         return reply.outcomes
 
 
-def _task_key(task: Task) -> tuple[str, str | None, bool]:
-    return task.polymer.smiles, task.property_id, task.return_embedding
+def _task_key(task: Task) -> _TaskKey:
+    return task.polymer.smiles, task.property_id, task.return_embedding, task.warnings

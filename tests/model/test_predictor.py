@@ -49,7 +49,7 @@ def test_predictions_and_embeddings_equal_the_reference(golden: GoldenPolymer, g
     assert embedding.embedding is not None
     np.testing.assert_allclose(embedding.embedding, golden.embedding, atol=1e-5)
     np.testing.assert_array_equal(eps.embedding, embedding.embedding)
-    assert (eps.checkpoint, tg.units, tg.embedding) == ("finetuned_ckpt/eps/best_model.pth", "K", None)
+    assert (eps.checkpoint, tg.units, tg.embedding) == ("finetuned_ckpt/eps/best_model.pth", "degC", None)
 
 
 @pytest.fixture(scope="module")
@@ -180,8 +180,30 @@ def test_finetuned_weights_stay_within_their_budget(polymers: list[FeaturizedPol
     object.__setattr__(predictor.artifacts, "property_state_dict", recorded)
     for property_id in ("eps", "eps", "tg", "eps"):
         predictor.predict_many([Task(polymers[0], property_id)])
-        assert list(predictor._regressors) == [property_id]
+        assert predictor._heads.loaded == (property_id,)
     assert loads == ["eps", "tg", "eps"]
+
+
+def test_an_outcome_carries_its_warnings(golden_predictor: Predictor) -> None:
+    charged = featurize(RepeatUnit.parse("*CC(*)C(=O)[O-]"))
+    plain, noted, embedding = golden_predictor.predict_many(
+        [Task(charged, "eps"), Task(charged, "eps", warnings=("Isotopes ...",)), Task(charged, None)]
+    )
+    assert plain.value == noted.value
+    assert [warning for warning in plain.warnings if "charge of -1" in warning]
+    assert noted.warnings == ("Isotopes ...", *plain.warnings)
+    assert embedding.warnings == plain.warnings[:1]
+
+
+def test_an_alias_is_the_property_that_it_stands_for(tmp_path: Path) -> None:
+    root = Path(shutil.copytree(ARTIFACTS, tmp_path / "artifacts"))
+    (root / "finetuned_ckpt" / "tg").rename(root / "finetuned_ckpt" / "mt")
+    (root / "label_stats.json").write_text('{"eps": {"mean": 4.0, "std": 1.0}, "mt": {"mean": 201.5, "std": 108.2}}')
+    predictor = Predictor(ArtifactDirectory.open(root), CPU)
+    polymer = featurize(RepeatUnit.parse("*CCO*"), predictor.scheme("tm"))
+    by_id, by_alias = predictor.predict_many([Task(polymer, "mt"), Task(polymer, "tm")])
+    assert by_alias == by_id
+    assert (by_alias.units, by_alias.error) == ("degC", None)
 
 
 def test_nothing_asked_nothing_answered(golden_predictor: Predictor) -> None:

@@ -37,7 +37,8 @@ def test_predict_answers_as_documented(served: Any, golden_predictor: Predictor)
     assert set(body) >= {"smiles", "property", "prediction", "embedding", "model", "request_id"}
     assert (body["smiles"], body["property"], body["embedding"]) == (spelling, "tg", None)
     assert set(body["prediction"]) == {"value", "units"}
-    assert body["prediction"]["units"] == "K"
+    assert body["prediction"]["units"] == "degC"
+    assert body["warnings"] == []
     assert body["model"]["name"] == "PerioGT"
     assert body["model"]["checkpoint"] == "finetuned_ckpt/tg/best_model.pth"
     assert (ARTIFACTS / body["model"]["checkpoint"]).is_file()
@@ -49,7 +50,7 @@ def test_predict_answers_as_documented(served: Any, golden_predictor: Predictor)
 
 def test_embeddings(served: Any) -> None:
     body = served.client.post("/v1/embeddings", json={"smiles": STYRENE}).json()
-    assert set(body) == {"smiles", "embedding", "dim", "request_id"}
+    assert set(body) == {"smiles", "embedding", "dim", "warnings", "request_id"}
     assert body["dim"] == len(body["embedding"]) > 0
     with_value = served.predict(STYRENE, return_embedding=True).json()
     assert with_value["embedding"] == pytest.approx(body["embedding"], abs=1e-5)
@@ -103,6 +104,20 @@ def test_a_batch_is_mixed_in_order_and_computed_once(served: Any) -> None:
     assert [len(call.tasks) for call in served.backend.calls] == [3]  # eps, tg, eps with embedding
     single = served.predict("*CC*", "tg").json()["prediction"]
     assert results[3]["prediction"] == single
+
+
+def test_warnings_travel_with_the_answer_that_they_belong_to(served: Any) -> None:
+    spellings = ("*CC*", "[2H]C(*)C*", "*[CH2:1]C*", "*CC(*)C(=O)[O-]")
+    items = [{"smiles": smiles, "property": "eps"} for smiles in spellings]
+    plain, isotope, number, _ = served.client.post("/v1/predict/batch", json={"items": items}).json()["results"]
+    assert plain["prediction"] == isotope["prediction"] == number["prediction"]
+    assert plain["warnings"] == []
+    assert [len(answer["warnings"]) for answer in (isotope, number)] == [1, 1]
+    assert "Isotopes" in isotope["warnings"][0]
+    assert "Atom-map" in number["warnings"][0]
+    assert served.predict("[2H]C(*)C*", "eps").json()["warnings"] == isotope["warnings"]
+    embedding = served.client.post("/v1/embeddings", json={"smiles": "[2H]C(*)C*"}).json()
+    assert embedding["warnings"] == isotope["warnings"]
 
 
 def test_a_polymer_asked_again_or_for_another_property_is_not_featurized_again(served: Any) -> None:
