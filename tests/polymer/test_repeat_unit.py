@@ -144,6 +144,37 @@ def test_mirror_images_share_one_form(smiles: str) -> None:
     assert unit.first_of_mirror_images() in (unit, mirrored)
 
 
+FRAGMENTS = (
+    *("C", "CC", "O", "C(=O)O", "N", "C(=O)N", "S", "[Si](C)(C)", "C#C", "N=N", "P(=O)(O)", "S(=O)", "[N+](C)(C)"),
+    *("[C@@H](C)", "[C@H](c1ccccc1)", "[C@](C)(F)", "[C@@H]1CC[C@H](C1)", "[S@](=O)", "[C@]1(C)C[C@@H](O1)"),
+    *("[C@@H](O[C@H](C)F)", "[C@@H]([2H])", "[13CH2]", "C([2H])([2H])", "[CH2:5]", "/C=C/", "/C=C\\", "C(/C=C/C)"),
+    *("c1ccc(cc1)", "c1sc(cc1)", "C1CC[C@@H](CC1)"),
+)
+
+
+def test_random_units_have_one_canonical_form_and_mirror_images_share_it(chance: random.Random, is_full: bool) -> None:
+    """Rings, isotopes, map numbers and stereo labels, joined at random, in random and Kekule spellings."""
+    n_checked = 0
+    while n_checked < (15_000 if is_full else 300):
+        text = f"*{''.join(chance.choices(FRAGMENTS, k=chance.randint(1, 6)))}*"
+        mol = Chem.MolFromSmiles(text)
+        if mol is None:
+            continue
+        n_checked += 1
+        unit = RepeatUnit.parse(text)
+        assert RepeatUnit.parse(unit.smiles) == unit, text
+        for source in (mol, unit.mol):
+            order = list(range(source.GetNumAtoms()))
+            chance.shuffle(order)
+            shuffled = Chem.RenumberAtoms(source, order)
+            assert RepeatUnit.parse(Chem.MolToSmiles(shuffled, canonical=False)) == unit, text
+            Chem.Kekulize(shuffled, clearAromaticFlags=True)
+            assert RepeatUnit.parse(Chem.MolToSmiles(shuffled, canonical=False)) == unit, text
+        mirrored = unit.mirror_image()
+        assert mirrored.mirror_image() == unit, text
+        assert mirrored.first_of_mirror_images() == unit.first_of_mirror_images(), text
+
+
 def test_diastereomers_are_no_mirror_images() -> None:
     forms = {
         RepeatUnit.parse(f"*C[C{a}](O)[C{b}](F)*").first_of_mirror_images()

@@ -1,27 +1,31 @@
 """Which tests a run has, with which random numbers, and which of them share a worker."""
 
+import os
 import random
+from contextlib import suppress
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 # The tests of a group run in one worker, one after another and in this order, because they share something that takes
-# long to start. All that starts a Ray is one group: Rays beside each other find one another (a job that is submitted to
-# one asks for the newest on the machine), and two cores are busy with one. Long groups come first, so that the
-# others fill the time that they take. Told by the path, because xdist 3.8 does not find the group of a mark with
-# pytest 9.2 and its workers tell nothing else of a test.
+# long to start. What starts a Ray is two groups, which take about equally long: those of a Slurm site have namespaces
+# of their own, the others would find one another (Ray's commands take the newest on the machine). Long groups come
+# first, so that the others fill the time in which they wait. Told by the path, because xdist 3.8 does not find the
+# group of a mark with pytest 9.2 and its workers tell nothing else of a test.
 GROUPS = {
     "tests/batch/test_on_ray.py": "ray",
     "tests/batch/test_shared_ray.py": "ray",
     "tests/serve/test_several_predictors.py": "ray",
     "tests/web/": "ray",
     "tests/serve/test_service_process.py": "ray",  # breaks and ends the service that the page's tests share
-    "tests/slurm/": "ray",
-    "tests/container/": "container",
+    "tests/slurm/": "slurm",
+    "tests/container/": "slurm",
 }
-# Last in its group: what needs the image that another group builds.
+# Last in its group: what needs the image that the tests of the container build.
 LATE = ("tests/slurm/test_in_container.py",)
+# How much of a processor the other tests leave to those that wait for a Ray with a limit of time (`nice`).
+BACKGROUND = 5
 # Modules that take long come next.
 LONG = (
     "tests/setup/test_kill.py",
@@ -78,6 +82,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not NOT_FAST & markers_of(item)]
     items.sort(key=turn_of)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if not hasattr(item.config, "workerinput"):
+        return
+    wanted = 0 if group_of(item.nodeid) in GROUPS.values() else BACKGROUND
+    with suppress(PermissionError):  # only root goes back to the foreground
+        os.setpriority(os.PRIO_PROCESS, 0, wanted)
 
 
 def group_of(nodeid: str) -> str:
