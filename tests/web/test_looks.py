@@ -7,31 +7,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from support.looks import LOOKS, check
 from support.way import Way
 
-PICTURES = Path(__file__).parent / "artifacts"
 Open = Callable[..., Page]
-LOOKS = [("light", 1280), ("light", 400), ("dark", 1280), ("dark", 400)]
-
-
-def serious(page: Page) -> list[str]:
-    found: dict[str, Any] = page.evaluate(
-        "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'],"
-        " resultTypes: ['violations'] })"
-    )
-    return [
-        f"{one['id']} ({one['impact']}): {[node['html'][:120] for node in one['nodes'][:3]]}"
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-    ]
-
-
-def check(page: Page, name: str) -> None:
-    """Hold a page to the rules, take its picture, and see that nothing sticks out to the side."""
-    PICTURES.mkdir(exist_ok=True)
-    page.screenshot(path=PICTURES / f"{name}.png", full_page=True, animations="disabled")
-    assert serious(page) == [], name
-    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), name
 
 
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)

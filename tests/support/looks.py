@@ -1,0 +1,29 @@
+"""What every view of the page is held to: accessibility, nothing that sticks out, and a picture for people."""
+
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+PICTURES = Path(__file__).parents[1] / "web" / "artifacts"
+LOOKS = [("light", 1280), ("light", 390), ("dark", 1280), ("dark", 390)]
+
+
+def serious(page: Page) -> list[str]:
+    found: dict[str, Any] = page.evaluate(
+        "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'],"
+        " resultTypes: ['violations'] })"
+    )
+    return [
+        f"{one['id']} ({one['impact']}): {[node['html'][:120] for node in one['nodes'][:3]]}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+def check(page: Page, name: str) -> None:
+    """Hold a page to the rules, take its picture, and see that nothing sticks out to the side."""
+    PICTURES.mkdir(exist_ok=True)
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=True, animations="disabled")
+    assert serious(page) == [], name
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), name
