@@ -1,70 +1,85 @@
-// CSV in and out. Papa Parse is loaded by the page as the global `Papa`.
+// From the text of a CSV file to its lines of cells. Papa Parse is loaded by the page as the global `Papa`.
 
-const MOST_BYTES = 64 * 2 ** 20;
-export const MOST_ROWS = 100_000;
-export const COLUMNS = ["id", "smiles", "property", "prediction_value", "prediction_units", "ok", "error_code", "error_message", "request_id"];
+import { lacksHeader, looksLikeUnit, nameOf } from "./columns.js";
+import { FileError, readText } from "./file_text.js";
 
-/** A file that cannot be used; the message is for the user. */
-export class FileError extends Error {}
+const MOST_ROWS = 100_000;
+const SNIFFED_LINES = 20;
+const SNIFFED_CHARACTERS = 2 ** 18;
+const DELIMITER_NAMES = { ",": "commas", ";": "semicolons", "\t": "tabs" };
 
 /**
  * Read a file.
  * @param {File|Blob} file
- * @returns {Promise<{name: string, header: string[], records: string[][]}>}
+ * @param {string} name
+ * @param {{delimiters: string[], smiles_names: string[]}} rules
+ * @returns {Promise<{name: string, lines: string[][], source: string[]}>} every line that is not blank, the first
+ *   included, and what was found of the format, in words
  */
-export async function readCsv(file, name) {
-  if (file.size > MOST_BYTES) throw new FileError(`${name} has ${Math.round(file.size / 2 ** 20)} MB; at most 64 MB are read here. Use \`periogt batch\` for larger files.`);
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  let text;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw new FileError(`${name} is not UTF-8. Save it as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8.`);
+export async function readCsv(file, name, rules) {
+  const { text, encoding, isPacked } = await readText(file, name);
+  const told = toldDelimiter(text);
+  if (told && !rules.delimiters.includes(told.delimiter)) throw new FileError("format", `The first line of ${name} says that its delimiter is ${JSON.stringify(told.delimiter)}; expected a comma, a semicolon or a tab. Save it with one of these.`);
+  const body = told ? text.slice(told.length) : text;
+  const delimiter = told?.delimiter ?? guessedDelimiter(body, rules);
+  const lines = parsed(body, delimiter, name);
+  if (lines.length === 0) throw new FileError("empty", `${name} is empty; expected a header line with a column of SMILES, and rows.`);
+  const n_rows = lines.length - (lacksHeader({ lines }, rules) ? 0 : 1);
+  if (n_rows > MOST_ROWS) throw new FileError("format", `${name} has ${n_rows} rows; at most ${MOST_ROWS} rows are taken here. Use \`periogt batch\` for larger files.`);
+  const isOneColumn = lines.every(({ length }) => length === 1);
+  const source = [isPacked ? "gzip" : "", encoding === "UTF-8" ? "" : encoding, isOneColumn ? "one column" : DELIMITER_NAMES[delimiter]];
+  return { name, lines, source: source.filter(Boolean) };
+}
+
+/** Read a first line such as `sep=;`, which Excel writes and obeys; null if there is none. */
+function toldDelimiter(text) {
+  const [line, delimiter] = /^[\r\n]*"?sep=([^"\r\n])"?[,;\t ]*(?:\r\n?|\n|$)/i.exec(text) ?? [];
+  return line === undefined ? null : { delimiter, length: line.length };
+}
+
+/** Choose the delimiter under which the first line names polymers and the next ones are as long as it. */
+function guessedDelimiter(text, rules) {
+  const start = text.slice(0, SNIFFED_CHARACTERS);
+  let best = { delimiter: rules.delimiters[0], scores: [-1] };
+  for (const delimiter of rules.delimiters) {
+    const [first = [], ...others] = cells(start, delimiter, SNIFFED_LINES).data;
+    const isSplit = first.length > 1;
+    const scores = [
+      Number(first.some((cell) => rules.smiles_names.includes(nameOf(cell)) || looksLikeUnit(cell))),
+      isSplit ? (1 + others.filter(({ length }) => length === first.length).length) / (1 + others.length) : 0,
+      first.length,
+    ];
+    if (isGreater(scores, best.scores)) best = { delimiter, scores };
   }
-  const { data, errors } = window.Papa.parse(text, { delimiter: ",", skipEmptyLines: true });
+  return best.delimiter;
+}
+
+function isGreater(scores, others) {
+  const at = scores.findIndex((score, i) => score !== others[i]);
+  return at >= 0 && scores[at] > (others[at] ?? -1);
+}
+
+function parsed(text, delimiter, name) {
+  const { data, errors } = cells(text, delimiter);
   const [malformed] = errors.filter(({ type }) => type === "Quotes");
-  if (malformed) throw new FileError(`${name}: row ${malformed.row + 1} is malformed: ${malformed.message}. A field with a quote, comma or line break is written "like ""this""".`);
-  const [header, ...records] = data;
-  if (!header) throw new FileError(`${name} is empty; expected a header line with a column of SMILES.`);
-  if (records.length === 0) throw new FileError(`${name} has a header line and no rows.`);
-  if (records.length > MOST_ROWS) throw new FileError(`${name} has ${records.length} rows; at most ${MOST_ROWS} are taken here. Use \`periogt batch\` for larger files.`);
-  return { name, header: header.map((title) => title.trim()), records };
+  if (malformed) throw new FileError("quotes", `${name}: line ${malformed.row + 1} is malformed: ${malformed.message}. A field with a quote, delimiter or line break is written "like ""this""".`);
+  return data;
 }
 
-/** Guess a column by its name, else by how many of its first cells look like repeat units; -1 if none does. */
-export function smilesColumn({ header, records }) {
-  const named = header.findIndex((title) => title.toLowerCase() === "smiles");
-  if (named >= 0) return named;
-  const scores = header.map((_, column) => records.slice(0, 50).filter((record) => (record[column] ?? "").includes("*")).length);
-  const best = Math.max(...scores);
-  return best > 0 ? scores.indexOf(best) : -1;
+function cells(text, delimiter, n_lines = 0) {
+  const lines = withoutBlankLines(text, delimiter);
+  if (lines === "") return { data: [], errors: [] };
+  return window.Papa.parse(lines, { delimiter, newline: "\n", preview: n_lines });
 }
 
-export function idColumn({ header }) {
-  return header.findIndex((title) => title.toLowerCase() === "id");
-}
-
-/** Return the rows; without an id, its number is a row's id. */
-export function rowsOf({ records }, smilesAt, idAt) {
-  return records.map((record, i) => ({ id: (idAt >= 0 && record[idAt]) || String(i), smiles: record[smilesAt] ?? "" }));
-}
-
-/** Write results in the columns of `periogt batch`, one line a row and property, in input order. */
-export function writeCsv(rows, answers) {
-  const lines = [COLUMNS.join(",")];
-  rows.forEach(({ id, smiles }, row) => {
-    answers.properties.forEach(({ id: property }, column) => {
-      const value = answers.values[column][row];
-      const error = answers.error(row, column) ?? (Number.isNaN(value) ? NOT_ASKED : null);
-      const result = error ? ["", "", "false", error.code, error.message] : [String(value), answers.units[column], "true", "", ""];
-      lines.push([id, smiles, property, ...result, answers.requestIds[row]].map(cell).join(","));
-    });
-  });
-  return `${lines.join("\n")}\n`;
-}
-
-const NOT_ASKED = { code: "cancelled", message: "This row was not asked: the run was cancelled." };
-
-function cell(text) {
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll("\"", "\"\"")}"` : text;
+/**
+ * End each line by one line feed and leave blank lines out. Line ends inside of quotes stay. Papa Parse takes only one kind
+ * of line end a file, and does not tell a blank line from one with an empty quoted field.
+ */
+function withoutBlankLines(text, delimiter) {
+  const trimmed = text.replace(/^[\r\n]+|[\r\n]+$/g, "");
+  if (!trimmed.includes("\"")) return trimmed.replace(/[\r\n]+/g, "\n");
+  const quoted = "\"[^\"]*(?:\"\"[^\"]*)*\"";
+  const between = new RegExp(`(^|[${delimiter.replace(/[\]\\^-]/, "\\$&")}])(${quoted})|[\\r\\n]+(${quoted})?`, "g");
+  return trimmed.replace(between, (found, before, field, fieldOfLine = "") => (field === undefined ? `\n${fieldOfLine}` : found));
 }

@@ -1,11 +1,14 @@
-// The CSV view: choosing a file, planning, running.
+// The CSV view: choosing a file, running its plan.
 
-import { FileError, idColumn, readCsv, rowsOf, smilesColumn, writeCsv } from "./csv_file.js";
-import { byId, download, duration, el, throttled } from "./dom.js";
+import { tableRules } from "./columns.js";
+import { readCsv } from "./csv_file.js";
+import { writeCsv } from "./csv_output.js";
+import { byId, download, duration, throttled } from "./dom.js";
+import { FileError } from "./file_text.js";
 import { Answers, Job, Status } from "./job.js";
+import { Plan } from "./plan.js";
 import { Results } from "./results.js";
 
-const PREVIEW_ROWS = 6;
 const SHOW_EVERY_MS = 400;
 const MOST_AT_ONCE = 3;
 const MOST_ITEMS = 100;
@@ -14,18 +17,14 @@ export class CsvView {
   constructor(api, drawings, state) {
     this.api = api;
     this.state = state;
-    this.model = null;
-    this.file = null;
     this.job = null;
+    this.plan = new Plan();
     this.results = new Results(drawings);
     this.#listen();
   }
 
   /** Take on what is served. */
-  setModel(model) {
-    this.model = model;
-    if (this.file) this.#showPlan();
-  }
+  setModel(model) { this.plan.setModel(model); }
 
   /** Draw plots anew, in other colours. */
   recolour() { this.results.recolour(); }
@@ -40,7 +39,6 @@ export class CsvView {
     for (const type of ["dragover", "drop"]) window.addEventListener(type, (event) => event.preventDefault());
     drop.addEventListener("drop", ({ dataTransfer }) => { const [file] = dataTransfer.files; if (file) this.open(file, file.name); });
     byId("use-example").addEventListener("click", () => this.example());
-    byId("plan").addEventListener("change", () => this.#showSize());
     byId("plan").addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
     byId("cancel").addEventListener("click", () => this.job?.cancel());
     byId("retry").addEventListener("click", () => this.retry());
@@ -51,7 +49,7 @@ export class CsvView {
   async example() {
     try {
       const response = await fetch(new URL("web/polymers.csv", this.api.root));
-      if (!response.ok) throw new FileError(`The example file did not come (${response.status}).`);
+      if (!response.ok) throw new FileError("missing", `The example file did not come (${response.status}).`);
       await this.open(await response.blob(), "polymers.csv");
     } catch (error) {
       byId("file-error").textContent = error instanceof FileError ? error.message : "The service cannot be reached.";
@@ -66,68 +64,26 @@ export class CsvView {
     }
     byId("file-error").textContent = "";
     try {
-      this.file = await readCsv(blob, name);
+      const rules = await tableRules();
+      this.plan.open(await readCsv(blob, name, rules), rules);
     } catch (error) {
-      this.file = null;
-      byId("plan").hidden = true;
+      this.plan.close();
       byId("file-error").textContent = error instanceof FileError ? error.message : `${name} cannot be read: ${error.message}`;
-      return;
     }
-    this.#showPlan();
-    byId("plan-title").focus({ preventScroll: true });
-    byId("plan").scrollIntoView({ block: "nearest" });
-  }
-
-  #showPlan() {
-    const { name, header, records } = this.file;
-    byId("plan-title").textContent = `${name}: ${records.length} ${records.length === 1 ? "row" : "rows"}`;
-    const options = (first) => [first, ...header.map((title, i) => [i, title || `Column ${i + 1}`])]
-      .map(([value, text]) => el("option", { value, text }));
-    byId("smiles-column").replaceChildren(...options([-1, "Choose"]));
-    byId("smiles-column").value = smilesColumn(this.file);
-    byId("id-column").replaceChildren(...options([-1, "Row number"]));
-    byId("id-column").value = idColumn(this.file);
-    const choices = (this.model?.properties ?? []).map(({ id, label, units }) => el("label", {},
-      el("input", { type: "checkbox", value: id, name: "property", checked: "" }),
-      el("span", {}, label, units ? el("span", { class: "units", text: ` ${units}` }) : "")));
-    byId("property-choices").replaceChildren(...(choices.length ? choices : [el("p", { class: "hint", text: "They are listed once the service answers." })]));
-    byId("plan").hidden = false;
-    this.#showSize();
-  }
-
-  #showSize() {
-    if (!this.file) return;
-    const [smilesAt, idAt] = this.#columns();
-    const { header, records } = this.file;
-    const head = el("thead", {}, el("tr", {}, ...header.map((title) => el("th", { scope: "col", text: title }))));
-    const body = el("tbody", {}, ...records.slice(0, PREVIEW_ROWS).map((record) =>
-      el("tr", {}, ...header.map((_, i) => el("td", { class: i === smilesAt ? "chosen" : undefined, text: record[i] ?? "" })))));
-    byId("preview").replaceChildren(el("caption", { class: "visually-hidden", text: "First rows of the file" }), head, body);
-    const n = this.#properties().length;
-    byId("plan-size").textContent = `${records.length} rows × ${n} ${n === 1 ? "property" : "properties"} = ${records.length * n} predictions`;
-    byId("plan-error").textContent = smilesAt < 0 ? "Choose the column that holds the SMILES." : "";
-    this.rows = smilesAt < 0 ? [] : rowsOf(this.file, smilesAt, idAt);
-  }
-
-  #columns() { return [Number(byId("smiles-column").value), Number(byId("id-column").value)]; }
-
-  #properties() {
-    const chosen = new Set([...document.querySelectorAll("#property-choices input:checked")].map(({ value }) => value));
-    return (this.model?.properties ?? []).filter(({ id }) => chosen.has(id));
   }
 
   start() {
-    const properties = this.#properties();
-    if (this.#columns()[0] < 0) { byId("smiles-column").focus(); return; }
-    if (properties.length === 0) { byId("plan-error").textContent = "Choose at least one property."; return; }
-    this.answers = new Answers(this.rows.length, properties);
-    this.askedRows = this.rows;
-    this.fileName = this.file.name;
-    this.results.begin(this.askedRows, this.answers);
+    const decided = this.plan.decided();
+    if (!decided) return;
+    const { rows, properties, fileName } = decided;
+    this.answers = new Answers(rows.length, properties);
+    this.askedRows = rows;
+    this.fileName = fileName;
+    this.results.begin(rows, this.answers);
     byId("results").hidden = false;
     byId("progress").hidden = false;
     byId("progress").scrollIntoView({ block: "start" });
-    this.#run(Array.from(this.rows.keys()));
+    this.#run(Array.from(rows.keys()));
   }
 
   /** Ask again for rows that failed or were left out. */
@@ -155,9 +111,9 @@ export class CsvView {
     this.job = null;
     this.#setRunning(false);
     this.results.refresh({ isLast: true });
-    const { n_ok, n_failed, n_done, n_rows } = this.answers;
+    const { n_ok, n_failed, n_done, n_rows, n_warned } = this.answers;
     const rest = n_rows - n_done;
-    byId("progress-text").textContent = `${ending}${n_ok} of ${n_rows} rows predicted${n_failed ? `, ${n_failed} failed` : ""}`
+    byId("progress-text").textContent = `${ending}${n_ok} of ${n_rows} rows predicted${n_warned ? `, ${n_warned} with warnings` : ""}${n_failed ? `, ${n_failed} failed` : ""}`
       + `${rest ? `, ${rest} not asked` : ""}, in ${duration(seconds)}.`;
     const n_again = n_rows - n_ok;
     byId("retry").hidden = n_again === 0;
@@ -185,7 +141,7 @@ export class CsvView {
   }
 
   save() {
-    const name = `${this.fileName.replace(/\.[^.]*$/, "")}_predictions.csv`;
+    const name = `${this.fileName.replace(/(\.[^.]*)?(\.gz)?$/i, "")}_predictions.csv`;
     download(name, writeCsv(this.askedRows, this.answers), "text/csv;charset=utf-8");
   }
 }

@@ -21,6 +21,7 @@ export class Answers {
     this.values = properties.map(() => new Float64Array(n_rows).fill(NaN));
     this.units = properties.map(({ units }) => units);
     this.errors = new Map(); // row -> one error or null a property
+    this.warned = new Map(); // row -> the texts of each property
     this.requestIds = new Array(n_rows).fill("");
     this.n_ok = 0;
     this.n_failed = 0;
@@ -30,7 +31,11 @@ export class Answers {
 
   get n_done() { return this.n_ok + this.n_failed; }
 
+  get n_warned() { return this.warned.size; }
+
   error(row, column) { return this.errors.get(row)?.[column] ?? null; }
+
+  warnings(row, column) { return this.warned.get(row)?.[column] ?? []; }
 
   /** Forget rows, so that they can be asked again. */
   forget(rows) {
@@ -38,6 +43,7 @@ export class Answers {
     for (const row of rows) {
       this.status[row] = Status.WAITING;
       this.errors.delete(row);
+      this.warned.delete(row);
       for (const column of this.values) column[row] = NaN;
     }
   }
@@ -49,6 +55,8 @@ export class Answers {
     this.requestIds[row] = requestId;
     const hasFailed = errors.some((error) => error !== null);
     if (hasFailed) this.errors.set(row, errors);
+    const warnings = results.map((result) => result.warnings ?? []);
+    if (warnings.some((texts) => texts.length > 0)) this.warned.set(row, warnings);
     this.status[row] = hasFailed ? Status.FAILED : Status.OK;
     this.#count(row, 1);
   }

@@ -1,0 +1,75 @@
+"""The page without a service: its files as the service sends them, and answers that a test makes up."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from periogt_ray.artifacts.card import read_card
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.serve.http.page import add_page
+from periogt_ray.settings import EMBEDDED_DIR
+from support.way import Asked
+
+Answer = tuple[int, dict[str, str], bytes]
+JSON = {"Content-Type": "application/json"}
+DRAWING = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20"><circle cx="20" cy="10" r="8"/></svg>'
+HEALTH = {
+    "status": "ok", "model_loaded": True, "checkpoints_present": True, "gpu_available": False, "version": "9.9",
+    "device": "cpu", "artifacts": "made-up answers", "n_open": 0, "max_open": 256,
+}  # fmt: skip
+
+
+@contextmanager
+def page_site() -> Iterator[str]:
+    """Serve the page's files, with their policy; return the address."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    add_page(app)
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def made_up(warnings_of: Callable[[str, str], list[str] | None]) -> Callable[[Asked], Answer | None]:
+    """Answer as a service does whose values are numbers of characters.
+
+    ``warnings_of`` gets SMILES and property; None leaves the field out, as services before it did.
+    """
+    card = read_card(ArtifactDirectory.open(EMBEDDED_DIR)).model_dump_json().encode()
+
+    def answer(asked: Asked) -> Answer | None:
+        if asked.path == "/v1/health":
+            return 200, JSON, json.dumps(HEALTH).encode()
+        if asked.path == "/v1/model":
+            return 200, JSON, card
+        if asked.path.startswith("/v1/depict"):
+            return 200, {"Content-Type": "image/svg+xml"}, DRAWING
+        if asked.path == "/v1/predict/batch":
+            results = [_result(**item, warnings_of=warnings_of) for item in json.loads(asked.body)["items"]]
+            return 200, JSON, json.dumps({"results": results, "request_id": "r"}).encode()
+        return None
+
+    return answer
+
+
+def _result(smiles: str, property: str, warnings_of: Callable[[str, str], list[str] | None]) -> dict[str, object]:  # noqa: A002
+    if smiles.count("*") != 2:
+        return {"code": "validation_error", "message": f"{smiles} has not 2 connection points.", "details": {}}
+    warnings = warnings_of(smiles, property)
+    return {
+        "smiles": smiles, "property": property, "request_id": "r", "embedding": None,
+        "prediction": {"value": len(smiles) / 4, "units": "eV"},
+        "model": {"name": "PerioGT", "checkpoint": "c", "artifacts": "made-up answers"},
+        **({} if warnings is None else {"warnings": warnings}),
+    }  # fmt: skip
