@@ -4,6 +4,7 @@ import { byId, debounced, el, shown } from "./dom.js";
 import { Status } from "./job.js";
 import { histogram, scatter } from "./plots.js";
 import { VirtualTable } from "./table.js";
+import { gathered, warningBox } from "./warnings.js";
 
 const POINT_AFTER_MS = 120;
 const PLOT_EVERY_MS = 1500;
@@ -36,7 +37,7 @@ export class Results {
     this.table.setColumns([
       { title: "Id", cell: (row) => rows[row].id, order: (row) => rows[row].id },
       { title: "SMILES", class: "smiles", cell: (row) => rows[row].smiles, order: (row) => rows[row].smiles },
-      { title: "Result", cell: (row) => this.#status(row), order: (row) => this.#status(row), failed: (row) => answers.status[row] === Status.FAILED },
+      { title: "Result", cell: (row) => this.#status(row), order: (row) => this.#status(row), failed: (row) => answers.status[row] === Status.FAILED, notes: (row) => this.#warnings(row) },
       ...properties.map(({ label, units }, column) => ({
         title: units ? `${label} (${units})` : label,
         class: "num",
@@ -78,6 +79,13 @@ export class Results {
 
   #firstError(row) { return this.answers.errors.get(row)?.find((error) => error !== null) ?? null; }
 
+  #warnings(row) {
+    const { answers } = this;
+    if (!answers.warned.has(row)) return [];
+    return gathered(answers.properties.flatMap(({ label }, column) =>
+      (answers.error(row, column) ? [] : [{ label, warnings: answers.warnings(row, column) }])));
+  }
+
   #clear() {
     for (const id of ["filter-text", "filter-min", "filter-max"]) byId(id).value = "";
     byId("filter-status").value = "all";
@@ -87,15 +95,17 @@ export class Results {
   /** Filter and sort. */
   #order() {
     if (!this.answers) return;
-    const { status, values, n_rows } = this.answers;
+    const { status, values, n_rows, warned } = this.answers;
     const text = byId("filter-text").value.trim().toLowerCase();
     const wanted = { ok: Status.OK, failed: Status.FAILED }[byId("filter-status").value];
+    const isWarned = byId("filter-status").value === "warned";
     const limit = (id) => (byId(id).value === "" ? null : Number(byId(id).value));
     const [low, high] = [limit("filter-min"), limit("filter-max")];
     const column = values[Number(byId("filter-property").value)];
     const order = [];
     for (let row = 0; row < n_rows; row += 1) {
       if (wanted !== undefined && status[row] !== wanted) continue;
+      if (isWarned && !warned.has(row)) continue;
       if (text && !this.rows[row].id.toLowerCase().includes(text) && !this.rows[row].smiles.toLowerCase().includes(text)) continue;
       if (low !== null && !(column[row] >= low)) continue;
       if (high !== null && !(column[row] <= high)) continue;
@@ -116,12 +126,14 @@ export class Results {
     Object.assign(area.dataset, { row, status: state, theme: this.drawings.theme });
     const place = el("div", { class: "drawing-area" });
     const error = this.#firstError(row);
+    const warnings = this.#warnings(row);
     const values = this.answers.properties.flatMap(({ label, units }, column) => {
       const value = this.answers.values[column][row];
       return Number.isNaN(value) ? [] : [el("dt", { text: label }), el("dd", { text: `${shown(value)} ${units}` })];
     });
-    area.replaceChildren(el("h3", { text: id }), place, el("p", { class: "smiles mono", text: smiles }),
+    area.replaceChildren(el("h3", { text: id || "No id" }), place, el("p", { class: "smiles mono", text: smiles }),
       ...(error ? [el("p", { class: "error", text: `${error.code}: ${error.message}` })] : []),
+      ...(warnings.length ? [warningBox(warnings)] : []),
       ...(values.length ? [el("dl", {}, ...values)] : []));
     if (smiles.trim() && !(error && values.length === 0)) this.drawings.show(place, smiles);
     else place.remove();

@@ -2,6 +2,7 @@
 
 import { ApiError } from "./api.js";
 import { byId, copy, debounced, download, el, shown, svg } from "./dom.js";
+import { gathered, warningBox } from "./warnings.js";
 
 const DRAW_AFTER_MS = 250;
 const EMPTY = "The SMILES is empty; expected a repeat unit with two connection points, such as *CC(*)c1ccccc1.";
@@ -89,6 +90,9 @@ export class SinglePolymer {
     }
     this.#problem("");
     byId("one-values").replaceChildren(...body.results.map((result, i) => this.#row(result, this.model.properties[i])));
+    const warnings = gathered(body.results.flatMap((result, i) =>
+      (result.code === undefined ? [{ label: this.model.properties[i].label, warnings: result.warnings }] : [])));
+    byId("one-warnings").replaceChildren(...(warnings.length > 0 ? [warningBox(warnings)] : []));
     const answered = body.results.find((result) => result.model);
     const n = body.results.length - failures.length;
     byId("one-meta").textContent =

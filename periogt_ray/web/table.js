@@ -1,6 +1,7 @@
 // A table that holds elements for the visible rows alone, so that ten thousand rows stay usable.
 
 import { el } from "./dom.js";
+import { counted } from "./warnings.js";
 
 const ROW_PX = 35;
 const SPARE = 8; // rows above and below what is visible
@@ -29,7 +30,8 @@ export class VirtualTable extends EventTarget {
     this.body.addEventListener("pointerover", ({ target }) => this.#pick(target, false));
   }
 
-  /** @param {{title: string, class?: string, cell: (row: number) => string, failed?: (row: number) => boolean}[]} columns */
+  /** @param {{title: string, class?: string, cell: (row: number) => string, failed?: (row: number) => boolean,
+   *   notes?: (row: number) => string[]}[]} columns - notes are marked in the cell; a screen reader reads them there */
   setColumns(columns) {
     this.columns = columns;
     this.sort = { column: -1, isDescending: false };
@@ -116,12 +118,20 @@ export class VirtualTable extends EventTarget {
     const cells = this.columns.map((column) => {
       const text = column.cell(row);
       const hasFailed = column.failed?.(row) ?? false;
-      return el("td", { class: [column.class, hasFailed ? "bad" : ""].join(" ").trim() || undefined, text, title: text.length > 12 ? text : undefined });
+      const notes = column.notes?.(row) ?? [];
+      const title = notes.length > 0 ? notes.join("\n") : text;
+      return el("td", { class: [column.class, hasFailed ? "bad" : ""].join(" ").trim() || undefined, text, title: title.length > 12 ? title : undefined },
+        ...(notes.length > 0 ? [mark(notes)] : []));
     });
     return el("tr", {
       "data-at": at, "aria-rowindex": at + 2, "aria-selected": String(isSelected), id: isSelected ? "row-selected" : undefined,
     }, ...cells);
   }
+}
+
+function mark(notes) {
+  return el("span", { class: "mark" }, el("span", { "aria-hidden": "true", text: ` ⚠ ${notes.length}` }),
+    el("span", { class: "visually-hidden", text: `, ${counted(notes.length)}: ${notes.join("; ")}` }));
 }
 
 function spacer(n_rows, n_columns) {
