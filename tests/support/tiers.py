@@ -17,7 +17,9 @@ GROUPS = {
     "tests/batch/test_on_ray.py": "ray",
     "tests/batch/test_shared_ray.py": "ray",
     "tests/serve/test_several_predictors.py": "ray",
-    "tests/web/": "ray",
+    "tests/web/test_csv.py": "ray",
+    "tests/web/test_looks.py": "ray",
+    "tests/web/test_one_polymer.py": "ray",
     "tests/serve/test_service_process.py": "ray",  # breaks and ends the service that the page's tests share
     "tests/slurm/": "slurm",
     "tests/container/": "slurm",
