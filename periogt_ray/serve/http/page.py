@@ -1,10 +1,10 @@
 """The web page: static files of the package, served as they are, under a strict policy.
 
 Addresses in the page are relative, so that it works at ``/``, behind a proxy that strips a prefix, and
-under ``/node/<host>/<port>/``, which Open OnDemand passes on whole and :class:`NodePrefix` takes off.
+under ``/node/<host>/<port>/``, which Open OnDemand passes on whole and
+:class:`~periogt_ray.serve.http.paths.NodePrefix` takes off.
 """
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
 
 from periogt_ray.settings import EXAMPLES
 
-__all__ = ["WEB", "NodePrefix", "add_page"]
+__all__ = ["WEB", "add_page"]
 
 WEB = Path(__file__).parents[2] / "web"
 
@@ -41,7 +40,6 @@ _HEADERS = {
     # Asked for again each time and sent only if changed: a new version of the service has a new page.
     "Cache-Control": "no-cache",
 }
-_NODE_PREFIX = re.compile(r"/r?node/[A-Za-z0-9._-]{1,253}/[0-9]{1,5}(?=/|$)")
 
 
 class _File(NamedTuple):
@@ -102,30 +100,3 @@ def _answer(request: Request, name: str, *, root: str = "./") -> Response:
     if request.headers.get("If-None-Match") == file.etag:
         return Response(status_code=304, headers=headers)
     return Response(file.content, headers=headers, media_type=file.media_type)
-
-
-class NodePrefix:
-    """ASGI middleware that takes ``/node/<host>/<port>`` off a path before anything else looks at it.
-
-    Parameters
-    ----------
-    app : ASGI application
-        What sees the path without the prefix.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        prefix = _NODE_PREFIX.match(scope["path"]) if scope["type"] == "http" else None
-        if prefix is None:
-            await self._app(scope, receive, send)
-            return
-        path = scope["path"][prefix.end() :]
-        if not path:
-            # Without the slash at the end, relative addresses of the page would miss the port.
-            port = prefix.group().rpartition("/")[2]
-            await RedirectResponse(f"{port}/")(scope, receive, send)
-            return
-        await self._app({**scope, "path": path, "raw_path": path.encode()}, receive, send)

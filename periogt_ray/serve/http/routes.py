@@ -35,7 +35,9 @@ from periogt_ray.schemas import (
 )
 from periogt_ray.serve.http.auth import API_KEY_HEADER
 from periogt_ray.serve.http.gate import Gate, deadline_of, error_response, trace_of
-from periogt_ray.serve.http.page import NodePrefix, add_page
+from periogt_ray.serve.http.malformed import malformed_request, with_plus_hint
+from periogt_ray.serve.http.page import add_page
+from periogt_ray.serve.http.paths import NodePrefix, TrailingSlash
 from periogt_ray.serve.service import Asked, Service, Status
 from periogt_ray.settings import Settings
 
@@ -92,7 +94,9 @@ def create_api(service: Service, settings: Settings) -> FastAPI:
     _add_documentation(api, has_key=settings.api_key is not None)
     add_page(api)
     api.add_middleware(Gate, settings=settings, recorder=service.recorder)
-    api.add_middleware(NodePrefix)  # the last one added is the first to see a request
+    # The last one added is the first to see a request.
+    api.add_middleware(TrailingSlash)
+    api.add_middleware(NodePrefix)
     return api
 
 
@@ -114,6 +118,9 @@ def _add_reading_routes(api: FastAPI, service: Service) -> None:
             )
         )
 
+    # Monitors ask with HEAD; the server leaves the body out.
+    api.add_api_route("/v1/health", health, methods=["HEAD"], include_in_schema=False)
+
     @api.get("/v1/properties", response_model=PropertiesResponse, responses=_responses(401, 503))
     async def properties() -> Response:
         """List the properties that are served, and by which model."""
@@ -130,6 +137,7 @@ def _add_drawing_route(api: FastAPI, service: Service) -> None:
 
     @api.get("/v1/depict", response_class=Response, responses={**svg, **_responses(401, 422, 500, 503, 504)})
     async def depict(
+        request: Request,
         smiles: Annotated[
             str,
             Query(min_length=1, max_length=MAX_SMILES_LENGTH, description="Repeat unit to draw.", examples=[_STYRENE]),
@@ -137,7 +145,10 @@ def _add_drawing_route(api: FastAPI, service: Service) -> None:
         theme: Annotated[Theme, Query(description="Dark lines, or light ones for a dark background.")] = "light",
     ) -> Response:
         """Draw a repeat unit as SVG, its connection points marked."""
-        drawing = await service.depict(smiles, theme)
+        try:
+            drawing = await service.depict(smiles, theme)
+        except ValidationError as error:
+            raise with_plus_hint(error, request.url.query) from error
         return Response(drawing, media_type=_SVG, headers=_SVG_HEADERS)
 
 
@@ -190,14 +201,7 @@ def _add_error_handlers(api: FastAPI, public: Callable[[PerioGTError], PerioGTEr
 
     @api.exception_handler(RequestValidationError)
     async def answer_malformed(request: Request, error: RequestValidationError) -> Response:
-        # Without the input, which may be large, or hold what JSON cannot.
-        problems = [
-            {"field": ".".join(str(part) for part in problem["loc"])[:_MAX_FIELD_LENGTH], "problem": problem["msg"]}
-            for problem in error.errors()[:_MAX_PROBLEMS]
-        ]
-        named = "; ".join(f"{problem['field']}: {problem['problem']}" for problem in problems[:3])
-        malformed = ValidationError(f"Invalid request: {named}. See /docs.", {"problems": problems})
-        return error_response(malformed, trace_of(request.scope))
+        return error_response(malformed_request(request, error), trace_of(request.scope))
 
     @api.exception_handler(HTTPException)
     async def answer_http(request: Request, error: HTTPException) -> Response:
@@ -271,8 +275,6 @@ def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-_MAX_PROBLEMS = 20
-_MAX_FIELD_LENGTH = 100  # characters of a field's name that are repeated
 _PREDICT: dict[str, Any] = {
     "polystyrene": {"summary": "Dielectric constant", "value": {"smiles": _STYRENE, "property": "eps"}},
     "with embedding": {
