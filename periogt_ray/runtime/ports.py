@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from periogt_ray.errors import InternalError, SettingsError
 
-__all__ = ["NodePorts", "check_port", "port_error", "reserved_ports"]
+__all__ = ["NodePorts", "check_port", "check_port_beside_ray", "port_error", "reserved_ports"]
 
 # Above the ports of well-known services and below those that Linux gives to outgoing connections.
 _FIRST, _END = 10240, 32768
+_END_OF_RAY = 20000  # `ray start` gives workers ports from 10002 to 19999, ray.init those of outgoing connections
 _BLOCK = 16
 _N_BLOCKS = (_END - _FIRST) // _BLOCK
 
@@ -103,6 +104,23 @@ def check_port(host: str, port: int) -> None:
     error = port_error(host, port)
     if error is not None:
         raise SettingsError(
-            f"{host}:{port} cannot be bound ({error}). Set PERIOGT_HOST and PERIOGT_PORT to an address of this machine "
-            "and a free port."
+            f"{host}:{port} cannot be bound ({error}). Give an address of this machine and a free port: --host and "
+            "--port, or PERIOGT_HOST and PERIOGT_PORT."
+        )
+
+
+def check_port_beside_ray(host: str, port: int) -> None:
+    """Make sure that the service can still listen once Ray runs.
+
+    Raises
+    ------
+    SettingsError
+        If it cannot: Ray's processes listen at ports that they or Linux choose at random.
+    """
+    error = port_error(host, port)
+    if error is not None:
+        raise SettingsError(
+            f"{host}:{port} was free before Ray started and cannot be bound now ({error}): most likely a process of "
+            f"Ray listens there. Choose a port from {_END_OF_RAY} to {_END - 1}, where Ray's do not: --port or "
+            "PERIOGT_PORT."
         )

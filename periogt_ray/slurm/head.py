@@ -113,7 +113,7 @@ class _Start:
                             return False
                 finally:
                     process.kill()
-                resources = json.loads(process.communicate()[0]) if process.returncode == 0 else None
+                resources = _resources(process.communicate()[0]) if process.returncode == 0 else None
             if resources is not None:
                 break
             # The control service listens before everything is there that a connection needs.
@@ -158,6 +158,15 @@ class _Start:
             )
         self._stop.pause()
         return self._stop.is_asked
+
+
+def _resources(printed: bytes) -> dict[str, float] | None:
+    """Read what a program that waited has printed; None if that is not it, as where Ray ends it as it connects."""
+    try:
+        found = json.loads(printed)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 class _Head:

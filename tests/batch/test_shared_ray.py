@@ -3,7 +3,6 @@
 import itertools
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,19 +17,13 @@ import pytest
 import yaml
 
 from support.ray_cluster import Cluster
+from support.served_process import free_port
 
 pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 240.0  # a loaded machine is many times slower than an idle one
 ASKED = {"smiles": "*CC*", "property": "tg"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def answered(url: str) -> dict[str, Any]:

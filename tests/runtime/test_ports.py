@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from periogt_ray.errors import SettingsError
-from periogt_ray.runtime.ports import check_port, port_error, reserved_ports
+from periogt_ray.runtime.ports import check_port, check_port_beside_ray, port_error, reserved_ports
 
 
 def test_a_taken_port_is_told() -> None:
@@ -17,6 +17,14 @@ def test_a_taken_port_is_told() -> None:
             check_port("127.0.0.1", port)
     assert port_error("127.0.0.1", port) is None
     check_port("127.0.0.1", port)
+
+
+def test_a_port_that_ray_took_is_told_as_such() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port} was free before Ray.*from 20000 to 32767.*--port"):
+            check_port_beside_ray("127.0.0.1", port)
+    check_port_beside_ray("127.0.0.1", port)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])

@@ -7,6 +7,7 @@ import pytest
 
 from periogt_ray.errors import InternalError, SettingsError
 from periogt_ray.slurm.head import HeadOptions, run_head
+from support.served_process import free_port
 from support.slurm_scene import START_TIMEOUT_S, Scene
 
 READY_TIMEOUT_S = 20.0
@@ -65,6 +66,15 @@ def test_a_node_that_says_why_it_cannot_join(scene: Scene) -> None:
 
 def test_a_ray_that_cannot_be_connected_to_yet_is_tried_again(scene: Scene) -> None:
     scene.plays("wait", """sys.exit("not yet") if n_calls < 3 else print('{"CPU": 4.0}')""")
+    scene.plays("command", "sys.exit(0)")
+    assert run(scene, BATCH) == 0
+    assert len(scene.calls("wait")) == 3
+
+
+@pytest.mark.parametrize("printed", ["", "starting", "[1]", '{"CPU": 4'])
+def test_what_connects_and_does_not_say_what_there_is_is_tried_again(scene: Scene, printed: str) -> None:
+    """As where Ray ends a program as it connects, with status 0."""
+    scene.plays("wait", f"""print({printed!r} if n_calls < 3 else '{{"CPU": 4.0}}')""")
     scene.plays("command", "sys.exit(0)")
     assert run(scene, BATCH) == 0
     assert len(scene.calls("wait")) == 3
@@ -139,7 +149,8 @@ def test_a_service_is_announced_only_when_its_model_answers(scene: Scene) -> Non
     assert scene.now > 10
 
 
-def test_key_and_port_that_were_chosen_go_first(scene: Scene, unused_port: int) -> None:
+def test_key_and_port_that_were_chosen_go_first(scene: Scene) -> None:
+    unused_port = free_port()
     scene.env |= {"PERIOGT_API_KEY": "chosen", "PERIOGT_PORT": str(unused_port)}
     scene.plays("command", DRAINS + "answers()")
     found = []
@@ -149,15 +160,6 @@ def test_key_and_port_that_were_chosen_go_first(scene: Scene, unused_port: int) 
     assert run(scene, SERVE) == 0
     # The service listens at its node's loopback address here, so that the tunnel ends there.
     assert f"ssh -N -L 8000:127.0.0.1:{unused_port} -J " in found[0]
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def test_a_service_that_never_answers(scene: Scene) -> None:

@@ -1,9 +1,9 @@
 """`periogt serve` as a process of its own, as a user runs it."""
 
 import os
+import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,9 +13,12 @@ from pathlib import Path
 
 import httpx
 
+from periogt_ray.runtime.ports import port_error
 from support.golden import ARTIFACTS
 
 ROOT = Path(__file__).parents[2]
+# Above the workers of `ray start`, below what Linux gives to outgoing connections.
+PORTS = (20000, 32768)
 START_S = 300.0  # a loaded machine is many times slower than an idle one
 
 
@@ -78,10 +81,9 @@ def command_of(pid: int) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a free port that neither Linux nor Ray gives to a process meanwhile: both choose others."""
+    chance = random.SystemRandom()
+    return next(port for port in iter(lambda: chance.randrange(*PORTS), None) if port_error("0.0.0.0", port) is None)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
