@@ -4,8 +4,6 @@ import contextlib
 import dataclasses
 import gzip
 import logging
-import os
-import pty
 import re
 import socket
 import sys
@@ -22,6 +20,7 @@ from periogt_ray.runtime.network import is_reachable
 from periogt_ray.setup.downloads import download, make_client, require_network, verify_file
 from periogt_ray.setup.published import PublishedFile, load_published, load_statistics, mirrored
 from support.published_site import QUICK, Behaviour, Site
+from support.terminal import Terminal
 
 CONTENT = bytes(range(256)) * 2000
 NAME = "pretrained_ckpt.zip"
@@ -273,18 +272,14 @@ def test_a_log_gets_plain_lines(
 
 
 def test_a_terminal_gets_a_bar(file: PublishedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    leader, follower = pty.openpty()
-    with os.fdopen(follower, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
+    with Terminal() as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal.file)
         monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setenv("COLUMNS", "100")
         fetch(file, tmp_path)
-        terminal.flush()
-        shown = os.read(leader, 100_000).decode()
-    os.close(leader)
-    assert NAME in shown
-    assert "━" in shown
-    assert "512.0/512.0 kB" in shown
+    assert NAME in terminal.shown
+    assert "━" in terminal.shown
+    assert "512.0/512.0 kB" in terminal.shown
 
 
 def test_a_stalled_server_times_out_and_is_tried_again(site: Site, tmp_path: Path, file: PublishedFile) -> None:
