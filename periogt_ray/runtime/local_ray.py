@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 _EXIT_TIMEOUT_S = 10.0
 _CONNECT_TIMEOUT_S = 10.0
 _LEAST_STORE_BYTES = 256 << 20
+_CORE_LEVEL = "RAY_BACKEND_LOG_LEVEL"  # a process of Ray reads it when its core starts
 
 
 @dataclass(frozen=True)
@@ -129,14 +130,16 @@ def _start(environment: Mapping[str, str], temp_dir: Path, termination: "_Termin
     import ray
 
     _forget_token()
+    began_s = time.monotonic()
     try:
-        with termination.deferred():
+        with termination.deferred(), _quiet_core():
             # "local": a bare init() would join whatever Ray the node's files speak of.
             ray.init(address="local", _temp_dir=str(sessions_dir(temp_dir)), configure_logging=True, **options)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # Ray raises a bare Exception where its own time is over
         raise InternalError(
-            f"Ray did not start: {reason}. Check the free space of {temp_dir.parent} and /dev/shm, and `ulimit -n`."
+            f"Ray did not start within {time.monotonic() - began_s:.0f} s: {_reason(error)} The most likely reason is "
+            f"that this node is overloaded or full. Look at its load (`uptime`), memory (`free -h`), the free space of "
+            f"{temp_dir.parent} and /dev/shm (`df -h`), `ulimit -n` and `ulimit -u`; then run it again."
         ) from error
     return LocalRay(ray.get_runtime_context().gcs_address, is_own=True, temp_dir=temp_dir, environment=environment)
 
@@ -149,16 +152,20 @@ def _connect(
     _forget_token()
     try:
         _check_reachable(address)
-        with termination.deferred():
+        with termination.deferred(), _quiet_core():
             ray.init(address=address, **common)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         mode = environment.get("RAY_AUTH_MODE", "not set")
         raise SettingsError(
-            f"No connection to the Ray at {address!r} (RAY_AUTH_MODE is {mode}): {reason}. Check that it runs there, "
-            "and that RAY_AUTH_TOKEN_PATH names the token it was started with."
+            f"No connection to the Ray at {address!r} (RAY_AUTH_MODE is {mode}): {_reason(error)} Check that it "
+            "runs there, and that RAY_AUTH_TOKEN_PATH names the token it was started with."
         ) from error
     return LocalRay(ray.get_runtime_context().gcs_address, is_own=False, environment=environment)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error as a sentence."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ") + "."
 
 
 def _check_reachable(address: str) -> None:
@@ -173,6 +180,34 @@ def _started_environment(temp_dir: Path) -> dict[str, str | None]:
     token = temp_dir / "token"
     write_token(token)
     return environment_to_start(token)
+
+
+@contextmanager
+def _quiet_core() -> Iterator[None]:
+    """Let the core of this process write to standard error only what ends it; a level that the user chose stays.
+
+    The core calls it an error that Ray Data hands references to actors that may be restarted, which is how every
+    pool of actors works, and complains while Ray ends. What fails for real reaches a driver as an exception. Ray's
+    other processes have started before and keep their level, and their logs.
+    """
+    import ray._private.worker
+
+    worker: Any = ray._private.worker
+    connect = worker.connect
+
+    def connected(*args: Any, **options: Any) -> None:
+        _set_environment({_CORE_LEVEL: "fatal"})
+        try:
+            connect(*args, **options)
+        finally:
+            _set_environment({_CORE_LEVEL: None})
+
+    if not os.environ.get(_CORE_LEVEL):
+        worker.connect = connected
+    try:
+        yield
+    finally:
+        worker.connect = connect
 
 
 def _forget_token() -> None:

@@ -1,5 +1,6 @@
 """What ``periogt serve`` runs: Ray, the application on it, and an orderly end."""
 
+import io
 import logging
 import sys
 import threading
@@ -19,7 +20,7 @@ from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.runtime.network import local_url
-from periogt_ray.runtime.ports import check_port
+from periogt_ray.runtime.ports import check_port, check_port_beside_ray
 from periogt_ray.runtime.signals import stop_event
 from periogt_ray.serve.application import APP_NAME, application, gpus_for
 from periogt_ray.serve.http.auth import API_KEY_HEADER, exposure_warning
@@ -31,6 +32,24 @@ logger = logging.getLogger(__name__)
 
 _POLL_S = 0.25
 _DRAIN_S = 60.0  # at most; the deadline of a request, if that is shorter
+
+
+class _RayPrints(io.TextIOBase):
+    """Where Ray prints what befalls tasks and workers: standard error, until ``is_over``.
+
+    Serve's controller ends by killing itself. Ray then reports as failures the calls to it that were under way, with
+    "infinite retries remaining", though all of it has ended as it should.
+    """
+
+    is_over = False
+
+    def write(self, text: str) -> int:
+        """Write text, or drop it."""
+        return len(text) if self.is_over else sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        sys.stderr.flush()
 
 
 class _StopError(Exception):
@@ -60,12 +79,15 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
     warning = exposure_warning(settings.host, settings.port, settings.api_key)
     if warning is not None:
         logger.warning("%s", warning)
-    # Ray prints what befalls workers on standard output, which is for the announcement alone.
+    # Of Serve's own steps, this module logs what a user needs.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    # Ray prints on standard output, which is for the announcement alone.
     with (
-        redirect_stdout(sys.stderr),
+        redirect_stdout(_RayPrints()) as prints,
         stop_event() as stop,
         local_ray(address=ray_address, log_to_driver=True) as cluster,
     ):
+        check_port_beside_ray(settings.host, settings.port)
         try:
             start_application(settings)
             _wait_until_running(settings, stop)
@@ -80,7 +102,9 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
         except _StopError:
             logger.info("Ending before the model was loaded.")
         finally:
-            _end_application(settings, is_own=cluster.is_own)
+            _drain_application(settings)
+            prints.is_over = True
+            _end_application(is_own=cluster.is_own)
     logger.info("The service has ended.")
 
 
@@ -129,6 +153,7 @@ def _wait_until_running(settings: Settings, stop: threading.Event) -> None:
             logger.error("The deployment failed; looking for the reason.")
             logger.debug("%s", status.message)
             serve.delete(APP_NAME)
+            check_port_beside_ray(settings.host, settings.port)
             raise _load_failure(settings)
         if stop.wait(_POLL_S):
             raise _StopError
@@ -169,14 +194,18 @@ def _load_error(settings: Settings) -> PerioGTError | None:
     return None
 
 
-def _end_application(settings: Settings, *, is_own: bool) -> None:
-    """Answer what is open, then end the application, and Serve where nobody else uses it."""
+def _drain_application(settings: Settings) -> None:
+    """Answer what is open, and refuse the rest."""
     timeout_s = min(_DRAIN_S, settings.service.timeout_s)
     # A signal may come before there is an application, and a replica may be gone.
     with suppress(RayServeException, RayError, TimeoutError):
         drained = serve.get_app_handle(APP_NAME).drain.remote(timeout_s).result(timeout_s=timeout_s + 5)
         if not drained:
             logger.warning("Requests that were open after %g s are dropped.", timeout_s)
+
+
+def _end_application(*, is_own: bool) -> None:
+    """End the application, and Serve where nobody else uses it."""
     with suppress(RayServeException, RayError):
         if is_own or not set(serve.status().applications) - {APP_NAME}:
             serve.shutdown()  # type: ignore[no-untyped-call]

@@ -20,7 +20,7 @@ from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from support.golden import ARTIFACTS, golden_polymers
-from support.ray_cluster import Cluster, clean_environment
+from support.ray_cluster import LINE_OF_CORE, Cluster, clean_environment
 
 pytestmark = pytest.mark.ray
 
@@ -92,6 +92,7 @@ def test_the_output_does_not_depend_on_workers_and_sizes(
         options = ["--output", str(output), "--workers", str(workers), "--part-size", str(size)]
         result = cluster.run("batch", "--input", str(input_path), "--property", "tg,eps", *options)
         assert result.returncode == 1, result.stderr
+        assert not LINE_OF_CORE.search(result.stderr), result.stderr
         assert json.loads(result.stdout)["failures"] == {"validation_error": 4}
         outputs.append(rows_but_request_ids(output))
     assert all(rows == outputs[0] for rows in outputs)

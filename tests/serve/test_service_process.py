@@ -27,6 +27,7 @@ from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import EMBEDDED_DIR
 from support.golden import ARTIFACTS
+from support.ray_cluster import LINE_OF_CORE
 from support.serve_fakes import STYRENE
 from support.served_process import ROOT, ServedProcess, parent_of, start, wait_for
 from support.way import KEY
@@ -201,7 +202,7 @@ def test_sigterm_answers_what_is_open_and_leaves_nothing(service: ServedProcess)
     tree, temp_dir = service.tree(), service.temp_dir
     assert temp_dir is not None
     with ThreadPoolExecutor(1) as pool:
-        n_before = service.log.read_text().count("featurize_s")
+        before = service.log.read_text()
         pending = pool.submit(service.client.post, "/v1/predict/batch", json={"items": items})
         wait_for(lambda: is_busy(service), 60, "the request is open")
         service.process.send_signal(signal.SIGTERM)
@@ -210,7 +211,12 @@ def test_sigterm_answers_what_is_open_and_leaves_nothing(service: ServedProcess)
     assert answer.status_code == 200
     assert all("prediction" in result for result in answer.json()["results"])
     assert service.process.wait(120) == 0
-    assert service.log.read_text().count("featurize_s") > n_before
+    ending = service.log.read_text().removeprefix(before)
+    assert "featurize_s" in ending
+    # The package's log only, of this process and of the ingress; nothing of Ray, neither of its core nor of Python.
+    of_ours = re.compile(r"\d\d:\d\d:\d\d |\(ServeReplica:periogt:Ingress ")
+    assert [line for line in ending.splitlines() if not of_ours.match(line)] == []
+    assert not LINE_OF_CORE.search(ending), ending
     left = [pid for pid in tree if parent_of(pid) is not None]
     assert not left
     assert not temp_dir.exists()

@@ -1,6 +1,7 @@
 """A Ray that tests run the command line on."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from support.served_process import tree_below
 
 HERE = Path(__file__).parent
 PACKAGE_ROOT = HERE.parent.parent
+# As of "[2026-11-26 15:33:22,343 E 24261 24837] core_worker.cc:2465: Actor with ...".
+LINE_OF_CORE = re.compile(r"\[\d{4}-\d\d-\d\d [\d:,]+ [A-Z] \d+ \d+\] .*")
 
 
 class Cluster:
