@@ -4,7 +4,7 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -233,8 +233,9 @@ class Settings:
         return f"Settings({', '.join(shown)})"
 
     def log(self) -> None:
-        """Log every resolved value at INFO, the key masked."""
-        logger.info("%r", self)
+        """Log paths, device and what differs from its default in one line, everything at DEBUG; the key is masked."""
+        logger.info("Settings: %s", ", ".join(self._notable()))
+        logger.debug("%r", self)
         if self.is_embedded:
             logger.info(
                 "No published checkpoints found at %s: the embedded compact model answers, not the published weights "
@@ -242,10 +243,21 @@ class Settings:
                 self.base_dir / "checkpoints",
             )
 
+    def _notable(self) -> Iterator[str]:
+        for field in fields(self):
+            is_notable = field.name == "device" or getattr(self, field.name) != field.default
+            if is_notable and field.name != "service":
+                yield f"{field.name}={self._shown(field.name)}"
+        for field in fields(self.service):
+            if getattr(self.service, field.name) != field.default:
+                yield f"{field.name}={getattr(self.service, field.name)}"
+
     def _shown(self, name: str) -> str:
         value = getattr(self, name)
         if name == "api_key" and value is not None:
             return "***"
+        if name == "device" and value is None:
+            return "to be detected"
         return "not set" if value is None else str(value)
 
 

@@ -82,13 +82,30 @@ def test_values_are_read(tmp_path: Path) -> None:
     assert settings.results_dir == tmp_path / "periogt" / "results"
 
 
-def test_every_value_is_logged_and_the_key_is_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_line_has_paths_device_and_what_is_not_by_default(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    home = {"HOME": str(tmp_path)}
+    Settings.from_env(home).log()
+    base = tmp_path / "periogt"
+    assert caplog.messages[0] == (
+        f"Settings: base_dir={base}, checkpoint_dir={EMBEDDED_DIR}, results_dir={base / 'results'}, "
+        "device=to be detected"
+    )
+    caplog.clear()
+    Settings.from_env({**home, "PERIOGT_DEVICE": "cpu", "PERIOGT_PORT": "8001", "PERIOGT_MAX_BATCH": "4"}).log()
+    assert caplog.messages[0].endswith(", device=cpu, port=8001, max_batch=4")
+    assert "min_driver" not in caplog.text
+
+
+def test_verbose_logs_every_value_and_the_key_never(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = Settings.from_env({"HOME": str(tmp_path), "PERIOGT_API_KEY": "s3cret"})
     assert settings.api_key == "s3cret"
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         settings.log()
     assert "s3cret" not in caplog.text + repr(settings) + str(settings)
-    assert f"results_dir={tmp_path / 'periogt' / 'results'}" in caplog.text
+    assert "api_key=***" in caplog.messages[0]
+    assert "min_driver=560.28" in caplog.messages[1]
+    assert "max_batch=16" in caplog.messages[1]
     assert "embedded compact model" in caplog.text
 
 
