@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,9 @@ from periogt_ray.runtime.ray_environment import LOG_ENVIRONMENT
 from periogt_ray.settings import Settings, unknown_variables
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from periogt_ray.schemas import ErrorBody, PredictResponse
     from periogt_ray.setup.published import PublishedFile
 
 __all__ = ["main"]
@@ -33,47 +36,66 @@ logger = logging.getLogger(__name__)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+_as_json = click.option(
+    "--json/--table", "as_json", default=None, help="What to print.  [default: a table on a terminal, else JSON]"
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="periogt-ray", prog_name="periogt")
 @click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
-def cli(quiet: bool) -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Log every setting, and what helps to find a fault.")
+def cli(quiet: bool, verbose: bool) -> None:
     """Predict polymer properties from the SMILES of a repeat unit.
 
     A repeat unit has two connection points, written *, for example '*CC(*)c1ccccc1' for polystyrene.
     Results go to standard output, logs to standard error. Exit status: 0 success, 1 some rows
     failed, 2 nothing could be done.
     """
-    set_up_logging(logging.WARNING if quiet else logging.INFO)
+    if quiet and verbose:
+        raise click.UsageError("-q/--quiet and -v/--verbose exclude each other.")
+    set_up_logging(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     for warning in unknown_variables(os.environ):
         logger.warning("%s", warning)
 
 
 @cli.command(epilog=f"The columns of csv are those of a batch output: {', '.join(OUTPUT_COLUMNS)}.")
 @click.option("--smiles", required=True, help="Repeat unit, for example '*CC*'.")
-@click.option("--property", "property_id", required=True, help="Property id; `periogt properties` lists them.")
+@click.option("--property", "properties", required=True, help="Property ids, separated by commas, or 'all'.")
 @click.option("--return-embedding", is_flag=True, help="Add the embedding to the JSON.")
 @click.option("--format", "output_format", type=click.Choice(["json", "csv"]), default="json", show_default=True)
-def predict(smiles: str, property_id: str, return_embedding: bool, output_format: str) -> None:
-    """Predict one property of one polymer; prints JSON, or with --format csv one line without a header."""
-    from periogt_ray.batch.output import CsvOutput, OutputRow
-    from periogt_ray.batch.results import Prediction
-    from periogt_ray.model.answers import predict_response
-    from periogt_ray.predict import predict_one
-    from periogt_ray.schemas import new_request_id
+def predict(smiles: str, properties: str, return_embedding: bool, output_format: str) -> None:
+    """Predict properties of one polymer.
 
-    predictor, outcome = predict_one(smiles, property_id, _settings(), return_embedding=return_embedding)
-    answer = predict_response(
-        outcome, predictor.artifacts, smiles=smiles, property_id=property_id, request_id=new_request_id()
-    )
+    Prints JSON, for several properties {"results": [...], "request_id": ...}; with --format csv one
+    line a property, without a header. Exit status: 0 success, 1 some properties failed, 2 nothing
+    could be predicted.
+    """
+    from periogt_ray.model.answers import predict_response, predict_result
+    from periogt_ray.predict import predict_one
+    from periogt_ray.schemas import BatchResponse, ErrorBody, new_request_id
+
+    names = properties.split(",")
+    predictor, outcomes = predict_one(smiles, names, _settings(), return_embedding=return_embedding)
+    request_id = new_request_id()
+    given: dict[str, Any] = {"smiles": smiles, "request_id": request_id}
+    if len(outcomes) == 1 and names != ["all"]:
+        [(property_id, outcome)] = outcomes.items()
+        answer = predict_response(outcome, predictor.artifacts, property_id=property_id, **given)
+        results: dict[str, PredictResponse | ErrorBody] = {property_id: answer}
+        document: BaseModel = answer
+    else:
+        results = {
+            property_id: predict_result(outcome, predictor.artifacts, property_id=property_id, **given)
+            for property_id, outcome in outcomes.items()
+        }
+        document = BatchResponse(results=list(results.values()), request_id=request_id)
     if output_format == "json":
-        _print_json(answer.model_dump())
-        return
-    found = Prediction(answer.prediction.value, answer.prediction.units)
-    CsvOutput(sys.stdout).write(
-        OutputRow.of("0", smiles, property_id=property_id, answer=found, request_id=answer.request_id)
-    )
+        _print_json(document.model_dump())
+    else:
+        _print_rows(smiles, results, request_id)
+    n_failed = sum(isinstance(result, ErrorBody) for result in results.values())
+    raise SystemExit(0 if n_failed == 0 else 2 if n_failed == len(results) else 1)
 
 
 @cli.command()
@@ -81,33 +103,38 @@ def predict(smiles: str, property_id: str, return_embedding: bool, output_format
 def embeddings(smiles: str) -> None:
     """Print the embedding of one polymer as JSON."""
     from periogt_ray.model.answers import embedding_response
-    from periogt_ray.predict import predict_one
+    from periogt_ray.predict import embed_one
     from periogt_ray.schemas import new_request_id
 
-    _, outcome = predict_one(smiles, None, _settings())
+    outcome = embed_one(smiles, _settings())
     _print_json(embedding_response(outcome, smiles=smiles, request_id=new_request_id()).model_dump())
 
 
 @cli.command()
-def properties() -> None:
-    """List the properties that are served, and by which model, as JSON."""
+@_as_json
+def properties(as_json: bool | None) -> None:
+    """List the properties that are served, those that are not, and by which model."""
     from periogt_ray.artifacts.directory import ArtifactDirectory
+    from periogt_ray.artifacts.listing import property_table
     from periogt_ray.model.answers import properties_response
 
-    artifacts = ArtifactDirectory.open(_settings().checkpoint_dir)
-    _print_json(properties_response(artifacts).model_dump())
+    listed = properties_response(ArtifactDirectory.open(_settings().checkpoint_dir))
+    if _wants_json(as_json):
+        _print_json(listed.model_dump())
+    else:
+        click.echo(property_table(listed))
 
 
 @cli.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@_as_json
 @click.option("--hashes", is_flag=True, help="Also hash every artifact, which reads all of it.")
-def doctor(as_json: bool, hashes: bool) -> None:
+def doctor(as_json: bool | None, hashes: bool) -> None:
     """Check the installation, the device and the artifacts; exit 0 PASS, 1 WARN, 2 FAIL."""
     from periogt_ray.doctor.run import render, run_checks, verdict
 
     logging.getLogger().setLevel(logging.WARNING)
     checks = run_checks(os.environ, hashes=hashes)
-    if as_json:
+    if _wants_json(as_json):
         _print_json({"verdict": verdict(checks).name, "checks": [check.as_dict() for check in checks]})
     else:
         click.echo(render(checks))
@@ -226,16 +253,20 @@ def setup(
 
 
 @cli.command()
-def serve() -> None:
+@click.option("--host", help="Address to listen at.  [default: PERIOGT_HOST, else 0.0.0.0]")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen at.  [default: PERIOGT_PORT, else 8000]")
+def serve(host: str | None, port: int | None) -> None:
     """Serve HTTP until interrupted; prints how to ask once the model is loaded.
 
-    Runs on a Ray of its own, or on that of RAY_ADDRESS. Address, port, key and bounds come from
-    PERIOGT_* variables. On SIGTERM open requests are answered first.
+    Runs on a Ray of its own, or on that of RAY_ADDRESS. Key and bounds come from PERIOGT_*
+    variables. On SIGTERM open requests are answered first.
     """
     os.environ.update(LOG_ENVIRONMENT)
+    chosen = {"PERIOGT_HOST": host, "PERIOGT_PORT": port}
+    settings = _settings({**os.environ, **{name: str(value) for name, value in chosen.items() if value}})
     from periogt_ray.serve.run import run_service
 
-    run_service(_settings(), ray_address=os.environ.get("RAY_ADDRESS"), announce=partial(click.echo, file=sys.stdout))
+    run_service(settings, ray_address=os.environ.get("RAY_ADDRESS"), announce=partial(click.echo, file=sys.stdout))
 
 
 def main() -> None:
@@ -246,8 +277,8 @@ def main() -> None:
         cli(prog_name="periogt")
 
 
-def _settings(*, makes_checkpoints: bool = False) -> Settings:
-    settings = Settings.from_env(os.environ, makes_checkpoints=makes_checkpoints)
+def _settings(env: Mapping[str, str] = os.environ, *, makes_checkpoints: bool = False) -> Settings:
+    settings = Settings.from_env(env, makes_checkpoints=makes_checkpoints)
     settings.log()
     return settings
 
@@ -258,6 +289,26 @@ def _print_list(files: "Iterable[PublishedFile]") -> None:
         hashes = " ".join(f"{kind}={value}" for kind, value in (("md5", file.md5), ("sha256", file.sha256)) if value)
         click.echo(f"# about {file.planned_bytes:,} bytes, {hashes}")
         click.echo(f"curl -fL -C - --create-dirs -o {shlex.quote(file.name)} {shlex.quote(file.url)}")
+
+
+def _wants_json(chosen: bool | None) -> bool:
+    """Whether to print for programs: what was chosen, else by where the output goes."""
+    return not sys.stdout.isatty() if chosen is None else chosen
+
+
+def _print_rows(smiles: str, results: "Mapping[str, PredictResponse | ErrorBody]", request_id: str) -> None:
+    """Print rows with the columns of a batch's output."""
+    from periogt_ray.batch.output import CsvOutput, OutputRow
+    from periogt_ray.batch.results import Answer, Prediction, RowFailure
+    from periogt_ray.schemas import ErrorBody
+
+    for property_id, result in results.items():
+        if isinstance(result, ErrorBody):
+            found: Answer = RowFailure(result.code, result.message)
+        else:
+            found = Prediction(result.prediction.value, result.prediction.units)
+        row = OutputRow.of("0", smiles, property_id=property_id, answer=found, request_id=request_id)
+        CsvOutput(sys.stdout).write(row)
 
 
 def _print_json(document: Any) -> None:

@@ -13,43 +13,60 @@ if TYPE_CHECKING:  # torch is loaded after the input has been checked
     from periogt_ray.model.tasks import Outcome
     from periogt_ray.polymer.descriptors import DescriptorEngine
 
-__all__ = ["predict_one", "predict_properties"]
+__all__ = ["embed_one", "predict_one", "predict_properties"]
 
 
 def predict_one(
-    smiles: str, property_id: str | None, settings: Settings, *, return_embedding: bool = False
-) -> "tuple[Predictor, Outcome]":
-    """Load the model and compute one property of one polymer.
+    smiles: str, properties: Sequence[str], settings: Settings, *, return_embedding: bool = False
+) -> "tuple[Predictor, dict[str, Outcome]]":
+    """Load the model and compute properties of one polymer.
 
     Parameters
     ----------
     smiles : str
         Repeat unit.
-    property_id : str or None
-        None: the embedding only.
+    properties : sequence of str
+        Property ids, or only ``all``.
     settings : Settings
         Which artifacts, on which device.
     return_embedding : bool
-        Whether a prediction comes with the embedding.
+        Whether each prediction comes with the embedding.
+
+    Returns
+    -------
+    Predictor
+        What computed them.
+    dict
+        Outcomes by property id, in the order given. What is wrong with one prediction is its ``error``.
 
     Raises
     ------
     ValidationError, UnsupportedPropertyError
         If the input is wrong; this is checked before the model is loaded.
     PerioGTError
-        If the model cannot be loaded. What is wrong with one prediction is the outcome's ``error``.
+        If the model cannot be loaded.
     """
     RepeatUnit.parse(smiles)
-    if property_id is not None:
-        ArtifactDirectory.open(settings.checkpoint_dir).property(property_id)
+    ids = ArtifactDirectory.open(settings.checkpoint_dir).property_ids(properties)
 
     from periogt_ray.model.predictor import Predictor
 
     predictor = Predictor.load(settings)
-    [outcome] = predict_properties(
-        predictor, smiles, [property_id], engine=settings.descriptor_engine, return_embedding=return_embedding
+    outcomes = predict_properties(
+        predictor, smiles, ids, engine=settings.descriptor_engine, return_embedding=return_embedding
     )
-    return predictor, outcome
+    return predictor, dict(zip(ids, outcomes, strict=True))
+
+
+def embed_one(smiles: str, settings: Settings) -> "Outcome":
+    """Load the model and compute the embedding of one polymer; raises as :func:`predict_one`."""
+    RepeatUnit.parse(smiles)
+
+    from periogt_ray.model.predictor import Predictor
+
+    predictor = Predictor.load(settings)
+    [outcome] = predict_properties(predictor, smiles, [None], engine=settings.descriptor_engine)
+    return outcome
 
 
 def predict_properties(

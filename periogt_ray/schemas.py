@@ -137,7 +137,7 @@ class PropertyEntry(_Wire):
 
 
 class UnsupportedProperty(_Wire):
-    """A property whose weights are there and that is not served."""
+    """A known property that is not served."""
 
     id: str = Field(description="Property id.")
     label: _Label
@@ -148,7 +148,7 @@ class PropertiesResponse(_Wire):
     """What is served, and by which model."""
 
     properties: list[PropertyEntry] = Field(description="What can be asked for.")
-    unsupported: list[UnsupportedProperty] = Field(default=[], description="What cannot, though weights are there.")
+    unsupported: list[UnsupportedProperty] = Field(default=[], description="What cannot, with the reason.")
     artifacts: str = Field(description="Name of the artifacts that answer.")
     description: str = Field(description="What the artifacts are.")
 

@@ -36,7 +36,8 @@ check_apptainer() {
 periogt_prepare
 if [[ $PERIOGT_RUNTIME == apptainer ]]; then check_apptainer; fi
 status=0
-periogt_run periogt doctor "$@" || status=$?
+# Its report is for people also where it goes to a job's log, unless --json is given.
+periogt_run periogt doctor --table "$@" || status=$?
 if ((status > 2)); then
   echo "scripts/doctor.sh: the container did not start (status $status), see above; a directory to bind may be missing" >&2
   status=2

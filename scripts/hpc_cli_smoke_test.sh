@@ -28,7 +28,7 @@ fail() {
 field() { sed -E "s/.*\"$1\": \"?([^\",}]*).*/\1/" <<<"$2"; }
 
 status=0
-"${periogt[@]}" doctor >"$work/doctor" 2>"$work/log" || status=$?
+"${periogt[@]}" doctor --table >"$work/doctor" 2>"$work/log" || status=$?
 ((status < 2)) || { cat "$work/doctor" >&2; fail "doctor found a reason why nothing can work"; }
 echo "ok: doctor"
 

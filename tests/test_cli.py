@@ -10,7 +10,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,14 @@ from click.testing import CliRunner
 
 from periogt_ray.batch.options import BatchOptions
 from periogt_ray.cli import cli, main
+from periogt_ray.doctor.report import Check, Status
+from periogt_ray.errors import ModelLoadError
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.model.tasks import Outcome, Task
+from periogt_ray.runtime.ray_environment import LOG_ENVIRONMENT
+from periogt_ray.settings import Settings
 from support.golden import ARTIFACTS, golden_polymers
+from support.terminal import Terminal
 
 
 def run(*args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -54,6 +61,7 @@ def called(
             with pytest.raises(SystemExit) as stop:
                 main()
             root.setLevel(level)
+            logging.getLogger("periogt_ray").setLevel(logging.NOTSET)
         status = stop.value.code or 0
         assert isinstance(status, int), "a status, not a message"
         return subprocess.CompletedProcess(args, status, *capsys.readouterr())
@@ -104,6 +112,47 @@ def test_csv_is_one_line_with_the_columns_of_a_batch(called: Called) -> None:
     assert float(row[3]) == pytest.approx(6.9, abs=0.35)
 
 
+def test_several_properties_are_results_in_order(called: Called) -> None:
+    result = called("predict", "--smiles", "*CC*", "--property", "nc, egc,nc")
+    document = json.loads(result.stdout)
+    assert set(document) == {"results", "request_id"}
+    assert [(one["property"], one["smiles"]) for one in document["results"]] == [("nc", "*CC*"), ("egc", "*CC*")]
+    assert {one["request_id"] for one in document["results"]} == {document["request_id"]}
+    single = json.loads(called("predict", "--smiles", "*CC*", "--property", "egc").stdout)
+    assert single["prediction"] == document["results"][1]["prediction"]
+
+
+def test_all_properties_are_those_that_are_served(called: Called) -> None:
+    listed = json.loads(called("properties").stdout)["properties"]
+    result = called("predict", "--smiles", "*CC*", "--property", "all", "--format", "csv")
+    rows = list(csv.reader(io.StringIO(result.stdout)))
+    assert [row[2] for row in rows] == [entry["id"] for entry in listed]
+    assert {row[5] for row in rows} == {"true"}
+
+
+@pytest.mark.parametrize(("bad", "status"), [(["egc"], 1), (["egc", "nc"], 2)])
+def test_a_property_that_fails_does_not_cost_the_others(
+    called: Called, monkeypatch: pytest.MonkeyPatch, bad: list[str], status: int
+) -> None:
+    computed = Predictor.predict_many
+
+    def fails(self: Predictor, tasks: Sequence[Task]) -> list[Outcome]:
+        error = ModelLoadError("broken weights")
+        outcomes = zip(tasks, computed(self, tasks), strict=True)
+        return [Outcome(error=error) if task.property_id in bad else outcome for task, outcome in outcomes]
+
+    monkeypatch.setattr(Predictor, "predict_many", fails)
+    result = called("predict", "--smiles", "*CC*", "--property", "nc,egc")
+    assert result.returncode == status
+    results = {one.get("property"): one for one in json.loads(result.stdout)["results"]}
+    assert results[None] == {"code": "model_load_failed", "message": "broken weights", "details": {}}
+    assert ("nc" in results) == ("nc" not in bad)
+    rows = called("predict", "--smiles", "*CC*", "--property", "nc,egc", "--format", "csv")
+    assert rows.returncode == status
+    assert rows.stdout.splitlines()[1].startswith("0,*CC*,egc,,,false,model_load_failed,broken weights,")
+    assert called("predict", "--smiles", "*CC*", "--property", "egc").returncode == 2
+
+
 @pytest.mark.slow
 def test_embeddings() -> None:
     result = run("embeddings", "--smiles", "*CC*", PERIOGT_CHECKPOINT_DIR=str(ARTIFACTS))
@@ -117,6 +166,84 @@ def test_properties_say_which_model_answers(called: Called) -> None:
     assert {"id": "egc", "label": "Band gap, chain", "units": "eV"} in answer["properties"]
     assert "compact" in answer["artifacts"].lower()
     assert "not the published PerioGT weights" in answer["description"]
+    assert [entry["id"] for entry in answer["unsupported"]] == ["xc", "tg", "tm", "density"]
+    assert "periogt setup" in answer["unsupported"][0]["reason"]
+
+
+def shown(called: Called, monkeypatch: pytest.MonkeyPatch, *args: str, **env: str) -> tuple[int, str]:
+    """Run a command on a terminal; return its status and what stands there."""
+    with Terminal() as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal.file)
+        result = called(*args, **env)
+    return result.returncode, terminal.shown
+
+
+def test_a_terminal_gets_a_table_of_properties(called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, table = shown(called, monkeypatch, "properties")
+    assert status == 0
+    lines = table.splitlines()
+    [served] = [line for line in lines if line.startswith("egc ")]
+    assert served.split("  ", 1)[1].split("  ")[0].strip() == "Band gap, chain"
+    assert served.index("eV") == next(line for line in lines if line.startswith("id ")).index("unit")
+    refused = lines[lines.index("Not served:") :]
+    assert any(line.startswith("tg ") and "periogt setup" in line for line in refused)
+    assert called("properties", "--table").stdout == table
+    status, printed = shown(called, monkeypatch, "properties", "--json")
+    assert json.loads(printed) == json.loads(called("properties").stdout)
+
+
+def test_a_terminal_gets_doctor_s_table(called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = [Check("one", Status.PASS, "fine"), Check("other", Status.WARN, "odd", "mend it")]
+    monkeypatch.setattr("periogt_ray.doctor.run.run_checks", lambda *_, **__: checks)
+    status, table = shown(called, monkeypatch, "doctor")
+    assert status == 1
+    assert [line.split()[:2] for line in table.splitlines()[:2]] == [["PASS", "one"], ["WARN", "other"]]
+    assert "-> mend it" in table
+    piped = called("doctor")
+    assert json.loads(piped.stdout)["verdict"] == "WARN"
+    assert shown(called, monkeypatch, "doctor", "--json")[1] == piped.stdout
+    assert called("doctor", "--table").stdout == table
+
+
+def test_predictions_are_json_on_a_terminal_too(called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, printed = shown(called, monkeypatch, "predict", "--smiles", "*CC*", "--property", "egc")
+    assert (status, json.loads(printed)["property"]) == (0, "egc")
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "listens_at"),
+    [
+        ([], {}, ("0.0.0.0", 8000)),
+        ([], {"PERIOGT_HOST": "10.0.0.1", "PERIOGT_PORT": "9000"}, ("10.0.0.1", 9000)),
+        (["--port", "8001"], {"PERIOGT_HOST": "10.0.0.1", "PERIOGT_PORT": "9000"}, ("10.0.0.1", 8001)),
+        (["--host", "::1", "--port", "8001"], {"PERIOGT_PORT": "none"}, ("::1", 8001)),
+    ],
+)
+def test_options_of_serve_win_over_variables(
+    called: Called, monkeypatch: pytest.MonkeyPatch, args: list[str], env: dict[str, str], listens_at: tuple[str, int]
+) -> None:
+    served: list[Settings] = []
+    monkeypatch.setattr("periogt_ray.serve.run.run_service", lambda settings, **_: served.append(settings))
+    for name in LOG_ENVIRONMENT:  # put back what serve sets
+        monkeypatch.setenv(name, "")
+    result = called("serve", *args, **env)
+    assert result.returncode == 0, result.stderr
+    assert [(settings.host, settings.port) for settings in served] == [listens_at]
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http"])
+def test_a_port_that_cannot_be_is_refused(called: Called, port: str) -> None:
+    result = called("serve", "--port", port)
+    assert result.returncode == 2
+    assert "Invalid value for '--port'" in result.stderr
+
+
+def test_verbose_shows_every_setting(called: Called) -> None:
+    assert "min_driver=" not in called("properties").stderr
+    assert "min_driver=" in called("-v", "properties").stderr
+    assert called("-q", "properties").stderr == ""
+    refused = called("-q", "-v", "properties")
+    assert (refused.returncode, "exclude each other" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +339,7 @@ def test_doctor_looks_at_the_directory_of_features(called: Called, tmp_path: Pat
 
 
 def test_doctor_tells_what_to_do_and_still_tests_itself(called: Called) -> None:
-    result = called("doctor", PERIOGT_CHECKPOINT_DIR="/nonexistent", PERIOGT_DEVCE="cpu")
+    result = called("doctor", "--table", PERIOGT_CHECKPOINT_DIR="/nonexistent", PERIOGT_DEVCE="cpu")
     assert result.returncode == 2
     assert "FAIL" in result.stdout
     assert "/nonexistent" in result.stdout

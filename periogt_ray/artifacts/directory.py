@@ -4,7 +4,7 @@ Opening one is cheap: it reads ``index.json``, or takes an inventory where there
 that another machine wrote), and says what is missing before any weight is read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from periogt_ray.errors import (
     ChecksumMismatchError,
     ModelLoadError,
     UnsupportedPropertyError,
+    ValidationError,
 )
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.runtime.files import sha256_of
@@ -163,7 +164,7 @@ class ArtifactDirectory:
         elif property_id.lower() in self.supported:
             reason = f", but {property_id.lower()!r} is"
         elif "," in property_id:
-            reason = ": one id is asked for at a time, several by `periogt batch`"
+            reason = ": give one id; several in a request to /v1/predict/batch, or with `periogt predict`"
         else:
             reason = ""
         raise UnsupportedPropertyError(
@@ -171,6 +172,21 @@ class ArtifactDirectory:
             f"supported: {', '.join(self.supported) or 'none'}.",
             {"property": property_id, "supported": self.supported},
         )
+
+    def property_ids(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the ids that a user chose, each once; ``all`` is every property that is served.
+
+        Raises
+        ------
+        ValidationError, UnsupportedPropertyError, CheckpointMissingError
+            If there is no id, or one that is not served.
+        """
+        chosen = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+        if chosen == ["all"]:
+            chosen = self.supported
+        if not chosen:
+            raise ValidationError("No property was given; expected --property eps,tg or --property all.")
+        return tuple(dict.fromkeys(self.property(name).id for name in chosen))
 
     def _known_as(self, property_id: str) -> str:
         """Return the id that a property has here; an alias is one only where no property has it as its id."""

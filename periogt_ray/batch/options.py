@@ -70,12 +70,7 @@ class BatchOptions:
         ValidationError, UnsupportedPropertyError
             If there is no id, or one that is not served.
         """
-        names = list(dict.fromkeys(name.strip() for name in self.properties if name.strip()))
-        if names == ["all"]:
-            names = list(artifacts.supported)
-        if not names:
-            raise ValidationError("No property was given; expected --property eps,tg or --property all.")
-        return tuple(dict.fromkeys(artifacts.property(name).id for name in names))
+        return artifacts.property_ids(self.properties)
 
     def check_paths(self) -> None:
         """Check that output and report can be written.

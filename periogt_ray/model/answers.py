@@ -2,6 +2,7 @@
 
 from periogt_ray.artifacts.card import describe
 from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.artifacts.properties import PROPERTIES
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.tasks import Outcome, shortest
 from periogt_ray.schemas import (
@@ -15,7 +16,9 @@ from periogt_ray.schemas import (
     UnsupportedProperty,
 )
 
-__all__ = ["embedding_response", "error_body", "predict_response", "properties_response"]
+__all__ = ["embedding_response", "error_body", "predict_response", "predict_result", "properties_response"]
+
+_ABSENT = "No weights for it here; `periogt setup` fetches the published ones."
 
 
 def predict_response(
@@ -54,6 +57,16 @@ def predict_response(
     )
 
 
+def predict_result(
+    outcome: Outcome, artifacts: ArtifactDirectory, *, smiles: str, property_id: str, request_id: str
+) -> PredictResponse | ErrorBody:
+    """Make one result among several: an answer as :func:`predict_response` makes it, or its error's body."""
+    try:
+        return predict_response(outcome, artifacts, smiles=smiles, property_id=property_id, request_id=request_id)
+    except PerioGTError as error:
+        return error_body(error)
+
+
 def embedding_response(outcome: Outcome, *, smiles: str, request_id: str) -> EmbeddingResponse:
     """Make the answer to one embedding; raises the outcome's error, if it has one."""
     if outcome.error is not None:
@@ -69,15 +82,17 @@ def embedding_response(outcome: Outcome, *, smiles: str, request_id: str) -> Emb
 
 
 def properties_response(artifacts: ArtifactDirectory) -> PropertiesResponse:
-    """List what an artifact directory serves."""
+    """List what an artifact directory serves, and with the reason what it does not."""
     infos = artifacts.properties.values()
+    absent = [name for name in PROPERTIES if name not in artifacts.properties]
     return PropertiesResponse(
         properties=[PropertyEntry(id=info.id, label=info.label, units=info.units) for info in infos if info.supported],
         unsupported=[
             UnsupportedProperty(id=info.id, label=info.label, reason=info.reason or "")
             for info in infos
             if not info.supported
-        ],
+        ]
+        + [UnsupportedProperty(id=name, label=PROPERTIES[name][0], reason=_ABSENT) for name in absent],
         artifacts=artifacts.name,
         description=describe(artifacts),
     )
