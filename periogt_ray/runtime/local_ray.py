@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -198,16 +199,35 @@ def _quiet_core() -> Iterator[None]:
     def connected(*args: Any, **options: Any) -> None:
         _set_environment({_CORE_LEVEL: "fatal"})
         try:
-            connect(*args, **options)
+            with _without_lines(f"Set ray log level from environment variable {_CORE_LEVEL}"):
+                connect(*args, **options)
         finally:
             _set_environment({_CORE_LEVEL: None})
 
-    if not os.environ.get(_CORE_LEVEL):
+    if not os.environ.get(_CORE_LEVEL) and shutil.which("grep") is not None:
         worker.connect = connected
     try:
         yield
     finally:
         worker.connect = connect
+
+
+@contextmanager
+def _without_lines(text: str) -> Iterator[None]:
+    """Keep lines with a text off standard error, also those that C++ writes; the core says that it has its level.
+
+    A program of its own looks at them, so that what the core writes as it aborts this process is not lost.
+    """
+    stderr = os.dup(2)
+    command = ["grep", "--line-buffered", "--invert-match", "--fixed-strings", text]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stderr, start_new_session=True) as kept:
+        assert kept.stdin is not None
+        os.dup2(kept.stdin.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _forget_token() -> None:

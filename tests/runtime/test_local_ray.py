@@ -40,7 +40,9 @@ def test_a_ray_that_does_not_start_is_no_bug(failure: Exception, monkeypatch: py
 
 
 @pytest.mark.parametrize("chosen", [None, "info"])
-def test_only_this_process_s_core_is_quiet(chosen: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_this_process_s_core_is_quiet(
+    chosen: str | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Ray's processes start before the core of this one does, and inherit what the environment holds then."""
     import ray._private.worker
 
@@ -53,6 +55,7 @@ def test_only_this_process_s_core_is_quiet(chosen: str | None, monkeypatch: pyte
 
     def connect() -> None:
         seen.append(("core", os.environ.get(name)))
+        os.write(2, f"logging.cc:303: Set ray log level from environment variable {name} to 3\nthe reason\n".encode())
 
     def init(**_: object) -> None:
         seen.append(("processes", os.environ.get(name)))
@@ -66,3 +69,6 @@ def test_only_this_process_s_core_is_quiet(chosen: str | None, monkeypatch: pyte
         raise AssertionError("connected to nothing")
     assert seen == [("processes", chosen), ("core", chosen or "fatal"), ("processes", chosen)]
     assert ray._private.worker.connect is connect
+    lines = capfd.readouterr().err.splitlines()
+    assert "the reason" in lines
+    assert any(name in line for line in lines) == (chosen is not None), "the user asked for it"
