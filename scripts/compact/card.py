@@ -49,7 +49,7 @@ _LIMITS = """
 ## Limits of use
 - Computed properties of ideal chains and crystals; not measurements.
 - Homopolymers of C, H and the common hetero-atoms; other elements, ions, networks and copolymers
-  were not, or hardly, seen in training, and the answer there is a guess without a warning.
+  were not, or hardly, seen in training, and the answer there is a guess; for some of them it comes with a warning.
 - Errors are those of the table for polymers like those of the data; elsewhere they are larger.
 - The same chain cut at another backbone bond gets a slightly different value.
 - The model repeats the labels' own oddities: in egc poly(4-fluorostyrene) has 2.05 eV and
