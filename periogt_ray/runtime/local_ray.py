@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from periogt_ray.errors import InternalError, SettingsError
+from periogt_ray.runtime.cpus import usable_cpus
 from periogt_ray.runtime.network import can_connect
 from periogt_ray.runtime.processes import descendants_of, still_alive
 from periogt_ray.runtime.ray_environment import (
@@ -84,7 +85,8 @@ def local_ray(
     address : str, optional
         Of a running Ray, as in RAY_ADDRESS. The resources below are then what that Ray has.
     n_cpus, n_gpus : int, optional
-        Resources of our own Ray. None: the CPUs that this process may use; the GPUs it can see.
+        Resources of our own Ray. None: the CPUs that this process may use
+        (:func:`~periogt_ray.runtime.cpus.usable_cpus`); the GPUs it can see.
     object_store_bytes : int, optional
         Size of the shared-memory store; None: a tenth of the free memory, from 256 MiB to 4 GiB.
     include_dashboard : bool
@@ -119,7 +121,7 @@ def local_ray(
             environment,
             temp_dir,
             termination,
-            num_cpus=n_cpus if n_cpus is not None else len(os.sched_getaffinity(0)),
+            num_cpus=n_cpus if n_cpus is not None else _own_cpus(),
             num_gpus=n_gpus,
             object_store_memory=object_store_bytes or _default_object_store_bytes(),
             include_dashboard=include_dashboard,
@@ -335,6 +337,14 @@ def _reinstall_handler() -> None:
 
 def _leave_handler(_handler: object) -> None:
     """Stand in for the function by which Ray replaces the handler."""
+
+
+def _own_cpus() -> int:
+    """Return the CPUs for a Ray of our own, and say why there are fewer than the machine has."""
+    cpus = usable_cpus(os.environ)
+    if cpus.n < cpus.n_machine:
+        logger.info("Ray takes %d of %d CPUs (%s).", cpus.n, cpus.n_machine, cpus.bound)
+    return cpus.n
 
 
 def _default_object_store_bytes() -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Mount", "mount_of", "read_mounts"]
+__all__ = ["Mount", "mount_of", "read_mounts", "unescaped"]
 
 _MOUNTS = Path("/proc/self/mounts")
 # Unix sockets and shared memory do not work, or are slow, on these.
@@ -40,7 +40,7 @@ def read_mounts() -> list[Mount]:
     mounts = []
     for line in _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines():
         _, point, kind, *_ = line.split(" ")
-        mounts.append(Mount(Path(_unescaped(point)), kind))
+        mounts.append(Mount(Path(unescaped(point)), kind))
     return mounts
 
 
@@ -63,6 +63,6 @@ def mount_of(path: Path, mounts: Sequence[Mount] | None = None) -> Mount:
     return found
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
     """Put back blanks, tabs, newlines and backslashes, which the kernel writes as octal numbers; see fstab(5)."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

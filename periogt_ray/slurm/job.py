@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from periogt_ray.errors import SettingsError
+from periogt_ray.runtime.cpus import SLURM_CPU_VARIABLES
 
 __all__ = ["SlurmJob", "expand_nodelist", "job_memory_bytes"]
 
@@ -151,10 +152,9 @@ def _numbers(ranges: str, nodelist: str) -> Iterator[str]:
 
 
 def _cpus(env: Mapping[str, str], node_index: int) -> int:
-    """Return the CPUs on this node: of the task, of the step, of the job as ``4(x2),8``."""
-    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
-        if env.get(name):
-            return max(1, _number(env, name))
+    """Return the CPUs on this node: of the task or the step, else of the job as ``4(x2),8``."""
+    if given := [_number(env, name) for name in SLURM_CPU_VARIABLES if env.get(name)]:
+        return max(1, min(given))
     per_node: list[int] = []
     for word in _text(env, "SLURM_JOB_CPUS_PER_NODE").split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", word)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from periogt_ray.errors import InternalError
+from periogt_ray.runtime.cpus import usable_cpus
 from periogt_ray.runtime.ports import NodePorts
 from periogt_ray.runtime.ray_environment import object_store_size
 from periogt_ray.runtime.temp_dir import sessions_dir
@@ -56,7 +57,15 @@ class NodeShare:
     memory_bytes: int
 
     @classmethod
-    def of(cls, job: SlurmJob, *, node_memory_bytes: int, node_cpus: int, shared_memory_bytes: int) -> "NodeShare":
+    def of(
+        cls,
+        job: SlurmJob,
+        *,
+        node_memory_bytes: int,
+        node_cpus: int,
+        shared_memory_bytes: int,
+        n_usable_cpus: int | None = None,
+    ) -> "NodeShare":
         """Divide the memory of a job on a node; where Slurm does not state it, the job's share of CPUs counts.
 
         Parameters
@@ -67,20 +76,25 @@ class NodeShare:
             What the whole node has.
         shared_memory_bytes : int
             What is free in /dev/shm.
+        n_usable_cpus : int, optional
+            What affinity and cgroups leave to this process of the job's CPUs; None: all of them.
         """
         n_bytes = job.memory_bytes or node_memory_bytes * min(job.n_cpus, node_cpus) // max(1, node_cpus)
         store = object_store_size(n_bytes, shared_memory_bytes=shared_memory_bytes, least_bytes=_LEAST_STORE_BYTES)
         rest = max(_LEAST_STORE_BYTES, n_bytes - store - _RAY_ITSELF_BYTES)
-        return cls(job.n_cpus, job.n_gpus, store, rest)
+        n_cpus = job.n_cpus if n_usable_cpus is None else min(job.n_cpus, n_usable_cpus)
+        return cls(n_cpus, job.n_gpus, store, rest)
 
     @classmethod
     def here(cls, job: SlurmJob) -> "NodeShare":
         """Divide the memory of a job on this node."""
+        cpus = usable_cpus({})  # Slurm's number is the job's
         return cls.of(
             job,
             node_memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-            node_cpus=os.cpu_count() or 1,
+            node_cpus=cpus.n_machine,
             shared_memory_bytes=shutil.disk_usage("/dev/shm").free,
+            n_usable_cpus=cpus.n,
         )
 
 

@@ -63,7 +63,8 @@ def test_lists_that_are_none(nodelist: str) -> None:
         ({"SLURM_CPUS_PER_TASK": None}, 4),
         ({"SLURM_CPUS_PER_TASK": None, "SLURM_CPUS_ON_NODE": None}, 4),
         ({"SLURM_CPUS_PER_TASK": None, "SLURM_CPUS_ON_NODE": None, "SLURM_JOB_CPUS_PER_NODE": "2,6"}, 6),
-        ({"SLURM_CPUS_PER_TASK": "16"}, 16),
+        ({"SLURM_CPUS_PER_TASK": "16"}, 4),  # of the job; this step has fewer
+        ({"SLURM_CPUS_PER_TASK": "2"}, 2),
     ],
 )
 def test_cpus(changes: dict[str, str | None], n_cpus: int) -> None:

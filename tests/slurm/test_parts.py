@@ -53,9 +53,11 @@ def test_a_block_with_a_port_in_use_is_passed_over() -> None:
 # Memory and CPUs.
 
 
-def share(*, memory_bytes: int | None = 32 * GIB, n_gpus: int = 0) -> NodeShare:
+def share(*, memory_bytes: int | None = 32 * GIB, n_gpus: int = 0, n_usable_cpus: int | None = None) -> NodeShare:
     job = SlurmJob(job_id=1, nodes=("n1",), node_index=0, n_cpus=4, n_gpus=n_gpus, memory_bytes=memory_bytes)
-    return NodeShare.of(job, node_memory_bytes=512 * GIB, node_cpus=128, shared_memory_bytes=256 * GIB)
+    return NodeShare.of(
+        job, node_memory_bytes=512 * GIB, node_cpus=128, shared_memory_bytes=256 * GIB, n_usable_cpus=n_usable_cpus
+    )
 
 
 def test_ray_gets_what_the_job_has() -> None:
@@ -63,6 +65,11 @@ def test_ray_gets_what_the_job_has() -> None:
     assert (got.n_cpus, got.n_gpus) == (4, 2)
     assert got.object_store_bytes == 32 * GIB // 10
     assert got.object_store_bytes + got.memory_bytes < 32 * GIB
+
+
+@pytest.mark.parametrize(("n_usable_cpus", "n_cpus"), [(1, 1), (64, 4)])
+def test_ray_gets_no_more_than_the_node_lets_it_use(n_usable_cpus: int, n_cpus: int) -> None:
+    assert share(n_usable_cpus=n_usable_cpus).n_cpus == n_cpus
 
 
 def test_memory_that_slurm_does_not_state_goes_with_the_cpus() -> None:
