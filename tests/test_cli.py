@@ -166,7 +166,7 @@ def test_properties_say_which_model_answers(called: Called) -> None:
     assert {"id": "egc", "label": "Band gap, chain", "units": "eV"} in answer["properties"]
     assert "compact" in answer["artifacts"].lower()
     assert "not the published PerioGT weights" in answer["description"]
-    assert [entry["id"] for entry in answer["unsupported"]] == ["xc", "tg", "tm", "density"]
+    assert [entry["id"] for entry in answer["unsupported"]] == ["xc", "tg", "mt", "density"]
     assert "periogt setup" in answer["unsupported"][0]["reason"]
 
 

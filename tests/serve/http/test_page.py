@@ -46,7 +46,7 @@ def test_drawings_are_bounded_as_all_work_is(served_by: Callable, golden_predict
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ({"smiles": "*CC"}, "expected exactly 2"),
+        ({"smiles": "*CC"}, "Expected exactly 2"),
         ({"smiles": "polystyrene"}, "RDKit cannot parse"),
         ({"smiles": " "}, "is empty"),
         ({"smiles": f"*{'C' * 500}*"}, "502 atoms; at most 200 are drawn"),
