@@ -17,6 +17,7 @@
     ├── NotReadyError            not_ready            HTTP 503   exit 1
     ├── GPUOutOfMemoryError      gpu_out_of_memory    HTTP 503   exit 1
     ├── SettingsError            validation_error     HTTP 500   exit 2
+    ├── DrawingUnavailableError  internal_error       HTTP 501   exit 2
     └── InternalError            internal_error       HTTP 500   exit 2
 
 A message says what was given, what was expected and what to do next. Errors cross process
@@ -30,6 +31,7 @@ __all__ = [
     "CheckpointMissingError",
     "ChecksumMismatchError",
     "CudaUnavailableError",
+    "DrawingUnavailableError",
     "DriverIncompatibleError",
     "GPUOutOfMemoryError",
     "GPUUnsupportedError",
@@ -184,6 +186,12 @@ class SettingsError(PerioGTError):
     """A PERIOGT_* variable or a path it names cannot be used."""
 
     code = "validation_error"
+
+
+class DrawingUnavailableError(PerioGTError):
+    """The machine lacks what draws; sending the request again does not help, and predictions do not need it."""
+
+    http_status = 501
 
 
 class InternalError(PerioGTError):

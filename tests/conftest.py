@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -39,3 +40,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]
         # Right after the start a call may still be told to come again.
         wait_for(lambda: served.client.post("/v1/predict", json=body).status_code == 200, 120, "a first answer")
         yield served
+
+
+@pytest.fixture
+def cannot_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RDKit's drawing module does not load, as where its libraries are missing."""
+    import rdkit.Chem
+
+    monkeypatch.delattr(rdkit.Chem, "Draw", raising=False)
+    monkeypatch.setitem(sys.modules, "rdkit.Chem.Draw", None)

@@ -35,8 +35,10 @@ def test_survives_a_process_boundary(cls: type[errors.PerioGTError]) -> None:
 
 
 def test_codes_and_statuses_are_those_of_the_contract() -> None:
-    found = {cls.code: cls.http_status for cls in CLASSES if cls is not errors.SettingsError}
+    others = {errors.SettingsError: ("validation_error", 500), errors.DrawingUnavailableError: ("internal_error", 501)}
+    found = {cls.code: cls.http_status for cls in CLASSES if cls not in others}
     assert found == CONTRACT
+    assert {cls: (cls.code, cls.http_status) for cls in others} == others
 
 
 def test_all_lists_every_class() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch.report_figures import N_BINS, OutputFigures, PropertyFigures, Ranked, gather_figures
-from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.drawing import draw
+from periogt_ray.errors import DrawingUnavailableError, ValidationError
+from periogt_ray.polymer.drawing import draw, drawing_problem
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.runtime.files import write_bytes_atomically
 from periogt_ray.schemas import ModelResponse
@@ -57,6 +57,7 @@ def render_report(figures: OutputFigures, summary: Mapping[str, Any], *, model: 
 <h1>Batch report</h1>
 <p class="lead">{name}, answered by {escape(model.artifacts)}. {escape(model.description)}</p>
 {_counts(figures, summary)}
+{_without_drawings()}
 {_failures(figures)}
 {"".join(properties)}
 {_run(summary)}
@@ -78,8 +79,17 @@ class _Drawings:
             drawing = draw(RepeatUnit.parse(smiles))
         except ValidationError:
             return '<div class="tile">too large to be drawn</div>'
+        except DrawingUnavailableError:
+            return '<div class="tile">not drawn</div>'
         self._n_bytes += len(drawing)
         return f'<div class="tile">{drawing}</div>'
+
+
+def _without_drawings() -> str:
+    """Say why no structure is shown, where that is so."""
+    if (problem := drawing_problem()) is None:
+        return ""
+    return f'<p class="hint">No structures are shown. {_text(problem)}</p>'
 
 
 def _counts(figures: OutputFigures, summary: Mapping[str, Any]) -> str:

@@ -45,6 +45,7 @@ from periogt_ray.batch.results import Counts
 from periogt_ray.batch.resume import Basis, BatchRecord, basis_of, check_device, check_unchanged, finished_before
 from periogt_ray.batch.shares import Shares
 from periogt_ray.batch.summary import BatchSummary
+from periogt_ray.polymer.drawing import drawing_problem
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.runtime.signals import signals_handled
 from periogt_ray.settings import Settings
@@ -74,6 +75,8 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
     artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
     property_ids = options.property_ids(artifacts)
     options.check_paths()
+    if options.report_path is not None and (problem := drawing_problem()) is not None:
+        logger.warning("%s The report will show no structures.", problem)
     parts = PartsDirectory(options.output_path)
     if options.output_path.exists() and not options.is_resumed:
         logger.warning("%s exists; it will be replaced once the new output is whole.", options.output_path)

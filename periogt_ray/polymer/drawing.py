@@ -1,23 +1,49 @@
-"""Drawings of repeat units as SVG, connection points marked, the chain from left to right."""
+"""Drawings of repeat units as SVG, connection points marked, the chain from left to right.
+
+RDKit's drawing module loads libraries of the X window system, which a bare compute node may lack. Only
+:func:`draw` needs it, so it is loaded there.
+"""
 
 import math
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdMolTransforms
-from rdkit.Chem.Draw import rdMolDraw2D
 
-from periogt_ray.errors import ValidationError
+from periogt_ray.errors import DrawingUnavailableError, ValidationError
 from periogt_ray.polymer.limits import MAX_DRAWN_ATOMS
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
-__all__ = ["Theme", "draw"]
+__all__ = ["DrawingProblem", "Theme", "draw", "drawing_problem"]
 
 Theme = Literal["light", "dark"]
 
 _PIXELS_PER_ANGSTROM = 28  # a bond is 1.5 of them
 _MARK: dict[Theme, tuple[float, float, float]] = {"light": (0.60, 0.84, 0.80), "dark": (0.11, 0.40, 0.38)}
+
+
+@dataclass(frozen=True)
+class DrawingProblem:
+    """Why nothing can be drawn on this machine.
+
+    Attributes
+    ----------
+    reason : str
+        What the loader said.
+    remedy : str
+        What to install.
+    """
+
+    reason: str
+    remedy: str = (
+        "Install libxrender1 libxext6 libexpat1 (Debian, Ubuntu) or libXrender libXext expat (Red Hat, Rocky), or use "
+        "the container."
+    )
+
+    def __str__(self) -> str:
+        return f"Drawings are off: {self.reason}. {self.remedy}"
 
 
 def draw(unit: RepeatUnit, *, theme: Theme = "light") -> str:
@@ -39,6 +65,8 @@ def draw(unit: RepeatUnit, *, theme: Theme = "light") -> str:
     ------
     ValidationError
         If it is too large to be drawn.
+    DrawingUnavailableError
+        If RDKit's drawing module does not load on this machine.
     """
     n_atoms = unit.mol.GetNumAtoms()
     if n_atoms > MAX_DRAWN_ATOMS:
@@ -46,22 +74,44 @@ def draw(unit: RepeatUnit, *, theme: Theme = "light") -> str:
             f"The repeat unit has {n_atoms} atoms; at most {MAX_DRAWN_ATOMS} are drawn. It can be predicted without "
             "a drawing."
         )
+    drawing = _drawing_module()
     mol = Chem.Mol(unit.mol)
     rdDepictor.Compute2DCoords(mol)
     _lay_flat(mol, *unit.connection_points)
-    canvas = rdMolDraw2D.MolDraw2DSVG(-1, -1)
+    canvas = drawing.MolDraw2DSVG(-1, -1)
     options: Any = canvas.drawOptions()  # RDKit's stubs give its fields the type of the whole
     if theme == "dark":
-        rdMolDraw2D.SetDarkMode(options)
+        drawing.SetDarkMode(options)
     options.clearBackground = False
     options.scalingFactor = _PIXELS_PER_ANGSTROM
     options.bondLineWidth = 2
     options.highlightRadius = 0.4
     options.setHighlightColour(_MARK[theme])
-    rdMolDraw2D.PrepareAndDrawMolecule(canvas, mol, highlightAtoms=list(unit.connection_points), highlightBonds=[])
+    drawing.PrepareAndDrawMolecule(canvas, mol, highlightAtoms=list(unit.connection_points), highlightBonds=[])
     canvas.FinishDrawing()
     text: str = canvas.GetDrawingText()
     return text[text.index("<svg") :]
+
+
+def drawing_problem() -> DrawingProblem | None:
+    """Return why nothing can be drawn on this machine; None if drawings work."""
+    try:
+        _drawing_module()
+    except DrawingUnavailableError as error:
+        return DrawingProblem(str(error.__cause__))
+    return None
+
+
+def _drawing_module() -> Any:
+    try:
+        from rdkit.Chem.Draw import rdMolDraw2D
+    except (ImportError, OSError) as error:
+        # The cause may name a path of this machine, which no client may see.
+        raise DrawingUnavailableError(
+            "Drawings are off: a library that RDKit draws with does not load on this machine. Predictions do not need "
+            "it; `periogt doctor` there says what to install."
+        ) from error
+    return rdMolDraw2D
 
 
 def _lay_flat(mol: Chem.Mol, first: int, second: int) -> None:

@@ -13,6 +13,7 @@ from typing import cast
 import ray
 from ray import serve
 
+from periogt_ray.polymer.drawing import drawing_problem
 from periogt_ray.serve.featurizer_replica import FeaturizerReplica
 from periogt_ray.serve.ingress import Ingress
 from periogt_ray.serve.predictor_replica import PredictorReplica
@@ -48,6 +49,8 @@ def application(settings: Settings, *, n_cpus: int, n_gpus: int, listens_at: str
     listens_at : str, optional
         Address of the node on which the ingress itself listens; None leaves that to Serve's proxies.
     """
+    if (problem := drawing_problem()) is not None:
+        logger.warning("%s Predictions do not need them.", problem)
     bounds = settings.service
     counted = replace(
         bounds,

@@ -53,8 +53,10 @@ export class SinglePolymer {
     } catch (error) {
       if (turn.signal.aborted || error.name === "AbortError") return;
       byId("drawing").replaceChildren();
-      byId("drawing-caption").textContent = "No drawing.";
-      this.#problem(error.message, error);
+      // The service cannot draw at all; the SMILES itself is fine.
+      const isOff = error instanceof ApiError && error.status === 501;
+      byId("drawing-caption").textContent = isOff ? error.message : "No drawing.";
+      this.#problem(isOff ? "" : error.message, error);
     }
   }
 

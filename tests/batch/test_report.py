@@ -138,3 +138,15 @@ def test_neither_the_report_nor_its_memory_grows_with_the_input(tmp_path: Path) 
     assert max(sizes) < LARGEST_BYTES
     assert sizes[1] < 1.5 * sizes[0]
     assert peaks[1] < 1.2 * peaks[0] + 1_000_000
+
+
+@pytest.mark.usefixtures("cannot_draw")
+def test_a_report_without_drawings_says_so(tmp_path: Path) -> None:
+    rows: list[Row] = [("1", "*CC(*)c1ccccc1", "egc", 3.5), ("2", "*CC*", "egc", 6.5)]
+    output, path = write_rows(tmp_path / "out.csv", rows), tmp_path / "report.html"
+    write_report(path, output, summary=summary_of(output), artifacts=ArtifactDirectory.open(EMBEDDED_DIR))
+    page = Elements(path.read_text(encoding="utf-8"))
+    assert page.tags.count("svg") == 1, "the histogram is there"
+    assert page.text.count("No structures are shown") == 1
+    assert "libxrender1" in page.text
+    assert "*CC(*)c1ccccc1" in page.text

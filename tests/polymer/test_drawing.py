@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.drawing import draw
+from periogt_ray.errors import DrawingUnavailableError, ValidationError
+from periogt_ray.polymer.drawing import draw, drawing_problem
 from periogt_ray.polymer.limits import MAX_DRAWN_ATOMS
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import EXAMPLES
@@ -47,3 +47,17 @@ def test_what_is_drawn_is_bounded() -> None:
     assert len(draw(largest)) < 150_000
     with pytest.raises(ValidationError, match=f"201 atoms; at most {MAX_DRAWN_ATOMS} are drawn"):
         draw(RepeatUnit.parse(f"*{'C' * (MAX_DRAWN_ATOMS - 1)}*"))
+
+
+@pytest.mark.usefixtures("cannot_draw")
+def test_a_machine_that_cannot_draw_says_what_to_install() -> None:
+    problem = drawing_problem()
+    assert problem is not None
+    assert str(problem).startswith("Drawings are off: ")
+    assert "libxrender1" in problem.remedy
+    with pytest.raises(DrawingUnavailableError, match="periogt doctor"):
+        draw(STYRENE)
+
+
+def test_a_machine_that_can_draw_has_no_problem() -> None:
+    assert drawing_problem() is None

@@ -204,3 +204,15 @@ def test_the_model_and_the_reference_are_shown(open_page: Open, way: Way) -> Non
     expect(page.locator(".op")).to_have_count(7)
     page.goto(f"{way.url}docs")
     expect(page.locator(".op")).to_have_count(7)
+
+
+def test_a_service_that_cannot_draw_still_predicts(open_page: Open, way: Way) -> None:
+    message = "Drawings are off: a library that RDKit draws with does not load on this machine."
+    body = {"error": {"code": "internal_error", "message": message, "details": {}}, "request_id": "r"}
+    page = open_page(way.url)
+    page.route("**/v1/depict*", lambda route: route.fulfill(status=501, json=body))
+    predict(ready(page), STYRENE)
+    expect(page.locator("#drawing-caption")).to_have_text(message)
+    expect(page.locator("#one-values tr")).to_have_count(N_PROPERTIES)
+    expect(page.locator("#smiles-error")).to_be_empty()
+    expect(page.get_by_label("Repeat unit, as SMILES")).to_have_attribute("aria-invalid", "false")

@@ -13,6 +13,8 @@ import warnings
 import numpy as np
 from rdkit import Chem
 
+from periogt_ray.errors import SettingsError
+
 __all__ = ["mordred_descriptors"]
 
 # 1.2.0 multiplied the distances in float64; where the product overflows, training saw a zero.
@@ -21,8 +23,13 @@ _LOG_MAX_FLOAT = math.log(sys.float_info.max)
 
 @functools.cache
 def _calculator():  # type: ignore[no-untyped-def]
-    from mordred import Calculator, descriptors
-
+    try:
+        from mordred import Calculator, descriptors
+    except (ImportError, OSError) as error:
+        raise SettingsError(
+            f"PERIOGT_DESCRIPTORS is mordred, which does not load: {error}. Install mordredcommunity==2.0.7, or unset "
+            "the variable: the native engine computes the same."
+        ) from error
     return Calculator(descriptors, ignore_3D=True)
 
 

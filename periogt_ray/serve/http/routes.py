@@ -62,6 +62,7 @@ _FAILURES: Mapping[int, str] = {
     413: "`validation_error`: the body is larger than is accepted.",
     422: "`validation_error` or `unsupported_property`: what was sent cannot be answered.",
     500: "`internal_error`, `model_load_failed` or `checksum_mismatch`.",
+    501: "`internal_error`: this machine lacks the libraries that draw. Predictions do not need them.",
     503: "`overloaded`, `not_ready`, `gpu_out_of_memory`, `checkpoint_missing` or a GPU that cannot be used.",
     504: "`timeout`: the deadline passed and the work was dropped.",
 }
@@ -135,7 +136,7 @@ def _add_reading_routes(api: FastAPI, service: Service) -> None:
 def _add_drawing_route(api: FastAPI, service: Service) -> None:
     svg: dict[int | str, dict[str, Any]] = {200: {"content": {_SVG: {"schema": {"type": "string"}}}}}
 
-    @api.get("/v1/depict", response_class=Response, responses={**svg, **_responses(401, 422, 500, 503, 504)})
+    @api.get("/v1/depict", response_class=Response, responses={**svg, **_responses(401, 422, 500, 501, 503, 504)})
     async def depict(
         request: Request,
         smiles: Annotated[
@@ -153,7 +154,7 @@ def _add_drawing_route(api: FastAPI, service: Service) -> None:
 
 
 def _add_predicting_routes(api: FastAPI, service: Service, public: Callable[[PerioGTError], PerioGTError]) -> None:
-    failures = _responses(*_FAILURES)
+    failures = _responses(*(status for status in _FAILURES if status != HTTPStatus.NOT_IMPLEMENTED))
 
     async def outcomes_of(request: Request, asked: list[Asked]) -> tuple[list[Outcome], ArtifactDirectory, str]:
         trace = trace_of(request.scope)

@@ -62,6 +62,16 @@ def test_what_cannot_be_drawn_is_an_error_as_everywhere(served: Any, query: dict
     assert message in answer.json()["error"]["message"]
 
 
+@pytest.mark.usefixtures("cannot_draw")
+def test_a_machine_that_cannot_draw_says_so_and_still_validates(served: Any) -> None:
+    answer = depict(served, "*CCOC*")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (501, "internal_error")
+    assert "Drawings are off" in answer.json()["error"]["message"]
+    assert "Retry-After" not in answer.headers
+    assert depict(served, "*CC").status_code == 422
+    assert served.predict("*CC*", "tg").status_code == 200
+
+
 def test_drawings_need_the_key_and_no_model(served_by: Callable, golden_predictor: Predictor) -> None:
     served = served_by(InProcessBackend(golden_predictor), KEY)
     served.service.become(Status.LOADING)

@@ -1,0 +1,96 @@
+"""What nothing that predicts needs may be missing or broken, and takes nothing else down."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.golden import ARTIFACTS
+from support.without import How
+
+TESTS = Path(__file__).parent
+DRAWING = ("rdkit.Chem.Draw.rdMolDraw2D",)
+OTHERS = ("dgl", "dgllife", "mordred")
+# Each part of the package that a user starts, as its process does it; prints what it found.
+CODE = """
+import json, os, sys, types
+from pathlib import Path
+from support.without import hide
+names, how, directory = json.loads(sys.argv[1])
+hide(*names, how=how)
+from periogt_ray.settings import Settings
+settings = Settings.from_env(os.environ)
+said = {}
+
+from periogt_ray.predict import predict_one
+said["predict"] = predict_one("*CC*", "eps", settings)[1].value
+
+from periogt_ray.polymer.prompt_scheme import PromptScheme
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.serve.application import application
+from periogt_ray.serve.featurizer_replica import FeaturizerReplica
+application(settings, n_cpus=2, n_gpus=0)
+featurizer = FeaturizerReplica(settings)
+unit = RepeatUnit.parse("*CC*")
+said["featurize"] = featurizer.featurize(unit, PromptScheme.MONOMER, 1e12).n_triplets
+drawn = featurizer.draw(unit, "light")
+said["draw"] = drawn[:4] if isinstance(drawn, str) else [drawn.code, drawn.http_status, drawn.message]
+
+import periogt_ray.batch.run
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.batch.featurize_stage import BatchSpec, FeaturizePart
+from periogt_ray.batch.predict_stage import PredictPart
+scheme = ArtifactDirectory.open(settings.checkpoint_dir).property("eps").prompt_scheme
+spec = BatchSpec(Path("in.csv"), 0, None, (("eps", scheme),), settings)
+key = unit.smiles
+polymers = {key: FeaturizePart(spec, None)._features(key)}
+guard = types.SimpleNamespace(is_careful=False)
+stage = PredictPart(spec, None)
+said["batch"] = len(stage._answers(stage._loaded.take(), polymers, guard)[key])
+
+from periogt_ray.doctor.run import run_checks
+said["doctor"] = {check.name: check.status.name for check in run_checks(os.environ)}
+print(json.dumps(said))
+"""
+
+
+def run_without(names: tuple[str, ...], how: How, directory: Path) -> tuple[dict, str]:
+    variables = {"PERIOGT_CHECKPOINT_DIR": str(ARTIFACTS), "PERIOGT_DEVICE": "cpu", "PYTHONPATH": str(TESTS)}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, json.dumps([names, how, str(directory)])],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DGLBACKEND": "pytorch", "HOME": str(directory), **variables},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("names", "how"),
+    [(DRAWING, "broken"), (DRAWING, "os_error"), (OTHERS, "missing"), (OTHERS, "os_error")],
+    ids=["drawing-broken", "drawing-os_error", "others-missing", "others-os_error"],
+)
+def test_everything_else_works_without_an_extra(names: tuple[str, ...], how: How, tmp_path: Path) -> None:
+    said, log = run_without(names, how, tmp_path)
+    assert isinstance(said["predict"], float)
+    assert said["featurize"] > 0
+    assert said["batch"] == 1
+    checks = said["doctor"]
+    assert "FAIL" not in checks.values(), checks
+    is_drawing = names != DRAWING
+    assert checks["drawings"] == ("PASS" if is_drawing else "WARN")
+    if is_drawing:
+        assert said["draw"] == "<svg"
+        return
+    code, status, message = said["draw"]
+    assert (code, status) == ("internal_error", 501)
+    assert "Drawings are off" in message
+    assert "/" not in message, "no path of the machine goes to a client"
+    assert log.count("Drawings are off") == 1
+    assert "libxrender1" in log
