@@ -22,7 +22,7 @@ from periogt_ray.batch.output import OUTPUT_COLUMNS
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.runtime.logs import set_up_logging
 from periogt_ray.runtime.ray_environment import LOG_ENVIRONMENT
-from periogt_ray.settings import Settings, unknown_variables
+from periogt_ray.settings import Settings, older_variables, unknown_variables
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -57,6 +57,8 @@ def cli(quiet: bool, verbose: bool) -> None:
     set_up_logging(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     for warning in unknown_variables(os.environ):
         logger.warning("%s", warning)
+    if (note := older_variables(os.environ)) is not None:
+        logger.info("%s", note)
 
 
 @cli.command(epilog=f"The columns of csv are those of a batch output: {', '.join(OUTPUT_COLUMNS)}.")

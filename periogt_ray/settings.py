@@ -20,6 +20,7 @@ __all__ = [
     "ServiceSettings",
     "Settings",
     "check_mirror",
+    "older_variables",
     "under_new_names",
     "unknown_variables",
 ]
@@ -66,7 +67,8 @@ RENAMED: Mapping[str, str] = {
     "PERIOGT_CACHE_DIR": "PERIOGT_FEATURE_STORE",
     "PERIOGT_CACHE_DIR_GB": "PERIOGT_FEATURE_STORE_GB",
 }
-_OBSOLETE = {"PERIOGT_SRC_DIR": "no research code is vendored, so there is no source directory to configure"}
+# Of an older layout, which took its code from directories beside it.
+_OLDER_LAYOUT = ("PERIOGT_RUNTIME_PACKAGE_DIR", "PERIOGT_SRC_DIR")
 _DEFAULT_MIN_DRIVER = "560.28"  # NVIDIA's release notes for CUDA 12.6
 
 _Choice = TypeVar("_Choice", bound=str)
@@ -200,7 +202,7 @@ class Settings:
         given = {name: value for name, value in under_new_names(env).items() if name in VARIABLES and value}
         base_dir = _directory(given, "PERIOGT_BASE_DIR", must_exist=not makes_checkpoints)
         if base_dir is None:
-            base_dir = Path(env.get("HOME") or Path.home()).absolute() / "periogt"
+            base_dir = _home(env) / "periogt"
         checkpoint_dir = _directory(given, "PERIOGT_CHECKPOINT_DIR", must_exist=not makes_checkpoints)
         if checkpoint_dir is None:
             checkpoint_dir = base_dir / "checkpoints"
@@ -274,7 +276,7 @@ def unknown_variables(env: Mapping[str, str]) -> list[str]:
     """Return a warning for every ``PERIOGT_*`` variable that nothing reads, and for every old name."""
     warnings = []
     for name in sorted(env):
-        if not name.startswith("PERIOGT_") or name in VARIABLES:
+        if not name.startswith("PERIOGT_") or name in VARIABLES or name in _OLDER_LAYOUT:
             continue
         if name in RENAMED:
             new = RENAMED[name]
@@ -282,12 +284,25 @@ def unknown_variables(env: Mapping[str, str]) -> list[str]:
             effect = "still works until the next minor release" if is_read else "is not used"
             warnings.append(f"{name} {effect}; its new name is {new}.")
             continue
-        if name in _OBSOLETE:
-            warnings.append(f"{name} is set and not used: {_OBSOLETE[name]}.")
-            continue
         nearest = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.0)[0]
         warnings.append(f"{name} is set and not known; did you mean {nearest}?")
     return warnings
+
+
+def older_variables(env: Mapping[str, str]) -> str | None:
+    """Return a note on variables that an older layout needed and nothing reads now; None if none is set."""
+    names = [name for name in _OLDER_LAYOUT if name in env]
+    if not names:
+        return None
+    return f"{' and '.join(names)}: set and not needed; the package holds all of its code."
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    """Return the user's home; a place that does not exist where the user has none, as in some containers."""
+    try:
+        return Path(env.get("HOME") or Path.home()).absolute()
+    except RuntimeError:  # neither HOME nor an entry in the system's list of users
+        return Path("/nonexistent")
 
 
 def _holds_artifacts(directory: Path) -> bool:

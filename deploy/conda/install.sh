@@ -37,7 +37,7 @@ exec 9>"$prefix.lock"
 flock --nonblock 9 || { say "waiting for another installation in $prefix"; flock 9; }
 
 stamp=$prefix/periogt-installed-from
-wanted="$(cd "$root" && find pyproject.toml requirements.lock deploy/conda periogt_ray -type f -not -path '*/__pycache__/*' \
+wanted="$(cd "$root" && find pyproject.toml requirements.lock deploy/conda periogt_ray periogt_hpc -type f -not -path '*/__pycache__/*' \
   -exec sha256sum {} + | LC_ALL=C sort | sha256sum) torch $torch_version $torch_index"
 if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then say "$prefix is up to date" && exit 0; fi
 rm -f "$stamp"

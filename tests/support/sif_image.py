@@ -91,7 +91,8 @@ def _missing_tools() -> list[str]:
 def _fingerprint() -> str:
     """Return a hash of all that the image is made from."""
     paths = [ROOT / name for name in ("pyproject.toml", "requirements.lock", "apptainer/periogt.def")]
-    paths += [path for path in (ROOT / "periogt_ray").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    packages = [path for name in ("periogt_ray", "periogt_hpc") for path in (ROOT / name).rglob("*")]
+    paths += [path for path in packages if path.is_file() and "__pycache__" not in path.parts]
     return _hash([*paths, ROOT / "apptainer" / "build.sh", *_double()])
 
 
