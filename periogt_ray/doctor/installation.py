@@ -6,17 +6,33 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from periogt_ray.doctor.report import Check, Status
 from periogt_ray.errors import PerioGTError
-from periogt_ray.settings import EMBEDDED_DIR, Settings, unknown_variables
+from periogt_ray.settings import EMBEDDED_DIR, Settings, older_variables, unknown_variables
 
-__all__ = ["check_embedded", "check_environment", "check_lock", "check_lock_file", "check_versions", "parse_lock"]
+if TYPE_CHECKING:
+    from periogt_ray.polymer.drawing import DrawingProblem
+    from periogt_ray.polymer.kernels import KernelFacts
+
+__all__ = [
+    "check_drawings",
+    "check_embedded",
+    "check_environment",
+    "check_kernels",
+    "check_lock",
+    "check_lock_file",
+    "check_versions",
+    "parse_lock",
+]
 
 _PACKAGES = ("torch", "numpy", "rdkit", "mordredcommunity", "dgl", "dgllife", "numba", "safetensors", "pydantic", "ray")
 # The network runs on torch, so a missing graph library keeps nobody from predicting.
 _OPTIONAL_PACKAGES = frozenset({"dgl", "dgllife", "mordredcommunity"})
-_PYTHON = (3, 11)
+_PYTHONS = ((3, 11), (3, 12), (3, 13))
+# Those without a release for later Pythons.
+_LAST_PYTHON = {"dgl": (3, 11), "dgllife": (3, 11)}
 _TOLERANCE = 1e-4  # relative, between builds of torch and processors
 _N_SHOWN = 5
 # torch is chosen at installation, and sympy comes with it.
@@ -31,17 +47,22 @@ _LOCK_FILES = (
 def check_versions() -> Iterator[Check]:
     """Say which versions of Python and of the main packages are installed."""
     found = platform.python_version()
-    is_right = tuple(map(int, platform.python_version_tuple()[:2])) == _PYTHON
+    python = sys.version_info[:2]
+    is_right = python in _PYTHONS
     yield Check(
         "python",
         Status.PASS if is_right else Status.WARN,
         f"{found} ({platform.platform()})",
-        "" if is_right else f"Tested on Python {_PYTHON[0]}.{_PYTHON[1]}; use scripts/install or the container.",
+        "" if is_right else "Runs on Python 3.11, 3.12 and 3.13; use scripts/install or the container.",
     )
     for package in _PACKAGES:
         try:
             yield Check(package, Status.PASS, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
+            if python > _LAST_PYTHON.get(package, python):
+                none = "not installed: it has no release for this Python, and nothing that predicts needs it"
+                yield Check(package, Status.PASS, none)
+                continue
             status = Status.WARN if package in _OPTIONAL_PACKAGES else Status.FAIL
             yield Check(package, status, "not installed", "Run scripts/install, which installs the locked versions.")
 
@@ -61,6 +82,29 @@ def check_environment(env: Mapping[str, str]) -> Iterator[Check]:
     yield Check("site", Status.PASS, read)
     for warning in unknown_variables(env):
         yield Check("environment", Status.WARN, warning, "Correct or unset the variable.")
+    if (note := older_variables(env)) is not None:
+        yield Check("environment", Status.PASS, note)
+
+
+def check_drawings(problem: "DrawingProblem | None") -> Check:
+    """Say whether structures can be drawn."""
+    if problem is None:
+        return Check("drawings", Status.PASS, "RDKit can draw")
+    message = f"drawings are off, predictions work: {problem.reason}"
+    return Check("drawings", Status.WARN, message, problem.remedy)
+
+
+def check_kernels(facts: "KernelFacts") -> Check:
+    """Say whether the compiled kernels of this processor are on disk: compiling takes half a minute."""
+    n = facts.n_loaded + facts.n_compiled
+    if not facts.n_compiled:
+        return Check("kernels", Status.PASS, f"{n} kernels are compiled for this processor")
+    if facts.directory is not None:
+        kept = f"{facts.n_compiled} of {n} kernels were compiled for this processor now, and are kept in"
+        return Check("kernels", Status.PASS, f"{kept} {facts.directory}")
+    remedy = "Set NUMBA_CACHE_DIR to a directory of yours that the nodes see."
+    message = f"{facts.n_compiled} of {n} kernels were compiled now and cannot be kept: each process compiles its own"
+    return Check("kernels", Status.WARN, message, remedy)
 
 
 def check_lock_file() -> Iterator[Check]:
@@ -75,8 +119,10 @@ def check_lock_file() -> Iterator[Check]:
 
 
 def parse_lock(text: str) -> dict[str, str]:
-    """Return version by normalised name from lines of ``name==version``."""
-    pairs = (line.split("==", 1) for line in text.splitlines() if "==" in line and not line.startswith("#"))
+    """Return version by normalised name from lines of ``name==version``, with or without a marker."""
+    # What follows a semicolon says for which Pythons the line is.
+    lines = (line.partition(";")[0] for line in text.splitlines() if not line.startswith("#"))
+    pairs = (line.split("==", 1) for line in lines if "==" in line)
     return {_normalised(name): version.strip() for name, version in pairs}
 
 

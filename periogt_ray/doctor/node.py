@@ -10,11 +10,14 @@ from pathlib import Path
 from periogt_ray.doctor.probes import Directory, GPULibraries, RayFacts, Surroundings
 from periogt_ray.doctor.report import Check, Status
 from periogt_ray.model.device import MIN_CAPABILITY, DeviceFacts, GPUFacts, driver_problem, has_code_for
+from periogt_ray.runtime.cpus import UsableCpus
+from periogt_ray.runtime.ray_environment import LEAST_STORE_BYTES
 from periogt_ray.runtime.temp_dir import MAX_ROOT_LENGTH
 from periogt_ray.settings import Settings
 
 __all__ = [
     "check_clock",
+    "check_cpus",
     "check_directory",
     "check_gpu",
     "check_gpu_libraries",
@@ -22,6 +25,7 @@ __all__ = [
     "check_place",
     "check_port",
     "check_ray",
+    "check_shared_memory",
     "gpu_remedy",
 ]
 
@@ -29,6 +33,7 @@ _IMAGE_FILE_SYSTEMS = frozenset({"overlay", "squashfs", "fuse.squashfuse", "fuse
 _SHARED_MEMORY_POINTS = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 _SPECIFIED_DRIVER = Settings.min_driver  # the setting's default, which a user may have lowered
 _LEAST_FREE_BYTES = 1 << 30
+_STORE_MIB = LEAST_STORE_BYTES >> 20
 _CLOCK_TOLERANCE_S = 60.0
 # Return codes of cuInit; see the CUDA driver API.
 _CUDA_NO_DEVICE = 100
@@ -168,6 +173,28 @@ def check_memory(place: Surroundings, needed_bytes: int) -> Check | None:
     if needed_bytes < place.memory_bytes:
         return Check("job memory", Status.PASS, message)
     return Check("job memory", Status.WARN, message, f"Submit with --mem={-(-needed_bytes // 2**30) + 2}G or more.")
+
+
+def check_cpus(cpus: UsableCpus) -> Check:
+    """Say how many CPUs the service and a batch take, and what gives this number."""
+    if cpus.n == cpus.n_machine:
+        return Check("cpus", Status.PASS, f"{cpus.n}, {cpus.bound}")
+    return Check("cpus", Status.PASS, f"{cpus.n} of the machine's {cpus.n_machine}, by {cpus.bound}")
+
+
+def check_shared_memory(free_bytes: int | None) -> Check | None:
+    """Compare what is free in /dev/shm with the smallest object store of Ray; None where there is no /dev/shm."""
+    if free_bytes is None:
+        return None
+    message = f"{free_bytes >> 20} MiB are free in /dev/shm; Ray's object store takes at least {_STORE_MIB} MiB"
+    if free_bytes >= LEAST_STORE_BYTES:
+        return Check("shared memory", Status.PASS, message)
+    remedy = (
+        "Give a container more (docker run --shm-size=1g; Apptainer shows the node's own), remove files of yours "
+        "in /dev/shm, or ask the administrator for a larger one. Until then Ray keeps its objects in /tmp, which is "
+        "slower."
+    )
+    return Check("shared memory", Status.WARN, message, remedy)
 
 
 def check_port(place: Surroundings, host: str, port: int) -> Check:

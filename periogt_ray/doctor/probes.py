@@ -28,6 +28,7 @@ __all__ = [
     "probe_directory",
     "probe_gpu_libraries",
     "probe_ray",
+    "probe_shared_memory",
     "probe_surroundings",
 ]
 
@@ -211,6 +212,12 @@ def probe_gpu_libraries() -> GPULibraries:
     except OSError as error:
         return GPULibraries(devices, bound, load_error=str(error))
     return GPULibraries(devices, bound, init_code=int(library.cuInit(0)))
+
+
+def probe_shared_memory() -> int | None:
+    """Return what is free in /dev/shm, bytes; None where there is none."""
+    place = Path("/dev/shm")
+    return shutil.disk_usage(place).free if place.is_dir() else None
 
 
 def probe_ray(env: Mapping[str, str]) -> RayFacts:

@@ -2,13 +2,22 @@
 
 import math
 import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from periogt_ray.doctor.installation import check_embedded, check_environment, check_lock_file, check_versions
+from periogt_ray.doctor.installation import (
+    check_drawings,
+    check_embedded,
+    check_environment,
+    check_kernels,
+    check_lock_file,
+    check_versions,
+)
 from periogt_ray.doctor.node import (
     check_clock,
+    check_cpus,
     check_directory,
     check_gpu,
     check_gpu_libraries,
@@ -16,6 +25,7 @@ from periogt_ray.doctor.node import (
     check_place,
     check_port,
     check_ray,
+    check_shared_memory,
     gpu_remedy,
 )
 from periogt_ray.doctor.probes import (
@@ -23,11 +33,13 @@ from periogt_ray.doctor.probes import (
     probe_directory,
     probe_gpu_libraries,
     probe_ray,
+    probe_shared_memory,
     probe_surroundings,
 )
 from periogt_ray.doctor.report import Check, Status, render, verdict
 from periogt_ray.errors import PerioGTError
 from periogt_ray.model.device import DeviceFacts, choose_device, cuda_problem, probe_device
+from periogt_ray.runtime.cpus import usable_cpus
 from periogt_ray.settings import Settings
 
 __all__ = ["Check", "Status", "render", "run_checks", "verdict"]
@@ -56,7 +68,10 @@ def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
         *_guarded("versions", check_versions),
         *_guarded("lock file", check_lock_file),
         *_guarded("environment", lambda: check_environment(env)),
+        *_guarded("drawings", _check_drawings),
+        *_guarded("cpus", lambda: [check_cpus(usable_cpus(env))]),
         *_guarded("ray", lambda: check_ray(probe_ray(env))),
+        *_guarded("shared memory", lambda: filter(None, [check_shared_memory(probe_shared_memory())])),
     ]
     try:
         settings = Settings.from_env(env)
@@ -67,7 +82,7 @@ def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
         checks.append(Check("settings", Status.FAIL, error.message, remedy))
     else:
         checks += _checks_with_settings(env, settings, hashes=hashes)
-    return [*checks, *_guarded("self-test", check_embedded)]
+    return [*checks, *_guarded("self-test", check_embedded), *_guarded("kernels", _check_kernels)]
 
 
 def _checks_with_settings(env: Mapping[str, str], settings: Settings, *, hashes: bool) -> list[Check]:
@@ -118,6 +133,20 @@ def _guarded(name: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
     return done
 
 
+def _check_drawings() -> Iterator[Check]:
+    from periogt_ray.polymer.drawing import drawing_problem
+
+    yield check_drawings(drawing_problem())
+
+
+def _check_kernels() -> Iterator[Check]:
+    """Say whether the kernels that the self-test has used were on disk."""
+    from periogt_ray.polymer.kernels import kernel_facts
+
+    modules = [module for name, module in sys.modules.items() if name.startswith("periogt_ray.polymer.")]
+    yield check_kernels(kernel_facts(modules))
+
+
 def _check_directories(settings: Settings, place: Surroundings) -> Iterator[Check]:
     base = probe_directory("base_dir", settings.base_dir)
     yield check_directory(base, place, is_kept=settings.is_embedded, is_written=False)
@@ -142,7 +171,8 @@ def _check_directories(settings: Settings, place: Surroundings) -> Iterator[Chec
 def _check_device(settings: Settings, facts: DeviceFacts, place: Surroundings) -> Iterator[Check]:
     for gpu in facts.gpus:
         yield check_gpu(gpu, facts, settings.min_driver)
-    if (libraries := check_gpu_libraries(place, facts, probe_gpu_libraries())) is not None:
+    libraries_of_gpu = probe_gpu_libraries()
+    if (libraries := check_gpu_libraries(place, facts, libraries_of_gpu)) is not None:
         yield libraries
     stack = f"driver {facts.driver_version or 'none'}, torch built for CUDA {facts.torch_cuda or 'none (CPU build)'}"
     problem = cuda_problem(facts, settings.min_driver)
@@ -155,9 +185,11 @@ def _check_device(settings: Settings, facts: DeviceFacts, place: Surroundings) -
         yield Check("device", Status.PASS, f"{choice.device} ({stack})")
         return
     # Nothing is wrong with a CPU on a machine without a GPU; it is where there is one that cannot be used.
-    is_expected = not facts.gpus and facts.driver_version is None
-    remedy = gpu_remedy(place) if is_expected or problem is None else problem.message
-    yield Check("device", Status.WARN, f"cpu ({stack})", remedy)
+    if not facts.gpus and facts.driver_version is None and not libraries_of_gpu.devices:
+        hint = f". {gpu_remedy(place)}" if place.has_slurm else ""
+        yield Check("device", Status.PASS, f"cpu; this machine has no NVIDIA GPU and no driver ({stack}){hint}")
+        return
+    yield Check("device", Status.WARN, f"cpu ({stack})", gpu_remedy(place) if problem is None else problem.message)
 
 
 def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings, *, hashes: bool) -> Iterator[Check]:

@@ -16,16 +16,35 @@ import importlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numba
 
-__all__ = ["kernel"]
+__all__ = ["KernelFacts", "kernel", "kernel_facts"]
 
 # Partly typed, which strict type checking cannot use.
 caching: Any = importlib.import_module("numba.core.caching")
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """Where the machine code of this process came from.
+
+    Attributes
+    ----------
+    n_loaded, n_compiled : int
+        Kernels whose machine code was on disk for this processor, and those that were compiled.
+    directory : str or None
+        Where what is compiled is kept; None: nowhere.
+    """
+
+    n_loaded: int
+    n_compiled: int
+    directory: str | None
 
 
 class _ReadOnlyLocator(caching.InTreeCacheLocator):
@@ -64,6 +83,17 @@ class _TemporaryLocator(caching.UserWideCacheLocator):
         return locator
 
 
+class _UserLocator(caching.UserWideCacheLocator):
+    """The user's cache directory; nothing where the user has no home, for which numba would take ``./~``."""
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "_UserLocator | None":
+        if not Path(cls(py_func, py_file).get_cache_path()).is_absolute():
+            return None
+        locator: _UserLocator | None = super().from_function(py_func, py_file)
+        return locator
+
+
 class _ShippedImpl(caching.CompileResultCacheImpl):
     _locator_classes: tuple[Any, ...] = (_ReadOnlyLocator,)
 
@@ -81,7 +111,7 @@ class _KernelImpl(caching.CompileResultCacheImpl):
     _locator_classes: tuple[Any, ...] = (
         caching.UserProvidedCacheLocator,
         caching.InTreeCacheLocator,
-        caching.UserWideCacheLocator,
+        _UserLocator,
         _TemporaryLocator,
     )
 
@@ -131,6 +161,23 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         return compiled
 
     return compile_function
+
+
+def kernel_facts(modules: Iterable[types.ModuleType]) -> KernelFacts:
+    """Return where the kernels of modules that are imported came from."""
+    found = {id(value): value for module in modules for value in vars(module).values() if _is_kernel(value)}
+    # A kernel that only others call is loaded with them, and has no count of its own.
+    stats = [dispatcher.stats for dispatcher in found.values()]
+    directories = {one.cache_path for one in stats if one.cache_misses}
+    return KernelFacts(
+        n_loaded=sum(bool(one.cache_hits) and not one.cache_misses for one in stats),
+        n_compiled=sum(bool(one.cache_misses) for one in stats),
+        directory=None if None in directories else next(iter(directories), None),
+    )
+
+
+def _is_kernel(value: Any) -> bool:
+    return isinstance(getattr(value, "_cache", None), caching.FunctionCache | caching.NullCache)
 
 
 def _cache_of(function: Callable[..., Any]) -> Any:

@@ -24,6 +24,7 @@ from periogt_ray.runtime.cpus import usable_cpus
 from periogt_ray.runtime.network import can_connect
 from periogt_ray.runtime.processes import descendants_of, still_alive
 from periogt_ray.runtime.ray_environment import (
+    LEAST_STORE_BYTES,
     environment_to_connect,
     environment_to_start,
     object_store_size,
@@ -38,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 _EXIT_TIMEOUT_S = 10.0
 _CONNECT_TIMEOUT_S = 10.0
-_LEAST_STORE_BYTES = 256 << 20
 _CORE_LEVEL = "RAY_BACKEND_LOG_LEVEL"  # a process of Ray reads it when its core starts
 
 
@@ -351,4 +351,4 @@ def _default_object_store_bytes() -> int:
     """Return the store's size by what is free now; other programs share this machine."""
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     shared = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else available
-    return object_store_size(available, shared_memory_bytes=shared, least_bytes=_LEAST_STORE_BYTES)
+    return object_store_size(available, shared_memory_bytes=shared, least_bytes=LEAST_STORE_BYTES)

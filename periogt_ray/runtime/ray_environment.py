@@ -10,6 +10,7 @@ from pathlib import Path
 from periogt_ray.runtime.files import PRIVATE_MODE, write_bytes_atomically
 
 __all__ = [
+    "LEAST_STORE_BYTES",
     "LOG_ENVIRONMENT",
     "environment_of_cluster",
     "environment_to_connect",
@@ -20,6 +21,7 @@ __all__ = [
 
 _MIB = 1 << 20
 _MOST_STORE_BYTES = 4096 * _MIB
+LEAST_STORE_BYTES = 256 * _MIB  # of a Ray of our own on this machine
 _TOKEN_BYTES = 32
 
 _COMMON: Mapping[str, str] = {

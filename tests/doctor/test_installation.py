@@ -6,14 +6,18 @@ import pytest
 
 from periogt_ray.doctor import installation
 from periogt_ray.doctor.installation import (
+    check_drawings,
     check_embedded,
     check_environment,
+    check_kernels,
     check_lock,
     check_lock_file,
     check_versions,
     parse_lock,
 )
 from periogt_ray.doctor.report import Status
+from periogt_ray.polymer.drawing import DrawingProblem
+from periogt_ray.polymer.kernels import KernelFacts
 
 
 def test_versions_that_are_locked_pass_whatever_torch_is() -> None:
@@ -37,8 +41,8 @@ def test_of_many_other_versions_a_few_are_shown() -> None:
 
 
 def test_lock_file_names_are_compared_as_indexes_do() -> None:
-    locked = parse_lock("# comment\nJinja2==3.1.6\ntyping_extensions==4.16.0\n")
-    assert locked == {"jinja2": "3.1.6", "typing-extensions": "4.16.0"}
+    locked = parse_lock('# comment\nJinja2==3.1.6\ntyping_extensions==4.16.0\ndgl==1.1.3; python_version < "3.12"\n')
+    assert locked == {"jinja2": "3.1.6", "typing-extensions": "4.16.0", "dgl": "1.1.3"}
 
 
 def test_the_lock_file_of_this_checkout_is_found() -> None:
@@ -55,6 +59,58 @@ def test_a_missing_package_fails_unless_nothing_that_predicts_needs_it(monkeypat
     monkeypatch.setattr(installation.importlib.metadata, "version", version)
     found = {check.name: check.status for check in check_versions()}
     assert (found["torch"], found["dgl"], found["ray"]) == (Status.FAIL, Status.WARN, Status.PASS)
+
+
+@pytest.mark.parametrize(
+    ("version", "python", "dgl"),
+    [
+        ((3, 11), Status.PASS, Status.WARN),
+        ((3, 12), Status.PASS, Status.PASS),
+        ((3, 13), Status.PASS, Status.PASS),
+        ((3, 14), Status.WARN, Status.PASS),
+    ],
+)
+def test_dgl_is_expected_where_it_installs(
+    version: tuple[int, int], python: Status, dgl: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def installed(package: str) -> str:
+        if package in ("dgl", "dgllife"):
+            raise PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr(installation.importlib.metadata, "version", installed)
+    monkeypatch.setattr(installation.sys, "version_info", (*version, 0))
+    found = {check.name: check for check in check_versions()}
+    assert (found["python"].status, found["dgl"].status, found["dgllife"].status) == (python, dgl, dgl)
+    assert "not installed" in found["dgl"].message
+
+
+def test_drawings_that_are_off_are_a_warning() -> None:
+    check = check_drawings(DrawingProblem("libXrender.so.1: cannot open shared object file"))
+    assert (check.status, "libXrender.so.1" in check.message) == (Status.WARN, True)
+    assert "libxrender1 libxext6" in check.remedy
+    assert check_drawings(None).status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "words"),
+    [
+        (KernelFacts(40, 0, None), Status.PASS, "40 kernels are compiled for this processor"),
+        (KernelFacts(38, 2, "/x/__pycache__"), Status.PASS, "2 of 40 kernels were compiled for this processor now"),
+        (KernelFacts(0, 40, None), Status.WARN, "each process compiles its own"),
+    ],
+)
+def test_kernels_that_cannot_be_kept_are_a_warning(facts: KernelFacts, status: Status, words: str) -> None:
+    check = check_kernels(facts)
+    assert (check.status, words in check.message) == (status, True)
+    assert bool(check.remedy) is (status is Status.WARN)
+
+
+def test_variables_of_the_older_layout_are_a_note() -> None:
+    env = {"PERIOGT_SRC_DIR": "/src", "PERIOGT_RUNTIME_PACKAGE_DIR": "/runtime"}
+    [_, _, check] = check_environment(env)
+    assert (check.status, check.remedy) == (Status.PASS, "")
+    assert "PERIOGT_RUNTIME_PACKAGE_DIR and PERIOGT_SRC_DIR" in check.message
 
 
 def test_variables_that_nobody_reads_are_told() -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from periogt_ray.doctor import run as doctor
 from periogt_ray.doctor.node import (
     check_clock,
+    check_cpus,
     check_directory,
     check_gpu,
     check_gpu_libraries,
@@ -18,6 +20,7 @@ from periogt_ray.doctor.node import (
     check_place,
     check_port,
     check_ray,
+    check_shared_memory,
     gpu_remedy,
 )
 from periogt_ray.doctor.probes import (
@@ -32,8 +35,10 @@ from periogt_ray.doctor.probes import (
 )
 from periogt_ray.doctor.report import Check, Status
 from periogt_ray.model.device import DeviceFacts, GPUFacts
+from periogt_ray.runtime.cpus import UsableCpus
 from periogt_ray.runtime.mounts import Mount
 from periogt_ray.runtime.temp_dir import MAX_ROOT_LENGTH, private_dir
+from periogt_ray.settings import Settings
 
 FLOOR = "560.28"
 GIB = 1 << 30
@@ -213,6 +218,10 @@ OTHERS: list[tuple[Callable[[], Check | None], Status, list[str]]] = [
     (lambda: check_clock(replace(JOB, is_clock_behind=True)), FAIL, ["earlier than the installation date"]),
     (lambda: check_memory(replace(JOB, memory_bytes=4 * GIB), 6 * GIB), WARN, ["4.0 GiB", "6.0 GiB", "--mem=8G"]),
     (lambda: check_memory(replace(JOB, memory_bytes=64 * GIB), 6 * GIB), PASS, []),
+    (lambda: check_cpus(UsableCpus(2, "SLURM_CPUS_PER_TASK", 64)), PASS, ["2 of the machine's 64", "SLURM_CPUS_PER"]),
+    (lambda: check_cpus(UsableCpus(64, "all of the machine", 64)), PASS, ["64, all of the machine"]),
+    (lambda: check_shared_memory(64 << 20), WARN, ["64 MiB", "at least 256 MiB", "--shm-size", "/tmp"]),
+    (lambda: check_shared_memory(GIB), PASS, ["1024 MiB"]),
 ]
 
 
@@ -220,6 +229,35 @@ OTHERS: list[tuple[Callable[[], Check | None], Status, list[str]]] = [
 def test_other_checks(run: Callable[[], Check | None], status: Status, words: list[str]) -> None:
     check = run()
     assert check is not None
+    holds(check, status, words)
+
+
+def test_a_system_without_shared_memory_is_not_judged() -> None:
+    assert check_shared_memory(None) is None
+
+
+NO_GPU = DeviceFacts(None, is_available=False, driver_version=None)
+DEVICES: list[tuple[DeviceFacts, GPULibraries, Surroundings, Status, list[str]]] = [
+    (NO_GPU, GPULibraries(load_error="no libcuda"), LAPTOP, PASS, ["no NVIDIA GPU and no driver"]),
+    (NO_GPU, GPULibraries(load_error="no libcuda"), LOGIN, PASS, ["no NVIDIA GPU and no driver", "doctor.sbatch"]),
+    (NO_GPU, GPULibraries(devices=("/dev/nvidia0",), load_error="no libcuda"), LAPTOP, WARN, ["build for the CPU"]),
+    (replace(NO_GPU, driver_version="560.35"), GPULibraries(), LAPTOP, WARN, ["build for the CPU"]),
+    (GOOD, GPULibraries(), JOB, PASS, ["cuda"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "libraries", "place", "status", "words"), DEVICES)
+def test_only_a_gpu_that_is_there_and_unused_is_a_warning(
+    facts: DeviceFacts,
+    libraries: GPULibraries,
+    place: Surroundings,
+    status: Status,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "probe_gpu_libraries", lambda: libraries)
+    *_, check = doctor._check_device(Settings.from_env({"HOME": "/"}), facts, place)
+    assert check.name == "device"
     holds(check, status, words)
 
 

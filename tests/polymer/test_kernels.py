@@ -90,3 +90,25 @@ def test_shipped_code_is_used_where_no_place_can_be_written(package: Path) -> No
     for path in (package / "__pycache__").glob("some_kernels*"):
         path.unlink()
     assert n_loaded(package) == 0, "compiled for this process alone"
+
+
+def test_a_user_without_a_home_gets_no_directory_of_that_name(package: Path, tmp_path: Path) -> None:
+    """Without HOME and without an entry in the list of users, ``~`` stands for nothing."""
+    (package / "__pycache__").write_text("")
+    code = (
+        "import os, pwd\n"
+        "def getpwuid(uid): raise KeyError(uid)\n"
+        "pwd.getpwuid = getpwuid\n"
+        "import some_kernels as s\n"
+        "from periogt_ray.polymer.kernels import kernel_facts\n"
+        "print(kernel_facts([s]))"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA", "XDG", "HOME"))}
+    paths = os.pathsep.join([str(package), str(Path(__file__).parents[2])])
+    environment = {**kept, "PYTHONPATH": paths, "TMPDIR": str(tmp_path)}
+    command, work = [sys.executable, "-B", "-c", code], tmp_path / "work"
+    work.mkdir()
+    for facts in ("n_loaded=0, n_compiled=1, directory='", "n_loaded=1, n_compiled=0, directory=None"):
+        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=True)
+        assert facts in done.stdout
+        assert not list(work.iterdir())
