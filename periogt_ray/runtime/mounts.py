@@ -36,9 +36,13 @@ class Mount:
 
 
 def read_mounts() -> list[Mount]:
-    """Return what is mounted for this process, in the order in which it was mounted."""
+    """Return what is mounted for this process, in the order in which it was mounted; empty where no file says it."""
     mounts = []
-    for line in _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines():
+    try:
+        text = _MOUNTS.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:  # on macOS
+        return []
+    for line in text.splitlines():
         _, point, kind, *_ = line.split(" ")
         mounts.append(Mount(Path(unescaped(point)), kind))
     return mounts
