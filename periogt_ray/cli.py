@@ -41,7 +41,24 @@ _as_json = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Command(click.Command):
+    """A command that refuses an option that is given twice, where one value would be lost."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; UsageError if an option with one value is given twice."""
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option in self.params:
+            is_single = isinstance(option, click.Option) and not (option.multiple or option.is_flag or option.count)
+            if is_single and given.count(option) > 1:
+                raise click.UsageError(f"{option.opts[0]} is given {given.count(option)} times; give it once.", ctx)
+        return super().parse_args(ctx, args)
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="periogt-ray", prog_name="periogt")
 @click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every setting, and what helps to find a fault.")
@@ -144,11 +161,20 @@ def doctor(as_json: bool | None, hashes: bool) -> None:
 
 
 @cli.command()
-@click.option("--input", "input_path", required=True, type=click.Path(path_type=Path), help="CSV: smiles, optional id.")
-@click.option("--property", "properties", required=True, help="Property ids, separated by commas, or 'all'.")
+@click.option("--input", "input_path", required=True, type=click.Path(path_type=Path), help="CSV or Parquet.")
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="CSV to write.  [default: <input stem>_predictions.csv]"
+    "--property", "properties", required=True, multiple=True, help="Property ids, separated by commas, or 'all'."
 )
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="CSV to write, or Parquet where it ends with .parquet.  [default: <input stem>_predictions.csv]",
+)
+@click.option("--smiles-column", help="Column of the SMILES.  [default: by its name]")
+@click.option("--id-column", help="Column of the ids.  [default: by its name, else row numbers]")
+@click.option("--no-header", is_flag=True, help="The first row is data; columns have numbers, from 1.")
+@click.option("--keep-columns", is_flag=True, help="Repeat the other columns of the input.")
+@click.option("--wide", is_flag=True, help="Write one row per input row, with a column per property.")
 @click.option(
     "--report", type=click.Path(path_type=Path), help="HTML report to write: counts, distributions, extremes."
 )
@@ -160,22 +186,28 @@ def doctor(as_json: bool | None, hashes: bool) -> None:
 @click.option("--batch-size", "old_part_size", type=click.IntRange(1, 4096), hidden=True)
 def batch(
     input_path: Path,
-    properties: str,
+    properties: tuple[str, ...],
     output: Path | None,
+    smiles_column: str | None,
+    id_column: str | None,
+    no_header: bool,
+    keep_columns: bool,
+    wide: bool,
     report: Path | None,
     resume: bool,
     workers: int | None,
     part_size: int | None,
     old_part_size: int | None,
 ) -> None:
-    """Predict properties of every polymer of a CSV file.
+    """Predict properties of every polymer of a CSV or Parquet file.
 
-    Writes a CSV with one row per input row and property, in input order, and prints a summary.
+    Writes one row per input row and property, in input order, and prints a summary.
     Runs on the Ray at RAY_ADDRESS, else on this node. Exit status: 0 success, 1 some rows failed or
     the run was interrupted, 2 nothing could be done.
     """
     from periogt_ray.batch.options import BatchOptions
     from periogt_ray.batch.run import run_batch
+    from periogt_ray.tables.columns import TableOptions
 
     if old_part_size is not None:
         logger.warning("--batch-size is now --part-size; the next minor release does not know the old name.")
@@ -183,12 +215,14 @@ def batch(
         BatchOptions(
             input=input_path,
             output=output,
-            properties=tuple(properties.split(",")),
+            properties=tuple(name for given in properties for name in given.split(",")),
             is_resumed=resume,
             n_predictors=workers,
             rows_per_part=part_size or old_part_size,
             address=os.environ.get("RAY_ADDRESS") or None,
             report=report,
+            table=TableOptions(smiles_column, id_column, has_header=not no_header, keeps_columns=keep_columns),
+            is_wide=wide,
         ),
         _settings(),
     )
@@ -308,7 +342,7 @@ def _print_rows(smiles: str, results: "Mapping[str, PredictResponse | ErrorBody]
         if isinstance(result, ErrorBody):
             found: Answer = RowFailure(result.code, result.message)
         else:
-            found = Prediction(result.prediction.value, result.prediction.units)
+            found = Prediction(result.prediction.value, result.prediction.units, tuple(result.warnings))
         row = OutputRow.of("0", smiles, property_id=property_id, answer=found, request_id=request_id)
         CsvOutput(sys.stdout).write(row)
 

@@ -1,11 +1,13 @@
 """Rows a second of `periogt batch` against a plain loop in one process, and the memory of a batch.
 
 The polymers are those of a CSV with a `smiles` column. For speed, rows beyond the file's are made by
-lengthening the backbone, so that every row costs its work; for memory, the file is repeated.
+lengthening the backbone, so that every row costs its work; for memory, the file is repeated; --repeated N M
+times N rows over the first M polymers, and M rows, most of whose time is the start of the workers.
 Ray runs its workers at a niceness of 15: on a machine that others use, set RAY_worker_niceness=0.
 
     scripts/bench_batch.py --input polymers.csv --rows 200 --property tg
     scripts/bench_batch.py --input polymers.csv --memory 10000 100000 --property tg
+    scripts/bench_batch.py --input polymers.csv --repeated 200000 50 --property egc
 """
 
 import argparse
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--property", required=True)
     parser.add_argument("--rows", type=int, default=200, help="rows of the comparison of speed")
     parser.add_argument("--memory", type=int, nargs="*", help="compare the peak memory of batches of these sizes")
+    parser.add_argument("--repeated", type=int, nargs=2, metavar=("N", "M"), help="time N rows over M polymers")
     given = parser.parse_args()
     with given.input.open(newline="", encoding="utf-8-sig") as file:
         smiles = [row["smiles"] for row in csv.DictReader(file)]
@@ -38,6 +41,12 @@ def main() -> None:
         results = [_batch(list(islice(_repeated(smiles), n)), given.property) for n in given.memory]
         peaks = [float(result["peak_bytes"]) for result in results]
         print(json.dumps({"batches": results, "growth": peaks[-1] / peaks[0] - 1}))
+        return
+    if given.repeated:
+        n_rows, n_polymers = given.repeated
+        few = list(islice(_distinct(smiles), n_polymers))
+        start, whole = (_batch(list(islice(_repeated(few), n)), given.property) for n in (n_polymers, n_rows))
+        print(json.dumps({"distinct": start, "repeated": whole, "beyond_s": whole["wall_s"] - start["wall_s"]}))
         return
     chosen = list(islice(_distinct(smiles), given.rows))
     plain = _plain(chosen, given.property)

@@ -20,6 +20,7 @@ ORDER = [
     {"settings"},
     {"runtime"},
     {"polymer"},
+    {"tables"},
     {"schemas"},
     {"artifacts"},
     {"model"},
@@ -36,6 +37,7 @@ WING_WITHOUT = {
     "errors": {"torch", "ray", "fastapi", "click", "rdkit"},
     "settings": {"torch", "ray", "fastapi", "click", "rdkit"},
     "polymer": {"torch", "ray", "fastapi", "click"},
+    "tables": {"torch", "ray", "fastapi", "click"},
     "artifacts": {"ray", "fastapi", "click"},
     "model": {"ray", "fastapi", "click"},
 }

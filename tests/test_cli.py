@@ -24,6 +24,7 @@ from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.runtime.ray_environment import LOG_ENVIRONMENT
 from periogt_ray.settings import Settings
+from periogt_ray.tables.columns import TableOptions
 from support.golden import ARTIFACTS, golden_polymers
 from support.terminal import Terminal
 
@@ -388,3 +389,33 @@ def test_the_size_of_parts_has_an_old_name_that_names_the_new_one(
     assert [options.rows_per_part for options in given] == [8]
     assert ("--batch-size is now --part-size" in caplog.text) == (option == "--batch-size")
     assert "--batch-size" not in CliRunner().invoke(cli, ["batch", "--help"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [
+        (["predict", "--smiles", "*CC*", "--property", "egc", "--smiles=*CO*"], "--smiles"),
+        (["predict", "--smiles", "*CC*", "--property", "egc", "--property", "nc"], "--property"),
+        (["embeddings", "--smiles", "*CC*", "--smiles", "*CC*"], "--smiles"),
+        (["batch", "--input", "a.csv", "--property", "egc", "--output", "b.csv", "--output", "c.csv"], "--output"),
+        (["setup", "--mirror", "a", "--mirror", "b"], "--mirror"),
+    ],
+)
+def test_an_option_that_is_given_twice_is_refused(args: list[str], option: str) -> None:
+    result = CliRunner().invoke(cli, args)
+    assert result.exit_code == 2
+    assert f"{option} is given 2 times; give it once." in result.stderr
+    assert result.stdout == ""
+
+
+def test_batch_takes_several_properties_and_says_how_the_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[BatchOptions] = []
+    monkeypatch.setattr("periogt_ray.batch.run.run_batch", lambda options, _settings: given.append(options))
+    args = ["batch", "--input", "in.csv", "--property", "egc,nc", "--property", "ei"]
+    assert CliRunner().invoke(cli, args).exit_code == 1, "an interrupted run"
+    more = ["--smiles-column", "2", "--id-column", "1", "--no-header", "--keep-columns", "--wide"]
+    CliRunner().invoke(cli, [*args, *more])
+    plain, chosen = given
+    assert plain.properties == ("egc", "nc", "ei")
+    assert (plain.table, plain.is_wide) == (TableOptions(), False)
+    assert (chosen.table, chosen.is_wide) == (TableOptions("2", "1", has_header=False, keeps_columns=True), True)

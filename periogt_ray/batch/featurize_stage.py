@@ -1,32 +1,33 @@
 """What the featurizers of a batch do: read a part, canonicalise, claim, featurize."""
 
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
-from periogt_ray.batch.csv_input import Part, read_part
-from periogt_ray.batch.failures import Message
+from periogt_ray.batch.failures import Message, contained
 from periogt_ray.batch.ledger import Guard
 from periogt_ray.batch.results import PartRow, RowFailure
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
+from periogt_ray.tables.csv_table import CsvTable
+from periogt_ray.tables.parts import Part, TableRow
 
 __all__ = ["BatchSpec", "Features", "FeaturizePart", "FeaturizedPart"]
 
 Features: TypeAlias = dict[PromptScheme, FeaturizedPolymer]  # of one polymer
+
+_MOST_PARSED = 10_000  # 40 MB where all are as long as a SMILES may be
 
 
 @dataclass(frozen=True)
 class BatchSpec:
     """What every worker needs to know of a run."""
 
-    input: Path
-    smiles_column: int
-    id_column: int | None
+    table: CsvTable
     properties: tuple[tuple[str, PromptScheme], ...]
     settings: Settings
 
@@ -71,23 +72,36 @@ class FeaturizePart:
     def _featurized(self, part: Part) -> FeaturizedPart:
         import ray
 
-        spec = self._spec
         is_careful = ray.get(self._ledger.begin.remote("featurize", part.number))
-        given = read_part(spec.input, part, smiles_column=spec.smiles_column, id_column=spec.id_column)
+        given = self._spec.table.read(part)
         guard = Guard(self._ledger, "parse", part.number, is_careful)
-        units = [guard.run(str(i), partial(RepeatUnit.parse, row.smiles)) for i, row in enumerate(given)]
-        keys = dict.fromkeys(unit.smiles for unit in units if isinstance(unit, RepeatUnit))
+        texts = dict.fromkeys(row.smiles for row in given)
+        units = {text: guard.run(str(i), partial(_parsed, text)) for i, text in enumerate(texts)}
+        keys = dict.fromkeys(unit.smiles for unit in units.values() if isinstance(unit, RepeatUnit))
         mine = ray.get(self._ledger.claim.remote(part.number, list(keys))) if keys else []
         guard = Guard(self._ledger, "featurize", part.number, is_careful)
         return FeaturizedPart(
             number=part.number,
-            rows=[
-                PartRow(row.id, row.smiles, unit.smiles if isinstance(unit, RepeatUnit) else unit)
-                for row, unit in zip(given, units, strict=True)
-            ],
+            rows=[_part_row(row, units[row.smiles]) for row in given],
             polymers={key: guard.run(key, partial(self._features, key)) for key in mine},
         )
 
     def _features(self, key: str) -> Features:
         unit = RepeatUnit(key)
         return {scheme: featurized(unit, scheme, self._spec.settings)[0] for scheme in self._spec.schemes}
+
+
+def _part_row(row: TableRow, unit: RepeatUnit | RowFailure) -> PartRow:
+    if isinstance(unit, RowFailure):
+        return PartRow(row.id, row.smiles, unit, (), row.kept)
+    return PartRow(row.id, row.smiles, unit.smiles, unit.warnings, row.kept)
+
+
+def _parsed(text: str) -> RepeatUnit | RowFailure:
+    """Parse a SMILES; a text that this process parsed before costs a look-up."""
+    return _remembered(text) if len(text) <= MAX_SMILES_LENGTH else contained(partial(RepeatUnit.parse, text))
+
+
+@lru_cache(maxsize=_MOST_PARSED)
+def _remembered(text: str) -> RepeatUnit | RowFailure:
+    return contained(partial(RepeatUnit.parse, text))

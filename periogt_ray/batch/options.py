@@ -1,14 +1,17 @@
 """What the user wants of a batch, and whether that can be done."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import ValidationError
+from periogt_ray.tables.columns import TableOptions
+from periogt_ray.tables.parts import PartSize
 
 __all__ = ["BatchOptions"]
 
+_REPORT_SUFFIXES = (".html", ".htm")
 _MOST_NAME_BYTES = 200  # file systems end at 255; parts and temporary files have longer names
 
 
@@ -19,9 +22,9 @@ class BatchOptions:
     Attributes
     ----------
     input : pathlib.Path
-        CSV with a ``smiles`` column.
+        CSV, also compressed by gzip, or Parquet.
     output : pathlib.Path or None
-        None: ``<input stem>_predictions.csv`` beside the input.
+        CSV, or by its extension Parquet. None: ``<input stem>_predictions.csv`` beside the input.
     properties : tuple of str
         Property ids, or only ``all``.
     is_resumed : bool
@@ -29,12 +32,15 @@ class BatchOptions:
     n_predictors : int or None
         Predictors; None: one a GPU, else one for two CPUs.
     rows_per_part : int or None
-        Rows that are computed and kept together; None: 64, fewer for short inputs, more for
-        long ones.
+        Rows that are computed and kept together; None: what fits the input.
     address : str or None
         Of a running Ray; None starts one for this run.
     report : pathlib.Path or None
         HTML file to write beside the output.
+    table : TableOptions
+        How the input is read.
+    is_wide : bool
+        One row a row of the input and a column a property, instead of one row a property.
     """
 
     input: Path
@@ -45,12 +51,20 @@ class BatchOptions:
     rows_per_part: int | None = None
     address: str | None = None
     report: Path | None = None
+    table: TableOptions = field(default_factory=TableOptions)
+    is_wide: bool = False
 
     @property
     def output_path(self) -> Path:
         """Where the output goes, absolute."""
-        default = self.input.with_name(f"{self.input.stem}_predictions.csv")
+        unpacked = self.input.with_suffix("") if self.input.suffix.lower() == ".gz" else self.input
+        default = self.input.with_name(f"{unpacked.stem}_predictions.csv")
         return (self.output or default).absolute()
+
+    @property
+    def part_size(self) -> PartSize | None:
+        """The size of parts that the user wants; None if it is to fit the input."""
+        return None if self.rows_per_part is None else PartSize(self.rows_per_part, self.rows_per_part)
 
     @property
     def summary_path(self) -> Path:
@@ -84,6 +98,10 @@ class BatchOptions:
         if self.report_path is None:
             return
         self._check_output(self.report_path, option="--report")
+        if self.report_path.suffix.lower() not in _REPORT_SUFFIXES:
+            raise ValidationError(
+                f"--report is {self.report}, and the report is an HTML file; expected a name that ends with .html."
+            )
         if self.report_path == self.output_path:
             raise ValidationError(f"--report and --output are both {self.report_path}; choose another --report.")
 

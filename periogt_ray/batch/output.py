@@ -1,66 +1,159 @@
-"""The CSV of predictions: its columns, and how it is put together from finished parts."""
+"""The table of predictions: its columns, and how it is put together from finished parts."""
 
 import csv
-import json
-import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Protocol, TypeAlias
 from uuid import uuid4
 
-from periogt_ray.batch.results import Answer, FinishedPart, RowFailure, answer_of
+from periogt_ray.batch.answer_store import AnswerStore
+from periogt_ray.batch.results import Answer, FinishedPart, PartRow, Prediction, RowFailure
 from periogt_ray.runtime.files import atomic_file
 
-__all__ = ["OUTPUT_COLUMNS", "AnswerStore", "CsvOutput", "OutputRow", "Tally", "write_output"]
+__all__ = ["OUTPUT_COLUMNS", "PARQUET_SUFFIXES", "Cell", "CsvOutput", "OutputLayout", "OutputRow", "Tally"]
+__all__ += ["write_output"]
+
+Cell: TypeAlias = str | float | bool | None
+PARQUET_SUFFIXES = (".parquet", ".pq")
 
 
 class OutputRow(NamedTuple):
-    """One row of the output, as text: one polymer and one property. The fields are the columns."""
+    """One row of the output: one polymer and one property. The fields are the columns."""
 
     id: str
     smiles: str
     property: str
-    prediction_value: str
+    prediction_value: float | None
     prediction_units: str
-    ok: str
+    ok: bool
     error_code: str
     error_message: str
     request_id: str
+    warnings: str = ""
 
     @classmethod
-    def of(cls, row_id: str, smiles: str, *, property_id: str, answer: Answer, request_id: str) -> "OutputRow":
-        """Return the row of an answer; ``repr`` gives the shortest text that reads as the same number."""
+    def of(
+        cls,
+        row_id: str,
+        smiles: str,
+        *,
+        property_id: str,
+        answer: Answer,
+        request_id: str,
+        warnings: Sequence[str] = (),
+    ) -> "OutputRow":
+        """Return the row of an answer; ``warnings`` are those of the input."""
+        told = _joined(warnings, [answer])
         if isinstance(answer, RowFailure):
-            return cls(row_id, smiles, property_id, "", "", "false", answer.code, answer.message, request_id)
-        return cls(row_id, smiles, property_id, repr(answer.value), answer.units, "true", "", "", request_id)
+            code, message = answer.code, answer.message
+            return cls(row_id, smiles, property_id, None, "", False, code, message, request_id, told)
+        return cls(row_id, smiles, property_id, answer.value, answer.units, True, "", "", request_id, told)
 
 
 OUTPUT_COLUMNS = OutputRow._fields
+_BEFORE_VALUES = ("id", "smiles")
+_BEHIND_VALUES = ("ok", "error_code", "error_message", "warnings", "request_id")
+
+
+@dataclass(frozen=True)
+class OutputLayout:
+    """Which columns an output has.
+
+    Attributes
+    ----------
+    property_ids : tuple of str
+        In their order.
+    is_wide : bool
+        One row a row of the input, and a column a property; else one row a property.
+    kept : tuple of str
+        Names of the columns of the input that are repeated behind the others.
+    """
+
+    property_ids: tuple[str, ...]
+    is_wide: bool = False
+    kept: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All names; they differ."""
+        names = list((*_BEFORE_VALUES, *self.property_ids, *_BEHIND_VALUES) if self.is_wide else OUTPUT_COLUMNS)
+        for name in self.kept:
+            free = f"input_{name}" if name in names else name
+            n_alike = 1
+            while (unlike := free if n_alike == 1 else f"{free}_{n_alike}") in names:
+                n_alike += 1
+            names.append(unlike)
+        return tuple(names)
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """Names of the columns that hold numbers."""
+        return frozenset(self.property_ids if self.is_wide else ("prediction_value",))
+
+    def rows(self, row: PartRow, answers: Sequence[Answer]) -> Iterator[tuple[Cell, ...]]:
+        """Yield the output rows of a row of the input, each with a new request id."""
+        if self.is_wide:
+            yield (*self._wide(row, answers), *row.kept)
+            return
+        for property_id, answer in zip(self.property_ids, answers, strict=True):
+            yield (
+                *OutputRow.of(
+                    row.id,
+                    row.smiles,
+                    property_id=property_id,
+                    answer=answer,
+                    request_id=str(uuid4()),
+                    warnings=row.warnings,
+                ),
+                *row.kept,
+            )
+
+    def _wide(self, row: PartRow, answers: Sequence[Answer]) -> tuple[Cell, ...]:
+        values = [answer.value if isinstance(answer, Prediction) else None for answer in answers]
+        failure = next((answer for answer in answers if isinstance(answer, RowFailure)), None)
+        shown = ("", "") if failure is None else (failure.code, failure.message)
+        return row.id, row.smiles, *values, failure is None, *shown, _joined(row.warnings, answers), str(uuid4())
+
+
+def _joined(warnings: Sequence[str], answers: Sequence[Answer]) -> str:
+    of_answers = (warning for answer in answers if isinstance(answer, Prediction) for warning in answer.warnings)
+    return "; ".join(dict.fromkeys((*warnings, *of_answers)))
+
+
+class RowWriter(Protocol):
+    """Takes the rows of an output."""
+
+    def write(self, row: Sequence[Cell]) -> None:
+        """Write a row."""
 
 
 class CsvOutput:
-    """Writes output rows to an open text file."""
+    """Writes output rows to an open text file; ``repr`` of a number is the shortest text that reads as the same."""
 
     def __init__(self, file: IO[str]) -> None:
         self._plain = csv.writer(file, lineterminator="\n")
         # The csv module leaves a lone carriage return without quotes, and takes it for a line's end when it reads.
         self._quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
 
-    def write_header(self) -> None:
-        """Write the names of the columns."""
-        self._plain.writerow(OUTPUT_COLUMNS)
-
-    def write(self, row: OutputRow) -> None:
+    def write(self, row: Sequence[Cell]) -> None:
         """Write a row."""
-        writer = self._quoted if any("\r" in text for text in row) else self._plain
-        writer.writerow(row)
+        texts = [cell if isinstance(cell, str) else _text(cell) for cell in row]
+        writer = self._quoted if any("\r" in text for text in texts) else self._plain
+        writer.writerow(texts)
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    return str(cell).lower() if isinstance(cell, bool) else repr(cell)
 
 
 @dataclass
 class Tally:
-    """Counts of output rows; a row is one polymer and one property.
+    """Counts of output rows.
 
     Attributes
     ----------
@@ -68,77 +161,51 @@ class Tally:
         All of them.
     failures : collections.Counter
         Rows that are failures, by code.
+    n_warned : int
+        Rows that have warnings.
     """
 
     n_rows: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    n_warned: int = 0
 
     @property
     def n_failed(self) -> int:
         """Rows that are failures."""
         return self.failures.total()
 
-    def add(self, row: OutputRow) -> None:
-        """Count a row."""
-        self.n_rows += 1
-        if row.ok == "false":
-            self.failures[row.error_code] += 1
 
-
-class AnswerStore:
-    """Answers by canonical SMILES; they spill to an unnamed temporary file, so memory is bounded."""
-
-    def __init__(self) -> None:
-        # The empty name is SQLite's private database, unlinked as soon as it is open.
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, answers TEXT) WITHOUT ROWID")
-
-    def add(self, answers: Mapping[str, list[Answer]]) -> None:
-        """Keep answers; those that are there already stay."""
-        rows = [(key, json.dumps(value, default=vars)) for key, value in answers.items()]
-        self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
-
-    def get(self, key: str) -> list[Answer]:
-        """Return the answers of a polymer; KeyError if there are none."""
-        found = self._database.execute("SELECT answers FROM answers WHERE key = ?", (key,)).fetchone()
-        if found is None:
-            raise KeyError(key)
-        return [answer_of(document) for document in json.loads(found[0])]
-
-    def close(self) -> None:
-        """Drop everything."""
-        self._database.close()
-
-
-def write_output(
-    output: Path, parts: Iterable[FinishedPart], *, property_ids: Sequence[str], store: AnswerStore
-) -> Tally:
-    """Write the output in input order; its name appears when it is whole.
-
-    Returns
-    -------
-    Tally
-        Output rows and failures by code.
-    """
+def write_output(output: Path, parts: Iterable[FinishedPart], *, layout: OutputLayout, store: AnswerStore) -> Tally:
+    """Write the output in input order, as CSV or by its extension as Parquet; its name appears when it is whole."""
     tally = Tally()
-    with atomic_file(output, mode=None, is_text=True) as file:
-        csv_output = CsvOutput(file)
-        csv_output.write_header()
+    code, warnings = layout.columns.index("error_code"), layout.columns.index("warnings")
+    with _writer(output, layout) as writer:
         for part in parts:
-            for row in _rows(part, property_ids, store):
-                csv_output.write(row)
-                tally.add(row)
+            for row in part.rows:
+                for cells in layout.rows(row, _answers(row, part, layout, store)):
+                    writer.write(cells)
+                    tally.n_rows += 1
+                    tally.n_warned += bool(cells[warnings])
+                    if cells[code]:
+                        tally.failures[str(cells[code])] += 1
     return tally
 
 
-def _rows(part: FinishedPart, property_ids: Sequence[str], store: AnswerStore) -> Iterator[OutputRow]:
-    """Yield the output rows of a part, each with a new request id."""
-    for row in part.rows:
-        answers: Sequence[Answer]
-        if isinstance(row.polymer, RowFailure):
-            answers = [row.polymer] * len(property_ids)
-        else:
-            answers = part.answers.get(row.polymer) or store.get(row.polymer)
-        for property_id, answer in zip(property_ids, answers, strict=True):
-            yield OutputRow.of(row.id, row.smiles, property_id=property_id, answer=answer, request_id=str(uuid4()))
+@contextmanager
+def _writer(output: Path, layout: OutputLayout) -> Iterator[RowWriter]:
+    if output.suffix.lower() in PARQUET_SUFFIXES:
+        from periogt_ray.batch.parquet_output import ParquetOutput
+
+        with atomic_file(output, mode=None) as file, ParquetOutput(file, layout) as parquet:
+            yield parquet
+        return
+    with atomic_file(output, mode=None, is_text=True) as file:
+        writer = CsvOutput(file)
+        writer.write(layout.columns)
+        yield writer
+
+
+def _answers(row: PartRow, part: FinishedPart, layout: OutputLayout, store: AnswerStore) -> Sequence[Answer]:
+    if isinstance(row.polymer, RowFailure):
+        return [row.polymer] * len(layout.property_ids)
+    return part.answers.get(row.polymer) or store.get(row.polymer)

@@ -1,6 +1,7 @@
 """What a batch keeps on disk while it runs: finished parts, and what they were computed from.
 
-``<output>.parts/`` holds ``record.json`` and one file a finished part. A part's file appears whole
+``<output>.parts/`` holds ``record.json`` and one file a finished part, and a plain copy of an input that is no plain
+CSV. A part's file appears whole
 or not at all, so a run that was killed anywhere goes on from what is there. The directory is removed
 once the output is whole.
 """
@@ -19,13 +20,14 @@ from typing import Any, TextIO
 from periogt_ray.batch.results import FinishedPart
 from periogt_ray.errors import ValidationError
 from periogt_ray.runtime.files import write_bytes_atomically, write_json_atomically
+from periogt_ray.tables.reading import COPY_NAME
 
 __all__ = ["PartsDirectory"]
 
 _RECORD = "record.json"
 _LOCK = "lock"
 # With what a killed run leaves, and what NFS makes of a file that is removed while it is open.
-_OUR_PREFIXES = (_LOCK, _RECORD, "part-", ".part-", f".{_RECORD}.", ".nfs")
+_OUR_PREFIXES = (_LOCK, _RECORD, COPY_NAME, "part-", ".part-", f".{_RECORD}.", f".{COPY_NAME}.", ".nfs")
 _STORAGE_ERRORS = frozenset({errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS})
 
 
@@ -119,11 +121,13 @@ class PartsDirectory:
             return False
 
     def _remove_leftovers(self) -> None:
-        """Remove what a run that was killed while it wrote the output or its summary left beside them."""
+        """Remove what a run that was killed while it wrote a copy of the input, the output or its summary left."""
         name = glob.escape(self._output.name)
         for pattern in (f".{name}.{'[0-9a-f]' * 8}.part", f".{name}.summary.json.*.part"):
             for path in self._output.parent.glob(pattern):
                 path.unlink(missing_ok=True)
+        for path in self.path.glob(f".{COPY_NAME}.*.part"):
+            path.unlink(missing_ok=True)
 
     def begin(self, record: Mapping[str, Any]) -> None:
         """Write what the parts are going to be computed from; parts of another run go."""

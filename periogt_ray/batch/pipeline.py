@@ -20,13 +20,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from periogt_ray.batch.csv_input import Part
 from periogt_ray.batch.failures import Message, run_error
 from periogt_ray.batch.featurize_stage import BatchSpec, FeaturizePart
 from periogt_ray.batch.ledger import Ledger
 from periogt_ray.batch.results import FinishedPart
 from periogt_ray.batch.shares import Shares
 from periogt_ray.errors import InternalError
+from periogt_ray.tables.parts import Part
 
 if TYPE_CHECKING:
     from ray.data import Dataset

@@ -80,4 +80,4 @@ def _answer(outcome: Outcome) -> Answer:
         return RowFailure.of(outcome.error)
     if outcome.value is None:
         raise InternalError("An outcome without an error has no value; this is a bug.")
-    return Prediction(outcome.value, outcome.units)
+    return Prediction(outcome.value, outcome.units, outcome.warnings)

@@ -36,7 +36,7 @@ def write_report(path: Path, output: Path, *, summary: Mapping[str, Any], artifa
     artifacts : ArtifactDirectory
         What answered.
     """
-    figures = gather_figures(output)
+    figures = gather_figures(output, {info.id: info.units for info in artifacts.properties.values()})
     write_bytes_atomically(path, render_report(figures, summary, model=read_card(artifacts)).encode())
 
 
@@ -59,6 +59,7 @@ def render_report(figures: OutputFigures, summary: Mapping[str, Any], *, model: 
 {_counts(figures, summary)}
 {_without_drawings()}
 {_failures(figures)}
+{_warnings(figures)}
 {"".join(properties)}
 {_run(summary)}
 {_card(model)}
@@ -99,6 +100,8 @@ def _counts(figures: OutputFigures, summary: Mapping[str, Any]) -> str:
         (figures.n_rows - n_failed, "predictions", ""),
         (n_failed, "failed", ' class="bad"' if n_failed else ""),
     ]
+    if summary.get("n_warned"):
+        counts.append((summary["n_warned"], "rows with warnings", ""))
     items = (f"<li{kind}><strong>{count:,}</strong> {what}</li>" for count, what, kind in counts)
     return f'<ul class="figures">{"".join(items)}</ul>'
 
@@ -112,6 +115,14 @@ def _failures(figures: OutputFigures) -> str:
         cells = (f"<code>{_text(code)}</code>", f"{n:,}", f"{_text(example.id)}: {_text(example.message)}")
         rows.append(cells)
     return f"<h2>Failures</h2>{_table('Failures', ('Code', 'Predictions', 'For example'), rows, number_columns=(1,))}"
+
+
+def _warnings(figures: OutputFigures) -> str:
+    if not figures.warnings:
+        return ""
+    most_first = sorted(figures.warnings.items(), key=lambda item: -item[1])
+    rows = [(_text(warning), f"{n:,}") for warning, n in most_first]
+    return f"<h2>Warnings</h2>{_table('Warnings', ('Warning', 'Rows'), rows, number_columns=(1,))}"
 
 
 def _property(label: str, figures: PropertyFigures, drawings: _Drawings) -> str:

@@ -6,18 +6,19 @@ The first pass counts, and finds extremes; the second one sorts values into bins
 import csv
 import math
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from periogt_ray.batch.csv_input import MAX_RECORD_BYTES
-from periogt_ray.batch.output import OutputRow
+from periogt_ray.batch.output import OUTPUT_COLUMNS, PARQUET_SUFFIXES, OutputRow
+from periogt_ray.tables.csv_table import MAX_RECORD_BYTES
 
 __all__ = ["N_BINS", "N_RANKED", "Failure", "OutputFigures", "PropertyFigures", "Ranked", "gather_figures"]
 
 N_BINS = 40
 N_RANKED = 5
+_MOST_WARNINGS = 100  # different ones that are counted; bounds memory
 
 
 class Ranked(NamedTuple):
@@ -101,45 +102,90 @@ class OutputFigures:
     examples : dict
         A row by error code.
     n_rows : int
-        Rows, one a polymer and property.
+        Predictions and failures, one a polymer and property.
+    warnings : dict
+        Rows by warning, of the first hundred that differ.
     """
 
     properties: dict[str, PropertyFigures] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     examples: dict[str, Failure] = field(default_factory=dict)
     n_rows: int = 0
+    warnings: dict[str, int] = field(default_factory=dict)
+
+    def warn(self, warnings: str) -> None:
+        """Count the warnings of a row."""
+        for warning in warnings.split("; ") if warnings else ():
+            if warning in self.warnings or len(self.warnings) < _MOST_WARNINGS:
+                self.warnings[warning] = self.warnings.get(warning, 0) + 1
 
 
-def gather_figures(output: Path) -> OutputFigures:
+def gather_figures(output: Path, units: Mapping[str, str] | None = None) -> OutputFigures:
     """Read a batch output.
 
     Parameters
     ----------
     output : pathlib.Path
-        As ``periogt batch`` writes it.
+        As ``periogt batch`` writes it, with one row a property or ``--wide``.
+    units : Mapping, optional
+        Units by property id, which a wide output does not hold.
     """
     figures = OutputFigures()
-    for row in _rows(output):
+    for row in _rows(output, units or {}):
+        figures.warn(row.warnings)
         figures.n_rows += 1
         of_property = figures.properties.setdefault(row.property, PropertyFigures())
-        if row.ok == "true":
-            found = Ranked(float(row.prediction_value), row.id, row.smiles)
+        if row.prediction_value is not None:
+            found = Ranked(row.prediction_value, row.id, row.smiles)
             of_property.add(found, row.prediction_units)
         else:
             code = row.error_code
             figures.failures[code] = figures.failures.get(code, 0) + 1
             figures.examples.setdefault(code, Failure(row.id, row.smiles, row.error_message))
-    for row in _rows(output):
-        if row.ok == "true":
-            figures.properties[row.property].put_into_bin(float(row.prediction_value))
+    for row in _rows(output, {}):
+        if row.prediction_value is not None:
+            figures.properties[row.property].put_into_bin(row.prediction_value)
     return figures
 
 
-def _rows(output: Path) -> Iterator[OutputRow]:
+def _rows(output: Path, units: Mapping[str, str]) -> Iterator[OutputRow]:
+    """Yield one row a property, whatever the layout of the output."""
+    names, records = _table(output)
+    own = len(OUTPUT_COLUMNS)
+    if tuple(names[:own]) == OUTPUT_COLUMNS:
+        for record in records:
+            found = OutputRow(*record[:own])
+            yield found._replace(prediction_value=_number(found.prediction_value))
+        return
+    property_ids = names[2 : names.index("ok")]
+    at = {name: names.index(name) for name in ("error_code", "error_message", "warnings", "request_id")}
+    for record in records:
+        of_row = {name: record[i] for name, i in at.items()}
+        for i, name in enumerate(property_ids, 2):
+            value = _number(record[i])
+            found = OutputRow(record[0], record[1], name, value, units.get(name, ""), value is not None, **of_row)
+            # The row tells of its first failure, and its warnings count once.
+            yield found if i == 2 else found._replace(warnings="")
+
+
+def _table(output: Path) -> tuple[list[str], Iterator[list[Any]]]:
+    """Return the names of the columns of an output, and its rows as they are read."""
+    if output.suffix.lower() in PARQUET_SUFFIXES:
+        from periogt_ray.batch.parquet_output import read_parquet
+
+        return read_parquet(output)
+    records = _csv_records(output)
+    return next(records), records
+
+
+def _csv_records(output: Path) -> Iterator[list[str]]:
     csv.field_size_limit(MAX_RECORD_BYTES)
     with output.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            yield OutputRow(**row)
+        yield from csv.reader(file)
+
+
+def _number(cell: str | float | None) -> float | None:
+    return None if cell in ("", None) else float(cell)
 
 
 def _rank(ranked: list[Ranked], found: Ranked, *, sign: int) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from periogt_ray.errors import PerioGTError
 
@@ -11,10 +11,11 @@ __all__ = ["Answer", "Counts", "FinishedPart", "PartRow", "Prediction", "RowFail
 
 @dataclass(frozen=True)
 class Prediction:
-    """The value of one property of one polymer, in ``units``."""
+    """The value of one property of one polymer, in ``units``, and what the user should know about it."""
 
     value: float
     units: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,21 +34,26 @@ class RowFailure:
 Answer: TypeAlias = Prediction | RowFailure
 
 
-@dataclass(frozen=True)
-class PartRow:
+class PartRow(NamedTuple):
     """One row of the input in a finished part.
 
     Attributes
     ----------
     id, smiles : str
-        As in the input; a missing id is the number of the row.
+        As in the input; without a column of ids the number of the row.
     polymer : str or RowFailure
         Canonical SMILES, which finds the answers; a failure where ``smiles`` is no repeat unit.
+    warnings : tuple of str
+        What parsing changed.
+    kept : tuple of str
+        Other columns of the input, which the output repeats.
     """
 
     id: str
     smiles: str
     polymer: str | RowFailure
+    warnings: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,16 @@ class FinishedPart:
 
     def to_json(self) -> str:
         """Return the content of the part's file; ASCII, so that lone surrogates survive."""
-        return json.dumps(self, default=vars, ensure_ascii=True, allow_nan=False)
+        return json.dumps(self, default=vars, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, content: bytes) -> "FinishedPart":
         """Read the content of a part's file; ValueError, KeyError or TypeError if it is damaged."""
         document = json.loads(content)
-        rows = [PartRow(row["id"], row["smiles"], _polymer(row["polymer"])) for row in document["rows"]]
+        rows = [
+            PartRow(row_id, smiles, _polymer(polymer), tuple(warnings), tuple(kept))
+            for row_id, smiles, polymer, warnings, kept in document["rows"]
+        ]
         answers = {key: [answer_of(one) for one in found] for key, found in document["answers"].items()}
         return cls(document["number"], rows, answers)
 
@@ -93,8 +102,10 @@ def _polymer(found: str | dict[str, str]) -> str | RowFailure:
 
 
 def answer_of(document: dict[str, Any]) -> Answer:
-    """Return the answer that a JSON document holds; TypeError if it holds none."""
-    return RowFailure(**document) if "code" in document else Prediction(**document)
+    """Return the answer that a JSON document holds; KeyError or TypeError if it holds none."""
+    if "code" in document:
+        return RowFailure(**document)
+    return Prediction(document["value"], document["units"], tuple(document["warnings"]))
 
 
 @dataclass

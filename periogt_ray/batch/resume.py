@@ -10,27 +10,38 @@ from typing import Any, TypedDict
 from periogt_ray import __version__
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.layout import LABEL_STATS_NAME, SCALER_NAMES
-from periogt_ray.batch.csv_input import CsvScan
 from periogt_ray.batch.options import BatchOptions
+from periogt_ray.batch.output import OutputLayout
 from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.features import FEATURE_VERSION
 from periogt_ray.runtime.files import sha256_of
 from periogt_ray.settings import Settings
+from periogt_ray.tables.columns import Columns
+from periogt_ray.tables.parts import PartSize
+from periogt_ray.tables.reading import TableScan
 
 __all__ = ["Basis", "BatchRecord", "basis_of", "check_device", "check_unchanged", "finished_before"]
 
 logger = logging.getLogger(__name__)
 
 # What a user calls the parts of a basis that can change between two runs.
-_NAMES = {"input_sha256": "the input", "properties": "--property", "artifacts": "the artifacts"}
+_NAMES = {
+    "input_sha256": "the input",
+    "columns": "how the input is read (--smiles-column, --id-column, --no-header, --keep-columns)",
+    "properties": "--property",
+    "is_wide": "--wide",
+    "artifacts": "the artifacts",
+}
 
 
 class Basis(TypedDict):
     """Everything that the output follows from; equal ones give equal outputs."""
 
     input_sha256: str
+    columns: dict[str, Any]
+    is_wide: bool
     properties: list[str]
     artifacts: str
     feature_version: int
@@ -46,14 +57,14 @@ class BatchRecord:
     ----------
     basis : Mapping
         A :class:`Basis`; of another version it may have other keys.
-    rows_per_part : int
-        Most rows in a part.
+    part_size : PartSize
+        Of the parts.
     device : str
         Kind of device, ``cpu`` or ``cuda``: the last digits differ between them.
     """
 
     basis: Mapping[str, Any]
-    rows_per_part: int
+    part_size: PartSize
     device: str
 
     @classmethod
@@ -77,7 +88,8 @@ class BatchRecord:
                 "it, or delete that directory to start over."
             )
         try:
-            return cls(dict(document["basis"]), int(document["rows_per_part"]), str(document["device"]))
+            size = PartSize(*map(int, document["part_size"]))
+            return cls(dict(document["basis"]), size, str(document["device"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ValidationError(
                 f"The record in {parts.path} is damaged or of another version. Delete the directory to start over."
@@ -88,16 +100,30 @@ class BatchRecord:
         parts.begin(asdict(self))
 
 
-def basis_of(scan: CsvScan, artifacts: ArtifactDirectory, property_ids: Sequence[str], *, settings: Settings) -> Basis:
+def basis_of(scan: TableScan, artifacts: ArtifactDirectory, layout: OutputLayout, *, settings: Settings) -> Basis:
     """Return everything that the output follows from."""
+    property_ids = layout.property_ids
     return Basis(
         input_sha256=scan.sha256,
+        columns=_columns(scan.table.columns, scan.table.n_skipped),
+        is_wide=layout.is_wide,
         properties=list(property_ids),
         artifacts=_digest(artifacts, property_ids),
         feature_version=FEATURE_VERSION,
         descriptor_engine=settings.descriptor_engine,
         version=__version__,
     )
+
+
+def _columns(columns: Columns, n_skipped: int) -> dict[str, Any]:
+    """Return which columns are read, and from where on, as JSON holds it."""
+    return {
+        "smiles": columns.smiles,
+        "id": columns.id,
+        "kept": list(columns.kept_names),
+        "names": [columns.names[i] for i in (columns.smiles, columns.id) if i is not None],
+        "n_skipped": n_skipped,
+    }
 
 
 def _digest(artifacts: ArtifactDirectory, property_ids: Sequence[str]) -> str:

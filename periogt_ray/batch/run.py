@@ -1,8 +1,8 @@
-"""From a CSV of repeat units to a CSV of predictions.
+"""From a table of repeat units to a table of predictions.
 
 ::
 
-    CSV -> scan: check, hash, divide into parts             csv_input
+    table -> scan: check, hash, divide into parts           tables.reading
         -> parts, computed in any order on Ray Data         pipeline, featurize_stage, predict_stage
         -> each kept on disk as it comes                    parts
         -> output, in input order, renamed when whole       output
@@ -18,7 +18,7 @@ workers nor on the size of parts nor on the order in which they end.
 
 A row's error goes into the output; a part's is tried again; the run's ends it, and finished parts are
 kept. ``failures`` says which error is whose, and how it travels. Besides, a run ends with an error that
-the driver finds: options that cannot be used (``options``), an input that is no CSV (``csv_input``),
+the driver finds: options that cannot be used (``options``), an input that is no table (``tables.reading``),
 finished parts of another run (``resume``), storage that fails (``parts``).
 """
 
@@ -33,10 +33,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batch.csv_input import CsvScan, scan_csv
+from periogt_ray.batch.answer_store import AnswerStore
 from periogt_ray.batch.featurize_stage import BatchSpec
 from periogt_ray.batch.options import BatchOptions
-from periogt_ray.batch.output import AnswerStore, write_output
+from periogt_ray.batch.output import OutputLayout, write_output
 from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.batch.pipeline import Pipeline
 from periogt_ray.batch.progress import Progress, shown_progress
@@ -49,6 +49,7 @@ from periogt_ray.polymer.drawing import drawing_problem
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.runtime.signals import signals_handled
 from periogt_ray.settings import Settings
+from periogt_ray.tables.reading import TableScan, scan_table
 
 __all__ = ["run_batch"]
 
@@ -56,7 +57,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
-    """Predict every row of a CSV.
+    """Predict every row of a table.
 
     Returns
     -------
@@ -82,10 +83,12 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
         logger.warning("%s exists; it will be replaced once the new output is whole.", options.output_path)
     with parts.held(), _interruption(options) as interrupted, closing(AnswerStore()) as store:
         record = BatchRecord.read(parts, is_resumed=options.is_resumed)
-        scan = scan_csv(options.input, rows_per_part=options.rows_per_part if record is None else record.rows_per_part)
+        size = options.part_size if record is None else record.part_size
+        scan = scan_table(options.input, options.table, copies=parts.path, size=size)
         if interrupted.is_set():
             return None
-        basis = basis_of(scan, artifacts, property_ids, settings=settings)
+        layout = OutputLayout(property_ids, options.is_wide, scan.table.columns.kept_names)
+        basis = basis_of(scan, artifacts, layout, settings=settings)
         summary = None
         if record is not None:
             check_unchanged(record, basis, parts=parts)
@@ -96,6 +99,7 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
                 options=options,
                 spec=_spec(scan, artifacts, property_ids, settings=settings),
                 scan=scan,
+                layout=layout,
                 basis=basis,
                 record=record,
                 parts=parts,
@@ -111,11 +115,11 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
         return summary
 
 
-def _spec(scan: CsvScan, artifacts: ArtifactDirectory, property_ids: Iterable[str], *, settings: Settings) -> BatchSpec:
+def _spec(
+    scan: TableScan, artifacts: ArtifactDirectory, property_ids: Iterable[str], *, settings: Settings
+) -> BatchSpec:
     return BatchSpec(
-        input=scan.path,
-        smiles_column=scan.smiles_column,
-        id_column=scan.id_column,
+        table=scan.table,
         properties=tuple((name, artifacts.property(name).prompt_scheme) for name in property_ids),
         settings=settings,
     )
@@ -130,7 +134,8 @@ class _Run:
 
     options: BatchOptions
     spec: BatchSpec
-    scan: CsvScan
+    scan: TableScan
+    layout: OutputLayout
     basis: Basis
     record: BatchRecord | None
     parts: PartsDirectory
@@ -192,8 +197,7 @@ class _Run:
         if self.record is not None:
             check_device(self.record, device, parts=self.parts)
             return
-        rows_per_part = max((part.n_rows for part in self.scan.parts), default=1)
-        BatchRecord(self.basis, rows_per_part, device).keep(self.parts)
+        BatchRecord(self.basis, self.scan.size, device).keep(self.parts)
 
     def _keep(self, pipeline: Pipeline, missing: list[int], progress: Progress) -> None:
         """Keep parts as they come."""
@@ -209,19 +213,18 @@ class _Run:
     def _write(self, device: str, started_s: float) -> BatchSummary:
         """Write the output and its summary."""
         output = self.options.output_path
-        names = [name for name, _ in self.spec.properties]
-        tally = write_output(
-            output, map(self.parts.read, range(len(self.scan.parts))), property_ids=names, store=self.store
-        )
+        finished = map(self.parts.read, range(len(self.scan.parts)))
+        tally = write_output(output, finished, layout=self.layout, store=self.store)
         elapsed_s = time.monotonic() - started_s
         summary = BatchSummary(
-            input=str(self.scan.path),
+            input=str(self.scan.table.source),
             output=str(output),
             output_bytes=output.stat().st_size,
             n_input_rows=self.scan.n_rows,
             n_rows=tally.n_rows,
             n_failed=tally.n_failed,
             failures=dict(sorted(tally.failures.items())),
+            n_warned=tally.n_warned,
             basis=self.basis,
             device=device,
             n_rows_computed=self.counts.n_computed,

@@ -27,6 +27,8 @@ class BatchSummary:
         Rows of the output; those of them that are failures.
     failures : dict
         Rows that are failures, by code.
+    n_warned : int
+        Rows of the output that have warnings.
     basis : Mapping
         Everything that the output follows from, as in :class:`~periogt_ray.batch.resume.Basis`.
     device : str
@@ -44,6 +46,7 @@ class BatchSummary:
     n_rows: int
     n_failed: int
     failures: dict[str, int]
+    n_warned: int
     basis: Mapping[str, Any]
     device: str
     n_rows_computed: int

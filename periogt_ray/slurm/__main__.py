@@ -82,11 +82,18 @@ def batch(arguments: tuple[str, ...], **given: Any) -> None:
 @cluster.command()
 @click.option("--input", "input_path", type=click.Path(path_type=Path), help="CSV to check, too.")
 @click.option("--property", "properties", default="all", help="Property ids, separated by commas.")
-def check(input_path: Path | None, properties: str) -> None:
+@click.option("--smiles-column", help="As for `periogt batch`.")
+@click.option("--id-column", help="As for `periogt batch`.")
+@click.option("--no-header", is_flag=True, help="As for `periogt batch`.")
+def check(
+    input_path: Path | None, properties: str, smiles_column: str | None, id_column: str | None, no_header: bool
+) -> None:
     """Check settings, artifacts, properties and input, on a login node, before a job is queued."""
     from periogt_ray.slurm.preflight import run_preflight
+    from periogt_ray.tables.columns import TableOptions
 
-    click.echo(run_preflight(os.environ, properties=properties, input_path=input_path))
+    table = TableOptions(smiles_column, id_column, has_header=not no_header)
+    click.echo(run_preflight(os.environ, properties=properties, input_path=input_path, table=table))
 
 
 @cluster.command(hidden=True)

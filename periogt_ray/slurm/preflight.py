@@ -4,15 +4,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batch.csv_input import scan_csv
 from periogt_ray.settings import Settings
+from periogt_ray.tables.columns import TableOptions
+from periogt_ray.tables.reading import count_rows
 
 __all__ = ["run_preflight"]
 
-_ROWS_PER_PART = 64  # of no concern here; the scan counts rows
 
-
-def run_preflight(env: Mapping[str, str], *, properties: str = "all", input_path: Path | None = None) -> str:
+def run_preflight(
+    env: Mapping[str, str],
+    *,
+    properties: str = "all",
+    input_path: Path | None = None,
+    table: TableOptions = TableOptions(),  # noqa: B008 -- immutable
+) -> str:
     """Check what a job will need, and return a line that says what it will find.
 
     Parameters
@@ -22,7 +27,9 @@ def run_preflight(env: Mapping[str, str], *, properties: str = "all", input_path
     properties : str
         Ids separated by commas, or ``all``.
     input_path : pathlib.Path, optional
-        The CSV of a batch, which is read whole.
+        The input of a batch, which is read whole.
+    table : TableOptions
+        How it is read.
 
     Raises
     ------
@@ -36,4 +43,4 @@ def run_preflight(env: Mapping[str, str], *, properties: str = "all", input_path
     found = f"{artifacts.name} at {artifacts.root} serves {', '.join(names)}"
     if input_path is None:
         return found
-    return f"{found}; {scan_csv(input_path, rows_per_part=_ROWS_PER_PART).n_rows} rows in {input_path}"
+    return f"{found}; {count_rows(input_path, table)} rows in {input_path}"

@@ -2,7 +2,6 @@ import asyncio
 
 import pytest
 
-from periogt_ray.batch.csv_input import fitting_rows_per_part
 from periogt_ray.batch.ledger import Ledger
 from periogt_ray.batch.shares import Shares
 from periogt_ray.errors import CudaUnavailableError
@@ -46,11 +45,6 @@ def test_a_batch_that_has_to_wait_says_so(free: dict[str, float], caplog: pytest
     shares = Shares.of({"CPU": 8.0, "GPU": 1.0}, free, None, n_predictors=None)
     assert shares.featurizer_cpus == 0.5
     assert "waits until there is room" in caplog.text
-
-
-def test_parts_fit_the_length_of_the_input() -> None:
-    assert [fitting_rows_per_part(n) for n in (0, 1, 100, 1024, 10**6)] == [1, 1, 7, 64, 64]
-    assert [fitting_rows_per_part(n) for n in (4 * 10**6, 10**7)] == [200, 256]
 
 
 def test_cuda_without_a_gpu_is_an_error() -> None:

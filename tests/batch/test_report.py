@@ -30,7 +30,7 @@ def write_rows(path: Path, rows: Any, *, message: str = "no") -> Path:
             shown = (
                 ["", "", "false", "validation_error", message] if value is None else [repr(value), "eV", "true", "", ""]
             )
-            writer.writerow([identifier, smiles, property_id, *shown, "r"])
+            writer.writerow([identifier, smiles, property_id, *shown, "r", ""])
     return path
 
 

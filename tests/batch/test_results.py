@@ -5,8 +5,12 @@ def test_a_part_comes_back_from_its_file_as_it_was() -> None:
     failure = RowFailure("validation_error", "no *, \u2026")
     part = FinishedPart(
         7,
-        [PartRow("a", "[*]CC[*]", "*CC*"), PartRow("b", "bad\ud800", failure), PartRow("c", "*OC*", "*CO*")],
-        {"*CC*": [Prediction(0.1, "K"), failure], "*CO*": [Prediction(-1e-12, ""), Prediction(2.0, "K")]},
+        [
+            PartRow("a", "[*]CC[*]", "*CC*", ("an isotope was cleared",), ("300", "")),
+            PartRow("b", "bad\ud800", failure),
+            PartRow("c", "*OC*", "*CO*"),
+        ],
+        {"*CC*": [Prediction(0.1, "K", ("far",)), failure], "*CO*": [Prediction(-1e-12, ""), Prediction(2.0, "K")]},
     )
     assert FinishedPart.from_json(part.to_json().encode()) == part
 

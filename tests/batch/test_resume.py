@@ -6,11 +6,12 @@ from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.batch.results import FinishedPart
 from periogt_ray.batch.resume import BatchRecord
 from periogt_ray.errors import ValidationError
+from periogt_ray.tables.parts import PartSize
 
 
 def test_a_record_comes_back_for_a_run_that_goes_on(tmp_path: Path) -> None:
     parts = PartsDirectory(tmp_path / "o.csv")
-    record = BatchRecord({"properties": ["tg"], "version": "0"}, rows_per_part=4, device="cpu")
+    record = BatchRecord({"properties": ["tg"], "version": "0"}, part_size=PartSize(4, 64), device="cpu")
     with parts.held():
         assert BatchRecord.read(parts, is_resumed=True) is None
         record.keep(parts)

@@ -1,6 +1,7 @@
 """The driver's side of a batch with a pipeline of plain functions: what is refused, kept and resumed."""
 
 import csv
+import gzip
 import json
 import logging
 import os
@@ -18,7 +19,6 @@ from typing import ClassVar
 import pytest
 
 from periogt_ray.batch import run as batch_run
-from periogt_ray.batch.csv_input import Part, read_part
 from periogt_ray.batch.options import BatchOptions
 from periogt_ray.batch.output import OUTPUT_COLUMNS
 from periogt_ray.batch.parts import PartsDirectory
@@ -28,6 +28,8 @@ from periogt_ray.batch.run import run_batch
 from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.errors import ModelLoadError, PerioGTError, UnsupportedPropertyError, ValidationError
 from periogt_ray.settings import Settings
+from periogt_ray.tables.columns import TableOptions
+from periogt_ray.tables.parts import Part
 from support.golden import ARTIFACTS
 
 SETTINGS = Settings(base_dir=ARTIFACTS, checkpoint_dir=ARTIFACTS, results_dir=ARTIFACTS, device="cpu")
@@ -63,14 +65,24 @@ class PlainPipeline:
             yield result
 
     def result(self, part: Part) -> FinishedPart:
-        given = read_part(self.spec.input, part, smiles_column=self.spec.smiles_column, id_column=self.spec.id_column)
+        given = self.spec.table.read(part)
         failure = RowFailure("validation_error", "no, 2 *")
         rows = [
-            PartRow(row.id, row.smiles, row.smiles.strip() if row.smiles.count("*") == 2 else failure) for row in given
+            PartRow(
+                row.id,
+                row.smiles,
+                row.smiles.strip() if row.smiles.count("*") == 2 else failure,
+                ("an isotope was cleared",) if "[" in row.smiles else (),
+                row.kept,
+            )
+            for row in given
         ]
         self.claim(part.number, [row.polymer for row in rows if isinstance(row.polymer, str)])
         mine = [key for key, owner in self.claims.items() if owner == part.number]
-        answers = {key: [Prediction(len(key) / 3, "K") for _ in self.spec.properties] for key in mine}
+        warnings = {"*CO*": ("far from the training data",)}
+        answers = {
+            key: [Prediction(len(key) / 3, "K", warnings.get(key, ()))] * len(self.spec.properties) for key in mine
+        }
         return FinishedPart(part.number, rows, answers)
 
 
@@ -116,8 +128,8 @@ def rows_but_request_ids(output: Path) -> list[list[str]]:
     with output.open(newline="") as file:
         header, *rows = csv.reader(file)
     assert tuple(header) == OUTPUT_COLUMNS
-    assert len({row[-1] for row in rows}) == len(rows)
-    return [row[:-1] for row in rows]
+    assert len({row[8] for row in rows}) == len(rows)
+    return [row[:8] + row[9:] for row in rows]
 
 
 def test_output_is_in_input_order_and_whole(input_path: Path) -> None:
@@ -127,9 +139,9 @@ def test_output_is_in_input_order_and_whole(input_path: Path) -> None:
     assert [row[:3] for row in rows] == [[str(i), s, p] for i, s in enumerate(smiles) for p in ("tg", "eps")]
     for row in rows:
         if row[1].startswith("bad"):
-            assert row[3:] == ["", "", "false", "validation_error", "no, 2 *"]
+            assert row[3:] == ["", "", "false", "validation_error", "no, 2 *", ""]
         else:
-            assert row[3:] == [repr(len(row[1]) / 3), "K", "true", "", ""]
+            assert row[3:] == [repr(len(row[1]) / 3), "K", "true", "", "", ""]
     assert found is not None
     assert found.exit_code == 1
     summary = json.loads(output_of(input_path).with_name("input_predictions.csv.summary.json").read_text())
@@ -148,10 +160,12 @@ def test_success_is_0(input_path: Path) -> None:
     assert run(input_path).exit_code == 0
 
 
-def test_an_input_without_rows(input_path: Path) -> None:
-    input_path.write_text("smiles\n")
-    assert run(input_path).exit_code == 0
-    assert output_of(input_path).read_text() == ",".join(OUTPUT_COLUMNS) + "\n"
+@pytest.mark.parametrize(("content", "words"), [("smiles\n", "a header and no rows"), ("", "is empty")])
+def test_an_input_without_rows_is_said(input_path: Path, content: str, words: str) -> None:
+    input_path.write_text(content)
+    with pytest.raises(ValidationError, match=words):
+        run(input_path)
+    assert [path.name for path in input_path.parent.iterdir()] == ["input.csv"]
 
 
 def test_all_is_every_property(input_path: Path) -> None:
@@ -489,7 +503,7 @@ def test_a_report_is_written_with_the_output_and_again_without_computing(tmp_pat
     assert PlainPipeline.computed == []
 
 
-@pytest.mark.parametrize("name", ["out.csv", "in.csv", "nowhere/report.html", ""])
+@pytest.mark.parametrize("name", ["out.csv", "in.csv", "nowhere/report.html", "", "report.txt", "report"])
 def test_a_report_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path: Path, name: str) -> None:
     input_path = tmp_path / "in.csv"
     input_path.write_text("smiles\n*CC*\n")
@@ -499,3 +513,141 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_computed(
     with pytest.raises(ValidationError, match=r"--report|report|input|directory"):
         run_batch(asked, SETTINGS)
     assert not (tmp_path / "out.csv").exists()
+
+
+def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    return header, rows
+
+
+def test_wide_has_one_row_a_row_of_the_input_and_keeps_columns(tmp_path: Path) -> None:
+    given, report = tmp_path / "in.csv", tmp_path / "report.html"
+    given.write_text("Tg;PSMILES;ok;eps\n1,5;*CC*;x;\n2;bad;y;z\n3;*CO*;;\n")
+    options = BatchOptions(
+        given,
+        None,
+        ("tg", "eps"),
+        report=report,
+        table=TableOptions(keeps_columns=True),
+        is_wide=True,
+    )
+    summary = run_batch(options, SETTINGS)
+    assert summary is not None
+    assert (summary.n_rows, summary.n_failed, summary.n_warned) == (3, 1, 1)
+    header, rows = read_rows(tmp_path / "in_predictions.csv")
+    own = ["id", "smiles", "tg", "eps", "ok", "error_code", "error_message", "warnings", "request_id"]
+    assert header == [*own, "Tg", "input_ok", "input_eps"]
+    assert len({row.pop(8) for row in rows}) == 3
+    assert rows == [
+        ["0", "*CC*", repr(4 / 3), repr(4 / 3), "true", "", "", "", "1,5", "x", ""],
+        ["1", "bad", "", "", "false", "validation_error", "no, 2 *", "", "2", "y", "z"],
+        ["2", "*CO*", repr(4 / 3), repr(4 / 3), "true", "", "", "far from the training data", "3", "", ""],
+    ]
+    text = report.read_text(encoding="utf-8")
+    assert "far from the training data" in text
+    assert "rows with warnings" in text
+
+
+def test_a_run_that_keeps_columns_is_not_resumed_without_them(input_path: Path, plain: type[PlainPipeline]) -> None:
+    plain.interrupt_after = 3
+    input_path.write_text(input_path.read_text().replace("smiles", "smiles,note", 1))
+    run(input_path, table=TableOptions(keeps_columns=True))
+    plain.interrupt_after = None
+    with pytest.raises(ValidationError, match="--keep-columns"):
+        run(input_path, resume=True)
+    assert run(input_path, resume=True, table=TableOptions(keeps_columns=True)) is not None
+
+
+def test_another_layout_is_not_resumed(input_path: Path, plain: type[PlainPipeline]) -> None:
+    plain.interrupt_after = 3
+    run(input_path, is_wide=True)
+    plain.interrupt_after = None
+    with pytest.raises(ValidationError, match="--wide"):
+        run(input_path, resume=True)
+    assert run(input_path, resume=True, is_wide=True) is not None
+
+
+def test_warnings_are_those_of_the_text_and_of_the_answer(tmp_path: Path) -> None:
+    given = tmp_path / "input.csv"
+    given.write_text("id,smiles\na,*[14CH2]C*\nb,*CO*\nc,*CC*\nd,b[ad\n")
+    summary = run(given)
+    assert summary is not None
+    assert summary.n_warned == 3
+    _, rows = read_rows(output_of(given))
+    assert [row[9] for row in rows] == [
+        "an isotope was cleared",
+        "far from the training data",
+        "",
+        "an isotope was cleared",
+    ]
+
+
+def test_parquet_in_and_out_is_the_same_as_csv(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    given = {"id": ["007", None, "x"], "psmiles": ["*CC*", "bad", "*CO*"], "Tg": [1.5, None, 300.0], "n": [1, 2, None]}
+    pq.write_table(pa.table(given), tmp_path / "in.parquet", row_group_size=2)
+    (tmp_path / "in.csv").write_text("id,psmiles,Tg,n\n007,*CC*,1.5,1\n,bad,,2\nx,*CO*,300.0,\n")
+    table = TableOptions(keeps_columns=True)
+    summaries = [
+        run_batch(
+            BatchOptions(tmp_path / source, tmp_path / out, ("tg", "eps"), table=table, rows_per_part=2), SETTINGS
+        )
+        for source, out in (("in.csv", "a.csv"), ("in.parquet", "b.csv"), ("in.parquet", "c.parquet"))
+    ]
+    header, rows = read_rows(tmp_path / "a.csv")
+    found = pq.read_table(tmp_path / "c.parquet")
+    assert found.column_names == header
+    typed = {name: str(found.schema.field(name).type) for name in header}
+    assert {name: kind for name, kind in typed.items() if kind != "string"} == {
+        "prediction_value": "double",
+        "ok": "bool",
+    }
+    for row in rows:
+        row[8] = "r"
+    again = read_rows(tmp_path / "b.csv")[1]
+    for row in again:
+        row[8] = "r"
+    assert again == rows
+    for row, values in zip(rows, found.to_pylist(), strict=True):
+        texts = {**values, "ok": str(values["ok"]).lower(), "request_id": "r"}
+        texts["prediction_value"] = "" if values["prediction_value"] is None else repr(values["prediction_value"])
+        assert list(texts.values()) == row
+    assert {summary.n_rows for summary in summaries if summary is not None} == {6}
+    assert not list(tmp_path.glob("*.parts"))
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_the_report_of_a_parquet_output_is_that_of_the_csv(tmp_path: Path, is_wide: bool) -> None:
+    given = tmp_path / "in.csv"
+    given.write_text("id,smiles\na,*CC*\nb,bad\nc,*CO*\nd,*CCCC*\n")
+    texts = []
+    for name in ("out.csv", "out.parquet"):
+        report = tmp_path / f"{name}.html"
+        run_batch(BatchOptions(given, tmp_path / name, ("eps",), report=report, is_wide=is_wide), SETTINGS)
+        text = report.read_text(encoding="utf-8")
+        texts.append(text[: text.index("<h2>Settings")])
+    assert texts[0] == texts[1]
+    assert "3</strong> predictions" in texts[0]
+
+
+@pytest.mark.parametrize("name", ["input.csv.gz", "input.csv"])
+def test_a_packed_input_is_resumed_and_its_copy_goes(tmp_path: Path, plain: type[PlainPipeline], name: str) -> None:
+    text = "id\tsmiles\r\n" + "".join(f"{i}\t*{'C' * (i + 1)}*\r\n" for i in range(20))
+    given = tmp_path / name
+    given.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode("utf-16"))
+    plain.interrupt_after = 3
+    assert run(given) is None
+    copy = PartsDirectory(output_of(given)).path / "input.csv"
+    assert copy.exists()
+    copy.write_bytes(copy.read_bytes()[:40])
+    plain.interrupt_after = None
+    assert run(given, resume=True).exit_code == 0
+    assert [row[:2] for row in rows_but_request_ids(output_of(given))] == [
+        [str(i), f"*{'C' * (i + 1)}*"] for i in range(20)
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [name, "input_predictions.csv", "input_predictions.csv.summary.json"]
+    )

@@ -1,0 +1,74 @@
+"""Parquet as a table: its rows as text in a plain CSV, which any worker reads part by part.
+
+A row group may hold a million rows, and a part holds few; so the columns that are needed are copied once.
+"""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from periogt_ray.errors import ValidationError
+from periogt_ray.runtime.files import atomic_file
+from periogt_ray.tables.columns import Columns, TableOptions, choose_columns
+from periogt_ray.tables.text_format import table_error
+
+__all__ = ["write_parquet_copy"]
+
+_ROWS_AT_ONCE = 4096
+
+
+def write_parquet_copy(path: Path, copy: Path, options: TableOptions) -> Columns:
+    """Write the columns that are needed as CSV, all fields quoted; return where they are in the copy.
+
+    Text stays as it is, a number is its shortest text, and a missing value is empty.
+
+    Raises
+    ------
+    ValidationError
+        If it is damaged, or a column is not there.
+    OSError
+        If the copy cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not options.has_header:
+        raise table_error("format", f"{path} is Parquet, whose columns have names; leave --no-header out.")
+    try:
+        with pq.ParquetFile(path) as file:
+            names = list(file.schema_arrow.names)
+            if len(set(names)) < len(names):
+                raise table_error("two_candidates", f"{path} has columns of equal names; give them different ones.")
+            columns = choose_columns(names, options, path=path)
+            positions = [i for i in (columns.smiles, columns.id, *columns.kept) if i is not None]
+            chosen = [names[i] for i in positions]
+            with atomic_file(copy, mode=None, sync=False, is_text=True) as target:
+                writer = csv.writer(target, lineterminator="\n", quoting=csv.QUOTE_ALL)
+                writer.writerow(chosen)
+                writer.writerows(_rows(file, chosen))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise table_error("format", f"{path} is damaged Parquet ({str(error).splitlines()[0]}).") from error
+    first_kept = 1 if columns.id is None else 2
+    names_in_copy = tuple(columns.names[i] for i in positions)
+    kept = tuple(range(first_kept, len(positions)))
+    return Columns(names_in_copy, smiles=0, id=None if columns.id is None else 1, kept=kept)
+
+
+def _rows(file: Any, names: list[str]) -> Iterator[tuple[str, ...]]:
+    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
+        texts = [[_text(value) for value in batch.column(name).to_pylist()] for name in names]
+        yield from zip(*texts, strict=True)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise ValidationError("A binary column is not UTF-8; expected text.") from error
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
