@@ -41,7 +41,7 @@ _as_json = click.option(
 )
 
 
-class _Command(click.Command):
+class _OnceCommand(click.Command):
     """A command that refuses an option that is given twice, where one value would be lost."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -55,7 +55,7 @@ class _Command(click.Command):
 
 
 class _Group(click.Group):
-    command_class = _Command
+    command_class = _OnceCommand
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

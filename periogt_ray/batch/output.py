@@ -1,20 +1,14 @@
-"""The table of predictions: its columns, and how it is put together from finished parts."""
+"""The table of predictions: its columns, its rows, and those rows as CSV."""
 
 import csv
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, NamedTuple, Protocol, TypeAlias
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, NamedTuple, TypeAlias
 from uuid import uuid4
 
-from periogt_ray.batch.answer_store import AnswerStore
-from periogt_ray.batch.results import Answer, FinishedPart, PartRow, Prediction, RowFailure
-from periogt_ray.runtime.files import atomic_file
+from periogt_ray.batch.results import Answer, PartRow, Prediction, RowFailure
 
-__all__ = ["OUTPUT_COLUMNS", "PARQUET_SUFFIXES", "Cell", "CsvOutput", "OutputLayout", "OutputRow", "Tally"]
-__all__ += ["write_output"]
+__all__ = ["OUTPUT_COLUMNS", "PARQUET_SUFFIXES", "Cell", "CsvOutput", "OutputLayout", "OutputRow"]
 
 Cell: TypeAlias = str | float | bool | None
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -119,15 +113,10 @@ class OutputLayout:
 
 
 def _joined(warnings: Sequence[str], answers: Sequence[Answer]) -> str:
+    if not warnings and not any(isinstance(answer, Prediction) and answer.warnings for answer in answers):
+        return ""
     of_answers = (warning for answer in answers if isinstance(answer, Prediction) for warning in answer.warnings)
     return "; ".join(dict.fromkeys((*warnings, *of_answers)))
-
-
-class RowWriter(Protocol):
-    """Takes the rows of an output."""
-
-    def write(self, row: Sequence[Cell]) -> None:
-        """Write a row."""
 
 
 class CsvOutput:
@@ -141,7 +130,7 @@ class CsvOutput:
     def write(self, row: Sequence[Cell]) -> None:
         """Write a row."""
         texts = [cell if isinstance(cell, str) else _text(cell) for cell in row]
-        writer = self._quoted if any("\r" in text for text in texts) else self._plain
+        writer = self._quoted if "\r" in "".join(texts) else self._plain
         writer.writerow(texts)
 
 
@@ -149,63 +138,3 @@ def _text(cell: Cell) -> str:
     if cell is None:
         return ""
     return str(cell).lower() if isinstance(cell, bool) else repr(cell)
-
-
-@dataclass
-class Tally:
-    """Counts of output rows.
-
-    Attributes
-    ----------
-    n_rows : int
-        All of them.
-    failures : collections.Counter
-        Rows that are failures, by code.
-    n_warned : int
-        Rows that have warnings.
-    """
-
-    n_rows: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-    n_warned: int = 0
-
-    @property
-    def n_failed(self) -> int:
-        """Rows that are failures."""
-        return self.failures.total()
-
-
-def write_output(output: Path, parts: Iterable[FinishedPart], *, layout: OutputLayout, store: AnswerStore) -> Tally:
-    """Write the output in input order, as CSV or by its extension as Parquet; its name appears when it is whole."""
-    tally = Tally()
-    code, warnings = layout.columns.index("error_code"), layout.columns.index("warnings")
-    with _writer(output, layout) as writer:
-        for part in parts:
-            for row in part.rows:
-                for cells in layout.rows(row, _answers(row, part, layout, store)):
-                    writer.write(cells)
-                    tally.n_rows += 1
-                    tally.n_warned += bool(cells[warnings])
-                    if cells[code]:
-                        tally.failures[str(cells[code])] += 1
-    return tally
-
-
-@contextmanager
-def _writer(output: Path, layout: OutputLayout) -> Iterator[RowWriter]:
-    if output.suffix.lower() in PARQUET_SUFFIXES:
-        from periogt_ray.batch.parquet_output import ParquetOutput
-
-        with atomic_file(output, mode=None) as file, ParquetOutput(file, layout) as parquet:
-            yield parquet
-        return
-    with atomic_file(output, mode=None, is_text=True) as file:
-        writer = CsvOutput(file)
-        writer.write(layout.columns)
-        yield writer
-
-
-def _answers(row: PartRow, part: FinishedPart, layout: OutputLayout, store: AnswerStore) -> Sequence[Answer]:
-    if isinstance(row.polymer, RowFailure):
-        return [row.polymer] * len(layout.property_ids)
-    return part.answers.get(row.polymer) or store.get(row.polymer)

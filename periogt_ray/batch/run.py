@@ -5,7 +5,7 @@
     table -> scan: check, hash, divide into parts           tables.reading
         -> parts, computed in any order on Ray Data         pipeline, featurize_stage, predict_stage
         -> each kept on disk as it comes                    parts
-        -> output, in input order, renamed when whole       output
+        -> output, in input order, renamed when whole       output_file
 
 A part is the unit of everything: of work, of retries, of what a killed run keeps. Every polymer
 belongs to the first part that claims its canonical SMILES, in this run or in the one it resumes;
@@ -36,7 +36,8 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch.answer_store import AnswerStore
 from periogt_ray.batch.featurize_stage import BatchSpec
 from periogt_ray.batch.options import BatchOptions
-from periogt_ray.batch.output import OutputLayout, write_output
+from periogt_ray.batch.output import OutputLayout
+from periogt_ray.batch.output_file import write_output
 from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.batch.pipeline import Pipeline
 from periogt_ray.batch.progress import Progress, shown_progress

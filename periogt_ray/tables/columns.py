@@ -188,13 +188,12 @@ def _named(names: Sequence[str], wanted: str, role: _Role, path: Path) -> int:
 def _only(names: Sequence[str], found: Sequence[int], role: _Role, path: Path) -> int:
     if len(found) > 1:
         what = "SMILES" if role == "smiles" else "ids"
-        same = len({names[i] for i in found}) == 1
-        remedy = "Give the columns different names" if same else f"Say which: --{role}-column {names[found[0]]!r}"
-        raise table_error(
-            "two_candidates",
-            f"{path} has {len(found)} columns that may hold the {what}: {_listed([names[i] for i in found])}. "
-            f"{remedy}.",
-        )
+        alike = [names[i] for i in found]
+        if len(set(alike)) == 1:
+            told = f"named {alike[0]}; expected one. Give them different names."
+        else:
+            told = f"that may hold the {what}: {_listed(alike)}. Say which: --{role}-column {alike[0]!r}."
+        raise table_error("two_candidates", f"{path} has {len(found)} columns {told}")
     return found[0]
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from periogt_ray.errors import ValidationError
 from periogt_ray.runtime.files import atomic_file
 from periogt_ray.tables.columns import Columns, TableOptions, choose_columns
 from periogt_ray.tables.text_format import table_error
@@ -46,8 +45,10 @@ def write_parquet_copy(path: Path, copy: Path, options: TableOptions) -> Columns
             with atomic_file(copy, mode=None, sync=False, is_text=True) as target:
                 writer = csv.writer(target, lineterminator="\n", quoting=csv.QUOTE_ALL)
                 writer.writerow(chosen)
-                writer.writerows(_rows(file, chosen))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                writer.writerows(_rows(file, chosen, path))
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk; those of the format have no number
         raise table_error("format", f"{path} is damaged Parquet ({str(error).splitlines()[0]}).") from error
     first_kept = 1 if columns.id is None else 2
     names_in_copy = tuple(columns.names[i] for i in positions)
@@ -55,9 +56,12 @@ def write_parquet_copy(path: Path, copy: Path, options: TableOptions) -> Columns
     return Columns(names_in_copy, smiles=0, id=None if columns.id is None else 1, kept=kept)
 
 
-def _rows(file: Any, names: list[str]) -> Iterator[tuple[str, ...]]:
+def _rows(file: Any, names: list[str], path: Path) -> Iterator[tuple[str, ...]]:
     for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
-        texts = [[_text(value) for value in batch.column(name).to_pylist()] for name in names]
+        try:
+            texts = [[_text(value) for value in batch.column(name).to_pylist()] for name in names]
+        except UnicodeDecodeError as error:
+            raise table_error("encoding", f"{path} has bytes that are not UTF-8 in a column; expected text.") from error
         yield from zip(*texts, strict=True)
 
 
@@ -65,10 +69,7 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError as error:
-            raise ValidationError("A binary column is not UTF-8; expected text.") from error
+        return value.decode()
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else str(value)

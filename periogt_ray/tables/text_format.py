@@ -87,7 +87,7 @@ def encoding_of(path: Path, head: bytes) -> str:
         for first, name in ((1, "UTF-16LE"), (0, "UTF-16BE")):
             if 2 * head[first::2].count(0) > len(head[first::2]):
                 raise table_error("encoding", f"{path} is {name} without a byte-order mark. {_converted(path, name)}")
-        raise table_error("encoding", f"{path} holds NUL bytes, so it is no text. Expected CSV in UTF-8, or Parquet.")
+        raise not_utf8(path, 1 + head[: head.index(0)].count(b"\n"), 0)
     return "utf-8"
 
 
@@ -95,7 +95,7 @@ def not_utf8(path: Path, line: int, found: int) -> ValidationError:
     """Return the error of a line that is not UTF-8; ``found`` is its first byte that is none."""
     if found == 0:
         return table_error(
-            "encoding", f"{path}: line {line} holds a NUL byte. Expected text in UTF-8; remove the byte."
+            "encoding", f"{path}: line {line} holds a NUL byte, so it is no text. Expected CSV in UTF-8."
         )
     # Latin-1 has no signs there.
     name = "Windows-1252" if found < 0xA0 else "Latin-1 or Windows-1252"

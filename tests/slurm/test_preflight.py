@@ -1,5 +1,6 @@
 """The check before a job is queued; needs no Slurm. With Slurm's answer it is tested in test_scripts."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from periogt_ray.errors import CheckpointMissingError, PerioGTError, UnsupportedPropertyError, ValidationError
 from periogt_ray.settings import EMBEDDED_DIR, EXAMPLES
 from periogt_ray.slurm.preflight import run_preflight
+from periogt_ray.tables.columns import TableOptions
 
 
 def environment(tmp_path: Path, checkpoints: Path = EMBEDDED_DIR) -> dict[str, str]:
@@ -20,6 +22,11 @@ def test_what_a_job_will_find(tmp_path: Path) -> None:
     batch = run_preflight(environment(tmp_path), properties="egc, nc", input_path=EXAMPLES)
     n_rows = len(EXAMPLES.read_text().splitlines()) - 1
     assert batch.endswith(f" serves egc, nc; {n_rows} rows in {EXAMPLES}")
+    packed = tmp_path / "in.csv.gz"
+    packed.write_bytes(gzip.compress(b"p1;*CC*\np2;*OC*\n"))
+    table = TableOptions(smiles_column="2", has_header=False)
+    assert "; 2 rows in " in run_preflight(environment(tmp_path), properties="egc", input_path=packed, table=table)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv.gz"]
 
 
 @pytest.mark.parametrize(
