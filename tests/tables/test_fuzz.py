@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from periogt_ray.errors import ValidationError
+from periogt_ray.tables import csv_table, plain_copy
 from periogt_ray.tables.columns import TableOptions
 from periogt_ray.tables.parts import PartSize
 from periogt_ray.tables.reading import scan_table
@@ -82,6 +83,13 @@ def rows_of(content: bytes, options: TableOptions, size: PartSize) -> list[tuple
 
 def n_cases(is_full: bool) -> int:
     return 20_000 if is_full else 300
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have line ends, quotes and characters meet the ends of what is read at a time."""
+    monkeypatch.setattr(csv_table, "_CHUNK_BYTES", 5)
+    monkeypatch.setattr(plain_copy, "_CHUNK_BYTES", 3)
 
 
 def test_no_row_is_lost_or_invented(is_full: bool, pytestconfig: pytest.Config) -> None:
