@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from periogt_ray.batch.output import OUTPUT_COLUMNS
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.runtime.logs import set_up_logging
 from periogt_ray.runtime.ray_environment import LOG_ENVIRONMENT
 from periogt_ray.settings import Settings, older_variables, unknown_variables
+from periogt_ray.tables.predictions import OUTPUT_COLUMNS
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -334,9 +334,8 @@ def _wants_json(chosen: bool | None) -> bool:
 
 def _print_rows(smiles: str, results: "Mapping[str, PredictResponse | ErrorBody]", request_id: str) -> None:
     """Print rows with the columns of a batch's output."""
-    from periogt_ray.batch.output import CsvOutput, OutputRow
-    from periogt_ray.batch.results import Answer, Prediction, RowFailure
     from periogt_ray.schemas import ErrorBody
+    from periogt_ray.tables.predictions import Answer, CsvOutput, OutputRow, Prediction, RowFailure
 
     for property_id, result in results.items():
         if isinstance(result, ErrorBody):

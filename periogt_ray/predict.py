@@ -1,19 +1,230 @@
-"""SMILES in, values out, in this process and without Ray: for the command line and for doctor."""
+"""SMILES in, values out, in this process and without Ray: the Python API, and what the command line and doctor use."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+
+from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.polymer.features import featurize
+from periogt_ray.polymer.feature_store import featurized
+from periogt_ray.polymer.features import FeaturizedPolymer, featurize
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.schemas import PropertyCard
 from periogt_ray.settings import Settings
+from periogt_ray.tables.predictions import ROW_ERRORS, Answer, Cell, OutputLayout, RowFailure
 
 if TYPE_CHECKING:  # torch is loaded after the input has been checked
+    import pandas as pd
+
     from periogt_ray.model.predictor import Predictor
     from periogt_ray.model.tasks import Outcome
     from periogt_ray.polymer.descriptors import DescriptorEngine
 
-__all__ = ["embed_one", "predict_one", "predict_properties"]
+__all__ = ["OnError", "PerioGT", "embed_one", "predict_one", "predict_properties"]
+
+OnError = Literal["row", "raise"]
+_AT_ONCE = 256  # polymers that are featurized before a pass; bounds memory
+
+
+class _Polymer(NamedTuple):
+    """What was left out of its SMILES, and its features by prompt scheme."""
+
+    warnings: tuple[str, ...]
+    features: dict[PromptScheme, FeaturizedPolymer]
+
+
+class PerioGT:
+    """A model in this process.
+
+    It may be used from threads, in notebooks, and in processes that were forked or spawned; each process loads the
+    networks for itself, at its first prediction. For many thousands of polymers use `periogt batch`, which takes all
+    processors and GPUs.
+
+    Parameters
+    ----------
+    artifacts : str or pathlib.Path, optional
+        Artifact directory; None: ``PERIOGT_CHECKPOINT_DIR``, else what `periogt setup` installed, else the embedded
+        compact model.
+    device : {"cpu", "cuda"}, optional
+        Where the networks run; None: ``PERIOGT_DEVICE``, else a GPU where there is one.
+
+    Raises
+    ------
+    SettingsError, CheckpointMissingError, ModelLoadError
+        If the directory does not exist or cannot be used.
+
+    Examples
+    --------
+    >>> from periogt_ray.settings import EMBEDDED_DIR
+    >>> model = PerioGT(EMBEDDED_DIR, device="cpu")
+    >>> frame = model.predict(["*CC*", "*CC(*)c1ccccc1", "*CC"], ["egc", "nc"])
+    >>> frame[["smiles", "property", "prediction_units", "ok", "error_code"]]
+               smiles property prediction_units     ok        error_code
+    0            *CC*      egc               eV   True
+    1            *CC*       nc                    True
+    2  *CC(*)c1ccccc1      egc               eV   True
+    3  *CC(*)c1ccccc1       nc                    True
+    4             *CC      egc                   False  validation_error
+    5             *CC       nc                   False  validation_error
+    >>> model.embed("*CC*").shape
+    (1, 288)
+    """
+
+    def __init__(self, artifacts: str | Path | None = None, *, device: Literal["cpu", "cuda"] | None = None) -> None:
+        self._settings = Settings.of_process(checkpoint_dir=artifacts, device=device)
+        self._artifacts = ArtifactDirectory.open(self._settings.checkpoint_dir)
+        self._predictor: Predictor | None = None
+        self._forget()
+
+    def __repr__(self) -> str:
+        return f"PerioGT({str(self._artifacts.root)!r}, {self._artifacts.name!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_settings": self._settings, "_artifacts": self._artifacts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    @property
+    def properties(self) -> dict[str, PropertyCard]:
+        """What is served: label, unit, training data and accuracy, by property id."""
+        return {card.id: card for card in read_card(self._artifacts).properties}
+
+    def predict(
+        self,
+        smiles: str | Sequence[str],
+        properties: str | Sequence[str] = "all",
+        *,
+        wide: bool = False,
+        on_error: OnError = "row",
+    ) -> "pd.DataFrame":
+        """Predict properties of polymers.
+
+        Parameters
+        ----------
+        smiles : str or sequence of str
+            Repeat units.
+        properties : str or sequence of str
+            Property ids, or ``all``.
+        wide : bool
+            One row a polymer, and a column a property; else one row a polymer and property.
+        on_error : {"row", "raise"}
+            What becomes of an error of one polymer: a row that holds it, or an exception.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of `periogt batch`, in the order of the input; ``id`` is the position.
+
+        Raises
+        ------
+        UnsupportedPropertyError
+            If a property is not served.
+        PerioGTError
+            If the model cannot be loaded; with ``raise``, the first error of a polymer.
+        """
+        texts = [smiles] if isinstance(smiles, str) else list(smiles)
+        ids = self._artifacts.property_ids([properties] if isinstance(properties, str) else properties)
+        rows: list[Sequence[Cell]] = []
+        layout = OutputLayout(ids, is_wide=wide)
+        for number, (text, warnings, answers) in enumerate(self._answers(texts, ids, on_error)):
+            rows += layout.rows(str(number), text, answers, warnings=warnings)
+        return layout.frame(rows)
+
+    def embed(self, smiles: str | Sequence[str], *, on_error: OnError = "row") -> np.ndarray:
+        """Return what the encoder makes of polymers.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 [polymers, 3D]; a polymer that has none is a row of NaN, unless ``on_error`` is ``raise``.
+
+        Raises
+        ------
+        PerioGTError
+            As :meth:`predict`.
+        """
+        from periogt_ray.model.tasks import Task
+
+        texts = [smiles] if isinstance(smiles, str) else list(smiles)
+        predictor = self._loaded()
+        scheme = predictor.scheme(None)
+        found = np.full((len(texts), predictor.embedding_dim), np.nan, np.float32)
+        for start in range(0, len(texts), _AT_ONCE):
+            polymers = self._read(texts[start : start + _AT_ONCE], {scheme}, on_error)
+            ready = [i for i, polymer in enumerate(polymers) if isinstance(polymer, _Polymer)]
+            tasks = [Task(polymer.features[scheme]) for polymer in polymers if isinstance(polymer, _Polymer)]
+            for i, outcome in zip(ready, predictor.predict_many(tasks), strict=True):
+                if outcome.error is None:
+                    found[start + i] = outcome.embedding
+                elif on_error == "raise" or not isinstance(outcome.error, ROW_ERRORS):
+                    raise outcome.error
+        return found
+
+    def _answers(
+        self, texts: Sequence[str], ids: Sequence[str], on_error: OnError
+    ) -> Iterator[tuple[str, tuple[str, ...], list[Answer]]]:
+        """Yield each text with the warnings of its reading and one answer a property."""
+        from periogt_ray.model.answers import answer_of
+        from periogt_ray.model.tasks import Task
+
+        predictor = self._loaded()
+        schemes = {name: predictor.scheme(name) for name in ids}
+        for start in range(0, len(texts), _AT_ONCE):
+            some = texts[start : start + _AT_ONCE]
+            polymers = self._read(some, set(schemes.values()), on_error)
+            ready = [polymer for polymer in polymers if isinstance(polymer, _Polymer)]
+            tasks = [Task(polymer.features[schemes[name]], name) for polymer in ready for name in ids]
+            outcomes = iter(predictor.predict_many(tasks))
+            for text, polymer in zip(some, polymers, strict=True):
+                if isinstance(polymer, RowFailure):
+                    yield text, (), [polymer] * len(ids)
+                    continue
+                found = [next(outcomes) for _ in ids]
+                failed = next((outcome.error for outcome in found if outcome.error is not None), None)
+                if failed is not None and on_error == "raise":
+                    raise failed
+                yield text, polymer.warnings, [answer_of(outcome) for outcome in found]
+
+    def _read(
+        self, texts: Sequence[str], schemes: set[PromptScheme], on_error: OnError
+    ) -> "list[_Polymer | RowFailure]":
+        """Parse and featurize polymers, equal ones once."""
+        known: dict[str, dict[PromptScheme, FeaturizedPolymer]] = {}
+        found: list[_Polymer | RowFailure] = []
+        for text in texts:
+            try:
+                unit = RepeatUnit.parse(text)
+                if unit.smiles not in known:
+                    known[unit.smiles] = {scheme: featurized(unit, scheme, self._settings)[0] for scheme in schemes}
+                found.append(_Polymer(unit.warnings, known[unit.smiles]))
+            except ROW_ERRORS as error:
+                if on_error == "raise":
+                    raise
+                found.append(RowFailure.of(error))
+        return found
+
+    def _loaded(self) -> "Predictor":
+        """Return the predictor of this process: threads of another one, and its GPU, cannot be used after a fork."""
+        from periogt_ray.model.predictor import Predictor
+
+        if self._pid != os.getpid():
+            self._forget()
+        with self._lock:
+            if self._predictor is None:
+                self._predictor = Predictor.load(self._settings)
+            return self._predictor
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._predictor = None
 
 
 def predict_one(

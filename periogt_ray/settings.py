@@ -225,6 +225,18 @@ class Settings:
             service=ServiceSettings.from_given(given),
         )
 
+    @classmethod
+    def of_process(cls, *, checkpoint_dir: str | Path | None = None, device: str | None = None) -> "Settings":
+        """Read the settings of this process's environment; what is given wins over its variable.
+
+        Raises
+        ------
+        SettingsError
+            As :meth:`from_env`.
+        """
+        given = {"PERIOGT_CHECKPOINT_DIR": checkpoint_dir, "PERIOGT_DEVICE": device}
+        return cls.from_env({**os.environ, **{name: str(value) for name, value in given.items() if value is not None}})
+
     @property
     def is_embedded(self) -> bool:
         """Whether the model shipped in the package answers."""

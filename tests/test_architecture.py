@@ -25,6 +25,7 @@ ORDER = [
     {"artifacts"},
     {"model"},
     {"predict"},
+    {"client"},
     {"serve", "batch", "setup"},
     {"slurm"},
     {"doctor"},
@@ -224,7 +225,8 @@ def test_only_settings_and_the_command_line_see_the_environment() -> None:
     # mode and token by the environment, which its processes inherit; `serve deploy` starts at application.build;
     # cluster is the command line of a Slurm job.
     # DGL takes its backend from the environment.
-    allowed = {"polymer.dgl_graph", "serve.application", "cli", "slurm.__main__", "setup.convert", "runtime.local_ray"}
+    allowed = {"settings", "polymer.dgl_graph", "serve.application", "cli", "slurm.__main__"}
+    allowed |= {"setup.convert", "runtime.local_ray"}
     assert readers <= allowed, "settings are built once, at the command line, and passed on"
 
 

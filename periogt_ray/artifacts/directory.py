@@ -174,18 +174,18 @@ class ArtifactDirectory:
         )
 
     def property_ids(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the ids that a user chose, each once; ``all`` is every property that is served.
+        """Return the ids that a user chose, each once; a comma separates ids, ``all`` is every property that is served.
 
         Raises
         ------
         ValidationError, UnsupportedPropertyError, CheckpointMissingError
             If there is no id, or one that is not served.
         """
-        chosen = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+        chosen = list(dict.fromkeys(name.strip() for text in names for name in text.split(",") if name.strip()))
         if chosen == ["all"]:
             chosen = self.supported
         if not chosen:
-            raise ValidationError("No property was given; expected --property eps,tg or --property all.")
+            raise ValidationError("No property was given; expected ids such as eps,tg, or all.")
         return tuple(dict.fromkeys(self.property(name).id for name in chosen))
 
     def _known_as(self, property_id: str) -> str:

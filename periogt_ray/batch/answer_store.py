@@ -5,7 +5,8 @@ import sqlite3
 from collections.abc import Mapping
 from functools import lru_cache
 
-from periogt_ray.batch.results import Answer, answer_of
+from periogt_ray.batch.results import answer_of
+from periogt_ray.tables.predictions import Answer
 
 __all__ = ["AnswerStore"]
 

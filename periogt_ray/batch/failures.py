@@ -1,10 +1,11 @@
 """The one way of a batch's errors, from where they happen to where they are shown.
 
 **A row's** errors become values where they happen: :func:`contained` computes something for one polymer
-and returns a :class:`~periogt_ray.batch.results.RowFailure` in place of an error. The value goes with the
+and returns a :class:`~periogt_ray.tables.predictions.RowFailure` in place of an error. The value goes with the
 part to its file, and from there to the columns ``error_code`` and ``error_message`` of the output. These
-errors are ``ROW_ERRORS`` (no repeat unit, too little memory for this polymer, a bug that this polymer
-shows), any exception that nobody expected, and the death of the worker each time this polymer was tried.
+errors are :data:`~periogt_ray.tables.predictions.ROW_ERRORS` (no repeat unit, too little memory for this
+polymer, a bug that this polymer shows), any exception that nobody expected, and the death of the worker each
+time this polymer was tried.
 
 **A part's** errors are never shown. If a worker dies over a part, Ray gives the part to another worker,
 which goes through it polymer by polymer (:mod:`~periogt_ray.batch.ledger`). If a part's polymers cannot be
@@ -21,13 +22,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from periogt_ray.batch.results import RowFailure
-from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError, ValidationError
+from periogt_ray.errors import InternalError, PerioGTError
+from periogt_ray.tables.predictions import ROW_ERRORS, RowFailure
 
-__all__ = ["ROW_ERRORS", "Message", "contained", "run_error"]
-
-# Inside of contained(). Outside of it, the same classes are errors of the run.
-ROW_ERRORS = (ValidationError, InternalError, GPUOutOfMemoryError)
+__all__ = ["Message", "contained", "run_error"]
 
 _T = TypeVar("_T")
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from periogt_ray.batch.failures import Message, contained
 from periogt_ray.batch.ledger import Guard
-from periogt_ray.batch.results import PartRow, RowFailure
+from periogt_ray.batch.results import PartRow
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
@@ -15,6 +15,7 @@ from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
 from periogt_ray.tables.csv_table import CsvTable
 from periogt_ray.tables.parts import Part, TableRow
+from periogt_ray.tables.predictions import RowFailure
 
 __all__ = ["BatchSpec", "Features", "FeaturizePart", "FeaturizedPart"]
 

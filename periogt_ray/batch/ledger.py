@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from periogt_ray.batch.failures import contained
-from periogt_ray.batch.results import RowFailure
 from periogt_ray.errors import InternalError
+from periogt_ray.tables.predictions import RowFailure
 
 __all__ = ["Guard", "Ledger"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from periogt_ray.batch.answer_store import AnswerStore
-from periogt_ray.batch.output import PARQUET_SUFFIXES, Cell, CsvOutput, OutputLayout
-from periogt_ray.batch.results import Answer, FinishedPart, PartRow, RowFailure
+from periogt_ray.batch.results import FinishedPart, PartRow
 from periogt_ray.runtime.files import atomic_file
+from periogt_ray.tables.predictions import PARQUET_SUFFIXES, Answer, Cell, CsvOutput, OutputLayout, RowFailure
 
 __all__ = ["Tally", "write_output"]
 
@@ -54,7 +54,8 @@ def write_output(output: Path, parts: Iterable[FinishedPart], *, layout: OutputL
     with _writer(output, layout) as writer:
         for part in parts:
             for row in part.rows:
-                for cells in layout.rows(row, _answers(row, part, layout, store)):
+                found = _answers(row, part, layout, store)
+                for cells in layout.rows(row.id, row.smiles, found, warnings=row.warnings, kept=row.kept):
                     writer.write(cells)
                     tally.n_rows += 1
                     tally.n_warned += bool(cells[warnings])

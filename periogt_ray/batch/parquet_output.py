@@ -8,7 +8,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from periogt_ray.batch.output import Cell, OutputLayout
+from periogt_ray.tables.predictions import Cell, OutputLayout
 
 __all__ = ["ParquetOutput", "read_parquet"]
 

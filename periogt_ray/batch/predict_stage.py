@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from periogt_ray.batch.failures import ROW_ERRORS, Message, contained
+from periogt_ray.batch.failures import Message, contained
 from periogt_ray.batch.featurize_stage import BatchSpec, Features, FeaturizedPart
 from periogt_ray.batch.ledger import Guard
-from periogt_ray.batch.results import Answer, FinishedPart, Prediction, RowFailure
-from periogt_ray.errors import InternalError
+from periogt_ray.batch.results import FinishedPart
+from periogt_ray.model.answers import answer_of
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.model.tasks import Outcome, Task
+from periogt_ray.model.tasks import Task
+from periogt_ray.tables.predictions import Answer, RowFailure
 
 __all__ = ["PredictPart"]
 
@@ -64,20 +65,9 @@ class PredictPart:
             for features in polymers.values()
             for property_id, scheme in self._spec.properties
         ]
-        answers = [_answer(outcome) for outcome in predictor.predict_many(tasks)]
+        answers = [answer_of(outcome) for outcome in predictor.predict_many(tasks)]
         n_properties = len(self._spec.properties)
         return {key: answers[i * n_properties : (i + 1) * n_properties] for i, key in enumerate(polymers)}
 
     def _for_each_property(self, failure: RowFailure) -> list[Answer]:
         return [failure for _ in self._spec.properties]
-
-
-def _answer(outcome: Outcome) -> Answer:
-    """Return what a part keeps of an outcome; an error that concerns the run is raised."""
-    if outcome.error is not None:
-        if not isinstance(outcome.error, ROW_ERRORS):
-            raise outcome.error
-        return RowFailure.of(outcome.error)
-    if outcome.value is None:
-        raise InternalError("An outcome without an error has no value; this is a bug.")
-    return Prediction(outcome.value, outcome.units, outcome.warnings)

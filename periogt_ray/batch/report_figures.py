@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from periogt_ray.batch.output import OUTPUT_COLUMNS, PARQUET_SUFFIXES, OutputRow
 from periogt_ray.tables.csv_table import MAX_RECORD_BYTES
+from periogt_ray.tables.predictions import OUTPUT_COLUMNS, PARQUET_SUFFIXES, OutputRow
 
 __all__ = ["N_BINS", "N_RANKED", "Failure", "OutputFigures", "PropertyFigures", "Ranked", "gather_figures"]
 

@@ -2,36 +2,11 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-from periogt_ray.errors import PerioGTError
+from periogt_ray.tables.predictions import Answer, Prediction, RowFailure
 
-__all__ = ["Answer", "Counts", "FinishedPart", "PartRow", "Prediction", "RowFailure", "answer_of"]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The value of one property of one polymer, in ``units``, and what the user should know about it."""
-
-    value: float
-    units: str
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class RowFailure:
-    """Why a row has no prediction, with the code of :mod:`periogt_ray.errors`."""
-
-    code: str
-    message: str
-
-    @classmethod
-    def of(cls, error: PerioGTError) -> "RowFailure":
-        """Keep of an error what the output shows."""
-        return cls(error.code, error.message)
-
-
-Answer: TypeAlias = Prediction | RowFailure
+__all__ = ["Counts", "FinishedPart", "PartRow", "answer_of"]
 
 
 class PartRow(NamedTuple):

@@ -11,7 +11,6 @@ from periogt_ray import __version__
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.layout import LABEL_STATS_NAME, SCALER_NAMES
 from periogt_ray.batch.options import BatchOptions
-from periogt_ray.batch.output import OutputLayout
 from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.errors import ValidationError
@@ -20,6 +19,7 @@ from periogt_ray.runtime.files import sha256_of
 from periogt_ray.settings import Settings
 from periogt_ray.tables.columns import Columns
 from periogt_ray.tables.parts import PartSize
+from periogt_ray.tables.predictions import OutputLayout
 from periogt_ray.tables.reading import TableScan
 
 __all__ = ["Basis", "BatchRecord", "basis_of", "check_device", "check_unchanged", "finished_before"]

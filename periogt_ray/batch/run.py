@@ -36,7 +36,6 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch.answer_store import AnswerStore
 from periogt_ray.batch.featurize_stage import BatchSpec
 from periogt_ray.batch.options import BatchOptions
-from periogt_ray.batch.output import OutputLayout
 from periogt_ray.batch.output_file import write_output
 from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.batch.pipeline import Pipeline
@@ -50,6 +49,7 @@ from periogt_ray.polymer.drawing import drawing_problem
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.runtime.signals import signals_handled
 from periogt_ray.settings import Settings
+from periogt_ray.tables.predictions import OutputLayout
 from periogt_ray.tables.reading import TableScan, scan_table
 
 __all__ = ["run_batch"]

@@ -15,8 +15,10 @@ from periogt_ray.schemas import (
     PropertyEntry,
     UnsupportedProperty,
 )
+from periogt_ray.tables.predictions import ROW_ERRORS, Answer, RowFailure
+from periogt_ray.tables.predictions import Prediction as PredictedValue
 
-__all__ = ["embedding_response", "error_body", "predict_response", "predict_result", "properties_response"]
+__all__ = ["answer_of", "embedding_response", "error_body", "predict_response", "predict_result", "properties_response"]
 
 _ABSENT = "No weights for it here; `periogt setup` fetches the published ones."
 
@@ -101,3 +103,20 @@ def properties_response(artifacts: ArtifactDirectory) -> PropertiesResponse:
 def error_body(error: PerioGTError) -> ErrorBody:
     """Make the body of an error."""
     return ErrorBody(code=error.code, message=error.message, details=error.details)
+
+
+def answer_of(outcome: Outcome) -> Answer:
+    """Return what a table of predictions shows of an outcome.
+
+    Raises
+    ------
+    PerioGTError
+        An error that concerns more than this polymer.
+    """
+    if outcome.error is not None:
+        if not isinstance(outcome.error, ROW_ERRORS):
+            raise outcome.error
+        return RowFailure.of(outcome.error)
+    if outcome.value is None:
+        raise InternalError("An outcome without an error has no value; this is a bug.")
+    return PredictedValue(outcome.value, outcome.units, outcome.warnings)

@@ -5,7 +5,6 @@ import pickle
 import pytest
 
 from periogt_ray.batch.failures import Message, contained
-from periogt_ray.batch.results import RowFailure
 from periogt_ray.errors import (
     CudaUnavailableError,
     GPUOutOfMemoryError,
@@ -14,6 +13,7 @@ from periogt_ray.errors import (
     PerioGTError,
     ValidationError,
 )
+from periogt_ray.tables.predictions import RowFailure
 
 
 def raising(error: BaseException) -> object:

@@ -9,10 +9,11 @@ import pytest
 
 from periogt_ray.batch import featurize_stage
 from periogt_ray.batch.featurize_stage import BatchSpec, FeaturizePart
-from periogt_ray.batch.results import PartRow, RowFailure
+from periogt_ray.batch.results import PartRow
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
 from periogt_ray.tables.columns import TableOptions
+from periogt_ray.tables.predictions import RowFailure
 from periogt_ray.tables.reading import scan_table
 from support.golden import ARTIFACTS
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batch.output import OUTPUT_COLUMNS
 from periogt_ray.batch.report import write_report
 from periogt_ray.batch.report_figures import N_BINS, N_RANKED, gather_figures
 from periogt_ray.settings import EMBEDDED_DIR
+from periogt_ray.tables.predictions import OUTPUT_COLUMNS
 from support.golden import ARTIFACTS
 
 LARGEST_BYTES = 5_000_000

@@ -1,4 +1,5 @@
-from periogt_ray.batch.results import FinishedPart, PartRow, Prediction, RowFailure
+from periogt_ray.batch.results import FinishedPart, PartRow
+from periogt_ray.tables.predictions import Prediction, RowFailure
 
 
 def test_a_part_comes_back_from_its_file_as_it_was() -> None:

@@ -20,16 +20,16 @@ import pytest
 
 from periogt_ray.batch import run as batch_run
 from periogt_ray.batch.options import BatchOptions
-from periogt_ray.batch.output import OUTPUT_COLUMNS
 from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.batch.progress import Progress
-from periogt_ray.batch.results import Counts, FinishedPart, PartRow, Prediction, RowFailure
+from periogt_ray.batch.results import Counts, FinishedPart, PartRow
 from periogt_ray.batch.run import run_batch
 from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.errors import ModelLoadError, PerioGTError, UnsupportedPropertyError, ValidationError
 from periogt_ray.settings import Settings
 from periogt_ray.tables.columns import TableOptions
 from periogt_ray.tables.parts import Part
+from periogt_ray.tables.predictions import OUTPUT_COLUMNS, Prediction, RowFailure
 from support.golden import ARTIFACTS
 
 SETTINGS = Settings(base_dir=ARTIFACTS, checkpoint_dir=ARTIFACTS, results_dir=ARTIFACTS, device="cpu")

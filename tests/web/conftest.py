@@ -12,9 +12,9 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 
 from periogt_ray.artifacts.card import read_examples
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batch.output import OUTPUT_COLUMNS
 from periogt_ray.batch.report import write_report
 from periogt_ray.settings import EMBEDDED_DIR
+from periogt_ray.tables.predictions import OUTPUT_COLUMNS
 from support.served_process import ServedProcess
 from support.way import KEY, Way, way_to
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from periogt_ray.batch.output import OUTPUT_COLUMNS
 from periogt_ray.settings import EXAMPLES
+from periogt_ray.tables.predictions import OUTPUT_COLUMNS
 from support.served_process import ServedProcess
 from support.way import Asked, Way
 

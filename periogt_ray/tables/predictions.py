@@ -1,17 +1,57 @@
-"""The table of predictions: its columns, its rows, and those rows as CSV."""
+"""The table of predictions, of `periogt batch` and of the Python API: its columns, its rows, and those rows as CSV."""
 
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 from uuid import uuid4
 
-from periogt_ray.batch.results import Answer, PartRow, Prediction, RowFailure
+from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError, ValidationError
 
-__all__ = ["OUTPUT_COLUMNS", "PARQUET_SUFFIXES", "Cell", "CsvOutput", "OutputLayout", "OutputRow"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "OUTPUT_COLUMNS",
+    "PARQUET_SUFFIXES",
+    "ROW_ERRORS",
+    "Answer",
+    "Cell",
+    "CsvOutput",
+    "OutputLayout",
+    "OutputRow",
+]
+__all__ += ["Prediction", "RowFailure"]
 
 Cell: TypeAlias = str | float | bool | None
 PARQUET_SUFFIXES = (".parquet", ".pq")
+# Errors of one polymer, which leave the others as they are; all other errors concern all of them.
+ROW_ERRORS = (ValidationError, InternalError, GPUOutOfMemoryError)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The value of one property of one polymer, in ``units``, and what the user should know about it."""
+
+    value: float
+    units: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowFailure:
+    """Why a row has no prediction, with the code of :mod:`periogt_ray.errors`."""
+
+    code: str
+    message: str
+
+    @classmethod
+    def of(cls, error: PerioGTError) -> "RowFailure":
+        """Keep of an error what the output shows."""
+        return cls(error.code, error.message)
+
+
+Answer: TypeAlias = Prediction | RowFailure
 
 
 class OutputRow(NamedTuple):
@@ -82,34 +122,55 @@ class OutputLayout:
             names.append(unlike)
         return tuple(names)
 
+    def frame(self, rows: Sequence[Sequence[Cell]]) -> "pd.DataFrame":
+        """Return rows as a table of pandas: values are float64, NaN where there is none, ``ok`` is bool."""
+        import pandas as pd
+
+        frame = pd.DataFrame([tuple(row) for row in rows], columns=list(self.columns))
+        return frame.astype({**dict.fromkeys(self.numbers, float), "ok": bool})
+
     @property
     def numbers(self) -> frozenset[str]:
         """Names of the columns that hold numbers."""
         return frozenset(self.property_ids if self.is_wide else ("prediction_value",))
 
-    def rows(self, row: PartRow, answers: Sequence[Answer]) -> Iterator[tuple[Cell, ...]]:
-        """Yield the output rows of a row of the input, each with a new request id."""
+    def rows(
+        self,
+        row_id: str,
+        smiles: str,
+        answers: Sequence[Answer],
+        *,
+        warnings: Sequence[str] = (),
+        kept: Sequence[Cell] = (),
+    ) -> Iterator[tuple[Cell, ...]]:
+        """Yield the output rows of a row of the input, each with a new request id.
+
+        Parameters
+        ----------
+        row_id, smiles : str
+            As in the input.
+        answers : sequence of Prediction or RowFailure
+            One a property, in their order.
+        warnings : sequence of str
+            What was left out of the SMILES.
+        kept : sequence
+            Cells of the input that are repeated.
+        """
         if self.is_wide:
-            yield (*self._wide(row, answers), *row.kept)
+            yield (*_wide(row_id, smiles, answers, warnings), *kept)
             return
         for property_id, answer in zip(self.property_ids, answers, strict=True):
-            yield (
-                *OutputRow.of(
-                    row.id,
-                    row.smiles,
-                    property_id=property_id,
-                    answer=answer,
-                    request_id=str(uuid4()),
-                    warnings=row.warnings,
-                ),
-                *row.kept,
+            row = OutputRow.of(
+                row_id, smiles, property_id=property_id, answer=answer, request_id=str(uuid4()), warnings=warnings
             )
+            yield (*row, *kept)
 
-    def _wide(self, row: PartRow, answers: Sequence[Answer]) -> tuple[Cell, ...]:
-        values = [answer.value if isinstance(answer, Prediction) else None for answer in answers]
-        failure = next((answer for answer in answers if isinstance(answer, RowFailure)), None)
-        shown = ("", "") if failure is None else (failure.code, failure.message)
-        return row.id, row.smiles, *values, failure is None, *shown, _joined(row.warnings, answers), str(uuid4())
+
+def _wide(row_id: str, smiles: str, answers: Sequence[Answer], warnings: Sequence[str]) -> tuple[Cell, ...]:
+    values = [answer.value if isinstance(answer, Prediction) else None for answer in answers]
+    failure = next((answer for answer in answers if isinstance(answer, RowFailure)), None)
+    shown = ("", "") if failure is None else (failure.code, failure.message)
+    return row_id, smiles, *values, failure is None, *shown, _joined(warnings, answers), str(uuid4())
 
 
 def _joined(warnings: Sequence[str], answers: Sequence[Answer]) -> str:

@@ -1,0 +1,247 @@
+"""The Python API over HTTP: the methods of :class:`~periogt_ray.predict.PerioGT`, answered by a running service."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+
+from periogt_ray import errors
+from periogt_ray.artifacts.properties import ALIASES
+from periogt_ray.errors import InternalError, NotReadyError, PerioGTError, UnsupportedPropertyError, ValidationError
+from periogt_ray.runtime.network import is_loopback
+from periogt_ray.schemas import MAX_ITEMS, PropertyCard
+from periogt_ray.tables.predictions import ROW_ERRORS, Answer, OutputLayout, Prediction, RowFailure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from periogt_ray.predict import OnError
+
+__all__ = ["PerioGTClient"]
+
+_CLASSES = {
+    found.code: found
+    for found in (getattr(errors, name) for name in errors.__all__)
+    if found not in (errors.PerioGTError, errors.SettingsError, errors.DrawingUnavailableError)
+}
+_RETRYABLE = frozenset({"overloaded", "not_ready"})
+_PAUSE_S = 2.0  # where the service does not say how long
+
+
+class PerioGTClient:
+    """A service that runs elsewhere, or behind a tunnel.
+
+    Long inputs are sent in requests of 100 polymers, some at a time. What the service refuses because it is busy or
+    still loading is sent again.
+
+    Parameters
+    ----------
+    url : str
+        Address of the service, for example ``http://localhost:8000``.
+    api_key : str, optional
+        Where the service wants one.
+    timeout_s : float
+        Seconds to wait for the answer to one request.
+    patience_s : float
+        Seconds for which a request is sent again while the service is busy, loading or not reachable.
+    n_connections : int
+        Requests at a time.
+
+    Examples
+    --------
+    >>> client = PerioGTClient("http://localhost:8000")  # doctest: +SKIP
+    >>> client.predict(["*CC*"], ["egc", "nc"], wide=True)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 120.0,
+        patience_s: float = 300.0,
+        n_connections: int = 4,
+    ) -> None:
+        # A proxy does not know what this machine calls localhost.
+        is_here = is_loopback(urlsplit(url).hostname or "")
+        headers = {} if api_key is None else {"X-Api-Key": api_key}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, trust_env=not is_here)
+        self._url = url
+        self._patience_s = patience_s
+        self._n_connections = n_connections
+
+    def __repr__(self) -> str:
+        return f"PerioGTClient({self._url!r})"
+
+    def __enter__(self) -> "PerioGTClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    @property
+    def properties(self) -> dict[str, PropertyCard]:
+        """What the service serves, as :attr:`PerioGT.properties <periogt_ray.predict.PerioGT.properties>`."""
+        cards = self._ask("GET", "/v1/model")["properties"]
+        return {card["id"]: PropertyCard.model_validate(card) for card in cards}
+
+    def predict(
+        self,
+        smiles: str | Sequence[str],
+        properties: str | Sequence[str] = "all",
+        *,
+        wide: bool = False,
+        on_error: "OnError" = "row",
+    ) -> "pd.DataFrame":
+        """Predict properties of polymers; as :meth:`PerioGT.predict <periogt_ray.predict.PerioGT.predict>`.
+
+        Raises
+        ------
+        UnsupportedPropertyError
+            If a property is not served.
+        PerioGTError
+            If the service does not answer or refuses the key; with ``raise``, the first error of a polymer.
+        """
+        texts = [smiles] if isinstance(smiles, str) else list(smiles)
+        ids = self._ids([properties] if isinstance(properties, str) else properties)
+        items = [{"smiles": text, "property": name} for text in texts for name in ids]
+        parts = [items[start : start + MAX_ITEMS] for start in range(0, len(items), MAX_ITEMS)]
+        with ThreadPoolExecutor(self._n_connections) as pool:
+            answers = [one for part in pool.map(partial(self._predicted, on_error=on_error), parts) for one in part]
+        layout = OutputLayout(ids, is_wide=wide)
+        rows: list[Sequence[Any]] = []
+        for number, text in enumerate(texts):
+            found = answers[number * len(ids) : (number + 1) * len(ids)]
+            rows += layout.rows(str(number), text, found)
+        return layout.frame(rows)
+
+    def embed(self, smiles: str | Sequence[str], *, on_error: "OnError" = "row") -> np.ndarray:
+        """Return what the encoder makes of polymers; as :meth:`PerioGT.embed <periogt_ray.predict.PerioGT.embed>`.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 [polymers, 3D]; a polymer that has none is a row of NaN, unless ``on_error`` is ``raise``. If no
+            polymer has one, [polymers, 0].
+        """
+        texts = [smiles] if isinstance(smiles, str) else list(smiles)
+        with ThreadPoolExecutor(self._n_connections) as pool:
+            found = list(pool.map(partial(self._embedding, on_error=on_error), texts))
+        length = next((len(one) for one in found if one is not None), 0)
+        return np.array([[np.nan] * length if one is None else one for one in found], np.float32).reshape(
+            len(texts), length
+        )
+
+    def _ids(self, properties: Sequence[str]) -> tuple[str, ...]:
+        served = self.properties
+        names = list(dict.fromkeys(name.strip() for text in properties for name in text.split(",") if name.strip()))
+        if names == ["all"]:
+            return tuple(served)
+        ids = tuple(dict.fromkeys(name if name in served else ALIASES.get(name, name) for name in names))
+        if not ids:
+            raise ValidationError("No property was given; expected ids such as eps,tg, or all.")
+        for name in ids:
+            if name not in served:
+                raise UnsupportedPropertyError(
+                    f"property {name!r} is not served by {self._url}; supported: {', '.join(served) or 'none'}.",
+                    {"property": name, "supported": list(served)},
+                )
+        return ids
+
+    def _predicted(self, items: Sequence[dict[str, str]], *, on_error: "OnError") -> list[Answer]:
+        """Return the answers to items; those that the service could not take on are sent again."""
+        answers: dict[int, Answer] = {}
+        waiting = list(range(len(items)))
+        for _ in self._turns():
+            body = {"items": [items[i] for i in waiting]}
+            results = self._ask("POST", "/v1/predict/batch", body)["results"]
+            answers |= {i: _answer(result) for i, result in zip(waiting, results, strict=True)}
+            waiting = [i for i in waiting if _is_refused(answers[i])]
+            if not waiting:
+                break
+        if on_error == "raise" or waiting:
+            failed = next((answer for answer in answers.values() if isinstance(answer, RowFailure)), None)
+            if failed is not None:
+                raise _error(failed.code, failed.message, {})
+        return [answers[i] for i in range(len(items))]
+
+    def _embedding(self, smiles: str, *, on_error: "OnError") -> list[float] | None:
+        try:
+            return list(self._ask("POST", "/v1/embeddings", {"smiles": smiles})["embedding"])
+        except ROW_ERRORS:
+            if on_error == "raise":
+                raise
+            return None
+
+    def _turns(self) -> Iterator[None]:
+        """Yield at once and then after pauses, until patience is over."""
+        deadline = time.monotonic() + self._patience_s
+        yield
+        while time.monotonic() < deadline:
+            time.sleep(_PAUSE_S)
+            yield
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request, again while the service is busy, and return the JSON of its answer.
+
+        Raises
+        ------
+        PerioGTError
+            The error that the service answers; NotReadyError if nothing answers.
+        """
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            pause_s = _PAUSE_S
+            try:
+                answer = self._http.request(method, path, json=body)
+            except httpx.TransportError as error:
+                problem: PerioGTError = NotReadyError(
+                    f"No answer from {self._url} ({error or type(error).__name__}). Check the address, that the "
+                    "service runs, and the SSH tunnel."
+                )
+            else:
+                if answer.is_success:
+                    return answer.json()
+                problem = _refusal(answer)
+                if problem.code not in _RETRYABLE:
+                    raise problem
+                pause_s = float(answer.headers.get("Retry-After", _PAUSE_S))
+            if time.monotonic() + pause_s > deadline:
+                raise problem
+            time.sleep(pause_s)
+
+
+def _answer(result: dict[str, Any]) -> Answer:
+    if "code" in result:
+        return RowFailure(result["code"], result["message"])
+    found = result["prediction"]
+    return Prediction(found["value"], found["units"], tuple(result.get("warnings", ())))
+
+
+def _is_refused(answer: Answer) -> bool:
+    return isinstance(answer, RowFailure) and answer.code in _RETRYABLE
+
+
+def _refusal(answer: httpx.Response) -> PerioGTError:
+    """Return the error of an answer; what is not JSON comes from something between."""
+    try:
+        body = answer.json()["error"]
+        return _error(body["code"], body["message"], body["details"])
+    except (ValueError, KeyError, TypeError):
+        return InternalError(
+            f"{answer.request.url} answered {answer.status_code} without an error of PerioGT; is it the service's "
+            "address?"
+        )
+
+
+def _error(code: str, message: str, details: dict[str, Any]) -> PerioGTError:
+    return _CLASSES.get(code, InternalError)(message, details)

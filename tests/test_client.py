@@ -1,0 +1,157 @@
+"""The Python API over HTTP, against the application behind a real server."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+import uvicorn
+
+from periogt_ray import (
+    NotReadyError,
+    PerioGT,
+    PerioGTClient,
+    PerioGTError,
+    UnauthorizedError,
+    UnsupportedPropertyError,
+    ValidationError,
+    client,
+)
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.errors import OverloadedError
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.serve.http.routes import create_api
+from periogt_ray.serve.service import PredictCall, PredictReply, Service, Status
+from support.golden import ARTIFACTS
+from support.serve_fakes import KEY, InProcessBackend, RecordedFigures, settings_with
+
+TEXTS = ["*CC*", "*CC(*)c1ccccc1", "[2H]C(*)C*", "*CC"]
+
+
+class BusyBackend(InProcessBackend):
+    """Refuses some passes, as where a predictor is lost."""
+
+    n_refusals = 0
+
+    async def predict(self, call: PredictCall) -> PredictReply:
+        if self.n_refusals:
+            self.n_refusals -= 1
+            raise OverloadedError("Busy.")
+        return await super().predict(call)
+
+
+class Served:
+    def __init__(self, url: str, service: Service, backend: BusyBackend) -> None:
+        self.url, self.service, self.backend = url, service, backend
+
+
+@pytest.fixture(scope="module")
+def served(golden_predictor: Predictor) -> Iterator[Served]:
+    settings = settings_with(KEY)
+    backend = BusyBackend(golden_predictor)
+    service = Service(settings, backend, RecordedFigures())
+    service.artifacts = ArtifactDirectory.open(ARTIFACTS)
+    service.become(Status.READY)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_api(service, settings), log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", service, backend)
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def remote(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[PerioGTClient]:
+    monkeypatch.setattr(client, "_PAUSE_S", 0.01)
+    with PerioGTClient(served.url, api_key=KEY) as remote:
+        yield remote
+
+
+@pytest.fixture(scope="module")
+def local() -> PerioGT:
+    return PerioGT(ARTIFACTS, device="cpu")
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_frames_equal_those_of_a_model_here(remote: PerioGTClient, local: PerioGT, wide: bool) -> None:
+    found, expected = (one.predict(TEXTS, ["tg", "eps"], wide=wide) for one in (remote, local))
+    assert found.drop(columns="request_id").equals(expected.drop(columns="request_id"))
+
+
+def test_embeddings_equal_those_of_a_model_here(remote: PerioGTClient, local: PerioGT) -> None:
+    np.testing.assert_array_equal(remote.embed(TEXTS), local.embed(TEXTS))
+    assert remote.embed([]).shape == (0, 0)
+    with pytest.raises(ValidationError, match="1 connection point"):
+        remote.embed(TEXTS, on_error="raise")
+
+
+def test_properties_and_what_is_not_served(remote: PerioGTClient, local: PerioGT) -> None:
+    assert remote.properties == local.properties
+    with pytest.raises(UnsupportedPropertyError, match=r"'nope'.*supported: eps, tg"):
+        remote.predict("*CC*", "nope")
+    with pytest.raises(ValidationError, match="No property"):
+        remote.predict("*CC*", "")
+
+
+def test_long_inputs_go_in_requests_of_a_hundred(remote: PerioGTClient, served: Served) -> None:
+    n_before = len(served.service.recorder.requests)  # type: ignore[attr-defined]
+    texts = [TEXTS[i % 2] for i in range(130)]
+    frame = remote.predict(texts, ["eps", "tg"])
+    assert list(frame.smiles) == [text for text in texts for _ in range(2)]
+    assert frame.prediction_value.nunique() == 4
+    routes = [route for route, _ in served.service.recorder.requests[n_before:]]  # type: ignore[attr-defined]
+    assert routes.count("/v1/predict/batch") == 3
+
+
+def test_what_is_refused_is_sent_again(remote: PerioGTClient, served: Served) -> None:
+    served.backend.n_refusals = 2
+    assert remote.predict(TEXTS[:2], "eps").ok.all()
+    served.service.status = Status.LOADING
+    threading.Timer(0.3, lambda: setattr(served.service, "status", Status.READY)).start()
+    assert remote.predict(TEXTS[:2], "eps").ok.all()
+
+
+def test_patience_ends(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_PAUSE_S", 0.01)
+    with PerioGTClient(served.url, api_key=KEY, patience_s=0.05) as impatient:
+        served.backend.n_refusals = 1000
+        with pytest.raises(PerioGTError, match="Busy"):
+            impatient.predict("*CC*", "eps")
+        served.backend.n_refusals = 0
+
+
+def test_errors_are_those_of_the_service(remote: PerioGTClient, served: Served) -> None:
+    with pytest.raises(ValidationError, match="1 connection point"):
+        remote.predict(TEXTS, "eps", on_error="raise")
+    with PerioGTClient(served.url) as without, pytest.raises(UnauthorizedError, match="key"):
+        without.predict("*CC*", "eps")
+
+
+def test_nothing_that_listens_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with (
+        PerioGTClient(f"http://127.0.0.1:{port}", patience_s=0) as nobody,
+        pytest.raises(NotReadyError, match="tunnel"),
+    ):
+        nobody.predict("*CC*", "eps")
+
+
+def test_another_program_at_the_address_is_said() -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.end_headers()
+            self.wfile.write(b"<html>not here</html>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.handle_request).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with PerioGTClient(url) as remote, pytest.raises(PerioGTError, match="404 without an error of PerioGT"):
+            remote.predict("*CC*", "eps")

@@ -1,0 +1,132 @@
+"""The Python API in this process."""
+
+import doctest
+import multiprocessing
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import periogt_ray
+from periogt_ray import PerioGT, SettingsError, UnsupportedPropertyError, ValidationError, predict
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.predict import predict_properties
+from periogt_ray.settings import EMBEDDED_DIR
+from periogt_ray.tables.predictions import OUTPUT_COLUMNS
+from support.golden import ARTIFACTS, golden_polymers
+
+STYRENE = "*CC(*)c1ccccc1"
+# Spellings of one polymer, a second one, and what is no repeat unit.
+TEXTS = ["*CC*", STYRENE, "[2H]C(*)C*", "*CC", "C(*)C(*)c1ccccc1"]
+
+
+@pytest.fixture(scope="module")
+def model() -> PerioGT:
+    return PerioGT(EMBEDDED_DIR, device="cpu")
+
+
+def values(model: PerioGT) -> list[float]:
+    return list(model.predict(TEXTS[:2], "egc").prediction_value)
+
+
+def test_a_frame_has_the_columns_and_values_of_a_batch(model: PerioGT) -> None:
+    frame = model.predict(TEXTS, ["egc", "nc"])
+    assert tuple(frame.columns) == OUTPUT_COLUMNS
+    assert list(frame.id) == [str(number) for number in range(5) for _ in range(2)]
+    assert list(frame.smiles) == [text for text in TEXTS for _ in range(2)]
+    assert list(frame.property) == ["egc", "nc"] * 5
+    assert list(frame.ok) == [text != "*CC" for text in TEXTS for _ in range(2)]
+    predictor = Predictor(ArtifactDirectory.open(EMBEDDED_DIR), torch.device("cpu"))
+    expected = [outcome.value for text in TEXTS[:2] for outcome in predict_properties(predictor, text, ["egc", "nc"])]
+    assert list(frame.prediction_value[:4]) == expected
+    assert list(frame.prediction_value[4:6]) == expected[:2], "an isotope does not count"
+    assert list(frame.prediction_value[8:]) == expected[2:], "another spelling"
+    assert "Isotopes" in frame.warnings[4]
+    assert set(frame.warnings.drop([4, 5])) == {""}
+
+
+def test_a_bad_polymer_is_a_row_or_an_exception(model: PerioGT) -> None:
+    row = model.predict("*CC", "egc").iloc[0]
+    assert (row.ok, row.error_code, np.isnan(row.prediction_value)) == (False, "validation_error", True)
+    assert "1 connection point" in row.error_message
+    with pytest.raises(ValidationError, match="1 connection point"):
+        model.predict(TEXTS, "egc", on_error="raise")
+
+
+def test_wide_has_a_row_a_polymer(model: PerioGT) -> None:
+    frame = model.predict(TEXTS, wide=True)
+    assert list(frame.smiles) == TEXTS
+    assert set(model.properties) < set(frame.columns)
+    assert frame.egc.isna().tolist() == [False, False, False, True, False]
+    assert frame.egc.dtype == float
+
+
+def test_embeddings_are_those_of_the_reference() -> None:
+    golden = golden_polymers()[:3]
+    found = PerioGT(ARTIFACTS, device="cpu").embed([one.smiles for one in golden] + ["*CC"])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[:3], [one.embedding for one in golden], atol=1e-5)
+    assert np.isnan(found[3]).all()
+
+
+def test_more_than_go_at_once(model: PerioGT, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = model.predict(TEXTS, "egc").drop(columns="request_id")
+    vectors = model.embed(TEXTS)
+    monkeypatch.setattr(predict, "_AT_ONCE", 2)
+    assert model.predict(TEXTS, "egc").drop(columns="request_id").equals(expected)
+    np.testing.assert_array_equal(model.embed(TEXTS), vectors)
+
+
+def test_nothing_asked(model: PerioGT) -> None:
+    assert len(model.predict([], "egc")) == 0
+    assert model.embed([]).shape == (0, 288)
+
+
+def test_properties_and_what_is_not_served(model: PerioGT) -> None:
+    assert model.properties["egc"].units == "eV"
+    assert model.properties["egc"].test is not None
+    with pytest.raises(UnsupportedPropertyError, match="supported: eat"):
+        model.predict("*CC*", "nope")
+
+
+def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PERIOGT_CHECKPOINT_DIR", str(tmp_path / "absent"))
+    assert "compact" in repr(PerioGT(EMBEDDED_DIR))
+    with pytest.raises(SettingsError, match="absent"):
+        PerioGT()
+    monkeypatch.setenv("PERIOGT_CHECKPOINT_DIR", str(ARTIFACTS))
+    assert set(PerioGT().properties) == {"eps", "tg"}
+
+
+def test_threads_share_a_model(model: PerioGT) -> None:
+    expected = values(model)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(values, [model] * 8)) == [expected] * 8
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_worker_processes_have_a_model_of_their_own(model: PerioGT, method: str) -> None:
+    expected = values(model)  # the networks are loaded here before a process is forked
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        assert pool.apply(values, (model,)) == expected
+
+
+def test_a_copy_by_pickle_predicts(model: PerioGT) -> None:
+    assert values(pickle.loads(pickle.dumps(model))) == values(model)
+
+
+def test_the_public_names() -> None:
+    assert all(hasattr(periogt_ray, name) for name in periogt_ray.__all__)
+    errors = {name for name in periogt_ray.__all__ if name.endswith("Error")}
+    assert errors == set(periogt_ray.errors.__all__) - {"DrawingUnavailableError"}
+    assert not hasattr(periogt_ray, "nope")
+
+
+def test_examples_in_the_documentation() -> None:
+    results = doctest.testmod(predict, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert results.attempted >= 4
+    assert results.failed == 0
