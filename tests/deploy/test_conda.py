@@ -105,4 +105,4 @@ def test_conda_brings_nothing_that_the_lock_file_pins() -> None:
     names = {re.split(r"[=<>]", entry)[0] for entry in document["dependencies"]}
     assert not names & LOCKED
     assert "python=3.11" in document["dependencies"]
-    assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text()
+    assert 'requires-python = ">=3.11,<3.14"' in (ROOT / "pyproject.toml").read_text()

@@ -9,10 +9,10 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 # The tests of a group run in one worker, one after another and in this order, because they share something that takes
-# long to start. What starts a Ray is two groups, which take about equally long: those of a Slurm site have namespaces
-# of their own, the others would find one another (Ray's commands take the newest on the machine). Long groups come
-# first, so that the others fill the time in which they wait. Told by the path, because xdist 3.8 does not find the
-# group of a mark with pytest 9.2 and its workers tell nothing else of a test.
+# long to start. What starts a Ray is one group: Rays beside each other find one another, also those of a Slurm
+# site in its namespaces (a job that is submitted to one gets the address of the newest), and two cores are busy with
+# one. Long groups come first, so that the others fill the time in which they wait. Told by the path, because xdist 3.8
+# does not find the group of a mark with pytest 9.2 and its workers tell nothing else of a test.
 GROUPS = {
     "tests/batch/test_on_ray.py": "ray",
     "tests/batch/test_shared_ray.py": "ray",
@@ -22,10 +22,10 @@ GROUPS = {
     "tests/web/test_one_polymer.py": "ray",
     "tests/test_wheel.py": "ray",
     "tests/serve/test_service_process.py": "ray",  # breaks and ends the service that the page's tests share
-    "tests/slurm/": "slurm",
-    "tests/container/": "slurm",
+    "tests/slurm/": "ray",
+    "tests/container/": "container",
 }
-# Last in its group: what needs the image that the tests of the container build.
+# Last in its group: what needs the image that another group builds.
 LATE = ("tests/slurm/test_in_container.py",)
 # How much of a processor the other tests leave to those that wait for a Ray with a limit of time (`nice`).
 BACKGROUND = 5

@@ -144,7 +144,7 @@ def test_a_row_of_each_failure(open_page: Open, way: Way) -> None:
     page.get_by_label("Rows", exact=True).select_option("failed")
     expect(page.locator("#filter-count")).to_have_text(f"{len(FAILING) + 1} of {len(rows)} rows are shown.")
     page.locator("#grid tbody tr", has_text="one end").click()
-    expect(page.locator("#detail .error")).to_contain_text("expected exactly 2")
+    expect(page.locator("#detail .error")).to_contain_text("Expected exactly 2")
     page.locator("#grid tbody tr", has_text="onerror").click()
     expect(page.locator("#detail")).to_contain_text("<img src=x onerror=alert(1)>")
     assert page.locator("img[src='x'], b[onclick]").count() == 0
