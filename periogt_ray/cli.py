@@ -94,6 +94,8 @@ def predict(smiles: str, properties: str, return_embedding: bool, output_format:
     from periogt_ray.predict import predict_one
     from periogt_ray.schemas import BatchResponse, ErrorBody, new_request_id
 
+    if return_embedding and output_format == "csv":
+        raise click.UsageError("--return-embedding needs --format json; a line of csv has no place for an embedding.")
     names = properties.split(",")
     predictor, outcomes = predict_one(smiles, names, _settings(), return_embedding=return_embedding)
     request_id = new_request_id()

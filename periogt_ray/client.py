@@ -1,10 +1,12 @@
 """The Python API over HTTP: the methods of :class:`~periogt_ray.predict.PerioGT`, answered by a running service."""
 
+import logging
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -12,7 +14,17 @@ import numpy as np
 
 from periogt_ray import errors
 from periogt_ray.artifacts.properties import ALIASES
-from periogt_ray.errors import InternalError, NotReadyError, PerioGTError, UnsupportedPropertyError, ValidationError
+from periogt_ray.errors import (
+    InternalError,
+    NotReadyError,
+    PerioGTError,
+    SettingsError,
+    UnsupportedPropertyError,
+    ValidationError,
+)
+from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.predict import texts_of
 from periogt_ray.runtime.network import is_loopback
 from periogt_ray.schemas import MAX_ITEMS, PropertyCard
 from periogt_ray.tables.predictions import ROW_ERRORS, Answer, OutputLayout, Prediction, RowFailure
@@ -24,13 +36,17 @@ if TYPE_CHECKING:
 
 __all__ = ["PerioGTClient"]
 
+logger = logging.getLogger(__name__)
+
 _CLASSES = {
     found.code: found
     for found in (getattr(errors, name) for name in errors.__all__)
     if found not in (errors.PerioGTError, errors.SettingsError, errors.DrawingUnavailableError)
 }
 _RETRYABLE = frozenset({"overloaded", "not_ready"})
+_REACHABLE_AFTER_S = 20.0  # a service that starts again, or a tunnel that is opened; else the address is wrong
 _PAUSE_S = 2.0  # where the service does not say how long
+_T = TypeVar("_T")
 
 
 class PerioGTClient:
@@ -48,7 +64,8 @@ class PerioGTClient:
     timeout_s : float
         Seconds to wait for the answer to one request.
     patience_s : float
-        Seconds for which a request is sent again while the service is busy, loading or not reachable.
+        Seconds for which a request is sent again while the service is busy or loading; while nothing answers at the
+        address, 20 at most.
     n_connections : int
         Requests at a time.
 
@@ -67,6 +84,8 @@ class PerioGTClient:
         patience_s: float = 300.0,
         n_connections: int = 4,
     ) -> None:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise SettingsError(f"The address of the service is {url!r}; expected one such as http://localhost:8000.")
         # A proxy does not know what this machine calls localhost.
         is_here = is_loopback(urlsplit(url).hostname or "")
         headers = {} if api_key is None else {"X-Api-Key": api_key}
@@ -91,8 +110,7 @@ class PerioGTClient:
     @property
     def properties(self) -> dict[str, PropertyCard]:
         """What the service serves, as :attr:`PerioGT.properties <periogt_ray.predict.PerioGT.properties>`."""
-        cards = self._ask("GET", "/v1/model")["properties"]
-        return {card["id"]: PropertyCard.model_validate(card) for card in cards}
+        return {card.id: card for card in self._ask("GET", "/v1/model", _cards)}
 
     def predict(
         self,
@@ -111,16 +129,18 @@ class PerioGTClient:
         PerioGTError
             If the service does not answer or refuses the key; with ``raise``, the first error of a polymer.
         """
-        texts = [smiles] if isinstance(smiles, str) else list(smiles)
+        texts = texts_of(smiles, on_error=on_error)
         ids = self._ids([properties] if isinstance(properties, str) else properties)
-        items = [{"smiles": text, "property": name} for text in texts for name in ids]
+        refused = {text: failure for text in texts if (failure := _refused_here(text, on_error)) is not None}
+        items = [{"smiles": text, "property": name} for text in texts if text not in refused for name in ids]
         parts = [items[start : start + MAX_ITEMS] for start in range(0, len(items), MAX_ITEMS)]
         with ThreadPoolExecutor(self._n_connections) as pool:
-            answers = [one for part in pool.map(partial(self._predicted, on_error=on_error), parts) for one in part]
+            sent = pool.map(partial(self._predicted, on_error=on_error), parts)
+            answers = iter([answer for part in sent for answer in part])
         layout = OutputLayout(ids, is_wide=wide)
         rows: list[Sequence[Any]] = []
         for number, text in enumerate(texts):
-            found = answers[number * len(ids) : (number + 1) * len(ids)]
+            found = [refused[text] if text in refused else next(answers) for _ in ids]
             rows += layout.rows(str(number), text, found)
         return layout.frame(rows)
 
@@ -133,7 +153,7 @@ class PerioGTClient:
             float32 [polymers, 3D]; a polymer that has none is a row of NaN, unless ``on_error`` is ``raise``. If no
             polymer has one, [polymers, 0].
         """
-        texts = [smiles] if isinstance(smiles, str) else list(smiles)
+        texts = texts_of(smiles, on_error=on_error)
         with ThreadPoolExecutor(self._n_connections) as pool:
             found = list(pool.map(partial(self._embedding, on_error=on_error), texts))
         length = next((len(one) for one in found if one is not None), 0)
@@ -163,8 +183,10 @@ class PerioGTClient:
         waiting = list(range(len(items)))
         for _ in self._turns():
             body = {"items": [items[i] for i in waiting]}
-            results = self._ask("POST", "/v1/predict/batch", body)["results"]
-            answers |= {i: _answer(result) for i, result in zip(waiting, results, strict=True)}
+            results = self._ask("POST", "/v1/predict/batch", _answers, body)
+            if len(results) != len(waiting):
+                raise InternalError(f"{self._url} answered {len(results)} of {len(waiting)} polymers.")
+            answers |= zip(waiting, results, strict=True)
             waiting = [i for i in waiting if _is_refused(answers[i])]
             if not waiting:
                 break
@@ -176,7 +198,7 @@ class PerioGTClient:
 
     def _embedding(self, smiles: str, *, on_error: "OnError") -> list[float] | None:
         try:
-            return list(self._ask("POST", "/v1/embeddings", {"smiles": smiles})["embedding"])
+            return self._ask("POST", "/v1/embeddings", _vector, {"smiles": smiles})
         except ROW_ERRORS:
             if on_error == "raise":
                 raise
@@ -190,41 +212,85 @@ class PerioGTClient:
             time.sleep(_PAUSE_S)
             yield
 
-    def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Send a request, again while the service is busy, and return the JSON of its answer.
+    def _ask(self, method: str, path: str, read: Callable[[Any], _T], body: Any = None) -> _T:
+        """Send a request, again while the service is busy, and return what is read from the JSON of its answer.
 
         Raises
         ------
         PerioGTError
             The error that the service answers; NotReadyError if nothing answers.
         """
-        deadline = time.monotonic() + self._patience_s
+        began = time.monotonic()
+        is_first = True
         while True:
+            patience_s = self._patience_s
             pause_s = _PAUSE_S
             try:
                 answer = self._http.request(method, path, json=body)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 problem: PerioGTError = NotReadyError(
                     f"No answer from {self._url} ({error or type(error).__name__}). Check the address, that the "
                     "service runs, and the SSH tunnel."
                 )
+                patience_s = min(patience_s, _REACHABLE_AFTER_S)
             else:
                 if answer.is_success:
-                    return answer.json()
+                    try:
+                        return read(answer.json())
+                    except (ValueError, KeyError, TypeError) as error:
+                        raise _not_ours(answer) from error
                 problem = _refusal(answer)
                 if problem.code not in _RETRYABLE:
                     raise problem
-                pause_s = float(answer.headers.get("Retry-After", _PAUSE_S))
-            if time.monotonic() + pause_s > deadline:
+                pause_s = _pause_s(answer)
+            if time.monotonic() + pause_s > began + patience_s:
                 raise problem
+            if is_first:
+                logger.warning("%s Trying again for up to %.0f s.", problem.message, patience_s)
+            is_first = False
             time.sleep(pause_s)
+
+
+def _cards(document: Any) -> list[PropertyCard]:
+    # A newer service may tell more.
+    return [PropertyCard.model_validate(card, extra="ignore") for card in document["properties"]]
+
+
+def _answers(document: Any) -> list[Answer]:
+    return [_answer(result) for result in document["results"]]
 
 
 def _answer(result: dict[str, Any]) -> Answer:
     if "code" in result:
-        return RowFailure(result["code"], result["message"])
+        return RowFailure(str(result["code"]), str(result["message"]))
     found = result["prediction"]
-    return Prediction(found["value"], found["units"], tuple(result.get("warnings", ())))
+    return Prediction(float(found["value"]), str(found["units"]), tuple(result.get("warnings") or ()))
+
+
+def _vector(document: Any) -> list[float]:
+    return [float(value) for value in document["embedding"]]
+
+
+def _refused_here(text: str, on_error: "OnError") -> RowFailure | None:
+    """Return the failure of a text that no request may hold, and with which the service would refuse all others."""
+    if text and len(text) <= MAX_SMILES_LENGTH:
+        return None
+    try:
+        RepeatUnit.parse(text)
+    except ValidationError as error:
+        if on_error == "raise":
+            raise
+        return RowFailure.of(error)
+    return None
+
+
+def _pause_s(answer: httpx.Response) -> float:
+    """Return the seconds after which the service wants to be asked again; a date or nonsense is our own pause."""
+    try:
+        given = float(answer.headers["Retry-After"])
+    except (KeyError, ValueError):
+        return _PAUSE_S
+    return max(given, _PAUSE_S / 10) if math.isfinite(given) else _PAUSE_S
 
 
 def _is_refused(answer: Answer) -> bool:
@@ -237,10 +303,14 @@ def _refusal(answer: httpx.Response) -> PerioGTError:
         body = answer.json()["error"]
         return _error(body["code"], body["message"], body["details"])
     except (ValueError, KeyError, TypeError):
-        return InternalError(
-            f"{answer.request.url} answered {answer.status_code} without an error of PerioGT; is it the service's "
-            "address?"
-        )
+        return _not_ours(answer)
+
+
+def _not_ours(answer: httpx.Response) -> InternalError:
+    return InternalError(
+        f"{answer.request.url} answered {answer.status_code} without an error or a result of PerioGT; is it the "
+        "service's address?"
+    )
 
 
 def _error(code: str, message: str, details: dict[str, Any]) -> PerioGTError:

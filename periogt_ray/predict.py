@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -25,10 +26,44 @@ if TYPE_CHECKING:  # torch is loaded after the input has been checked
     from periogt_ray.model.tasks import Outcome
     from periogt_ray.polymer.descriptors import DescriptorEngine
 
-__all__ = ["OnError", "PerioGT", "embed_one", "predict_one", "predict_properties"]
+__all__ = ["OnError", "PerioGT", "embed_one", "predict_one", "predict_properties", "texts_of"]
 
 OnError = Literal["row", "raise"]
 _AT_ONCE = 256  # polymers that are featurized before a pass; bounds memory
+
+
+@cache
+def _survive_forks() -> None:
+    """Let torch work in processes that are forked from now on: it would wait for threads that a fork does not copy."""
+    import torch
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+def texts_of(smiles: Any, *, on_error: OnError) -> list[str]:
+    """Return what a caller gave as texts, among which a missing one is blank.
+
+    Parameters
+    ----------
+    smiles : str or sequence
+        Texts, and what else a column of a table may hold.
+    on_error : {"row", "raise"}
+        As :meth:`PerioGT.predict` takes it.
+
+    Raises
+    ------
+    ValueError
+        If ``on_error`` is something else.
+    """
+    import pandas as pd
+
+    if on_error not in ("row", "raise"):
+        raise ValueError(f"on_error is {on_error!r}; expected 'row' or 'raise'.")
+    cells = [smiles] if isinstance(smiles, str) else list(smiles)
+    shown = (cell if isinstance(cell, str) else "" if pd.isna(cell) is True else str(cell) for cell in cells)
+    # A lone surrogate is in no file, and no table can hold it.
+    return [text.encode("utf-8", "backslashreplace").decode() for text in shown]
 
 
 class _Polymer(NamedTuple):
@@ -129,7 +164,7 @@ class PerioGT:
         PerioGTError
             If the model cannot be loaded; with ``raise``, the first error of a polymer.
         """
-        texts = [smiles] if isinstance(smiles, str) else list(smiles)
+        texts = texts_of(smiles, on_error=on_error)
         ids = self._artifacts.property_ids([properties] if isinstance(properties, str) else properties)
         rows: list[Sequence[Cell]] = []
         layout = OutputLayout(ids, is_wide=wide)
@@ -152,7 +187,7 @@ class PerioGT:
         """
         from periogt_ray.model.tasks import Task
 
-        texts = [smiles] if isinstance(smiles, str) else list(smiles)
+        texts = texts_of(smiles, on_error=on_error)
         predictor = self._loaded()
         scheme = predictor.scheme(None)
         found = np.full((len(texts), predictor.embedding_dim), np.nan, np.float32)
@@ -214,6 +249,7 @@ class PerioGT:
         """Return the predictor of this process: threads of another one, and its GPU, cannot be used after a fork."""
         from periogt_ray.model.predictor import Predictor
 
+        _survive_forks()
         if self._pid != os.getpid():
             self._forget()
         with self._lock:

@@ -1,8 +1,9 @@
 """The Python API over HTTP, against the application behind a real server."""
 
+import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -14,6 +15,7 @@ from periogt_ray import (
     PerioGT,
     PerioGTClient,
     PerioGTError,
+    SettingsError,
     UnauthorizedError,
     UnsupportedPropertyError,
     ValidationError,
@@ -140,18 +142,81 @@ def test_nothing_that_listens_is_said() -> None:
         nobody.predict("*CC*", "eps")
 
 
-def test_another_program_at_the_address_is_said() -> None:
-    class Other(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(404)
-            self.end_headers()
-            self.wfile.write(b"<html>not here</html>")
+def test_what_no_request_may_hold_loses_no_other_row(remote: PerioGTClient, local: PerioGT) -> None:
+    cells = ["*CC*", "", f"*{'C' * 2100}*", None, "*\ud800C*", "  "]
+    found, expected = (one.predict(cells, "eps") for one in (remote, local))
+    assert found.drop(columns="request_id").equals(expected.drop(columns="request_id"))
+    assert list(found.ok) == [True, *[False] * 5]
+    with pytest.raises(ValidationError, match="is empty"):
+        remote.predict(["*CC*", ""], "eps", on_error="raise")
 
-        def log_message(self, *_: object) -> None:
-            pass
 
-    with HTTPServer(("127.0.0.1", 0), Other) as server:
-        threading.Thread(target=server.handle_request).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        with PerioGTClient(url) as remote, pytest.raises(PerioGTError, match="404 without an error of PerioGT"):
-            remote.predict("*CC*", "eps")
+@pytest.fixture
+def answering() -> Iterator[Callable[..., str]]:
+    """Start a program that is no service of ours, and return its address."""
+    servers: list[HTTPServer] = []
+
+    def start(status: int, body: bytes, **headers: str) -> str:
+        class Other(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name.replace("_", "-"), value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        servers.append(HTTPServer(("127.0.0.1", 0), Other))
+        threading.Thread(target=servers[-1].serve_forever).start()
+        return f"http://127.0.0.1:{servers[-1].server_address[1]}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, b"<html>not here</html>"),
+        (200, b"<html>log in</html>"),
+        (200, b"null"),
+        (200, b"{}"),
+        (200, b'{"properties": [{"id": "eps"}]}'),
+        (200, b"\xff"),
+        (500, b'{"error": "odd"}'),
+    ],
+)
+def test_another_program_at_the_address_is_said(answering: Callable[..., str], status: int, body: bytes) -> None:
+    with (
+        PerioGTClient(answering(status, body)) as remote,
+        pytest.raises(PerioGTError, match="is it the service's address"),
+    ):
+        remote.predict("*CC*", "eps")
+
+
+@pytest.mark.parametrize("pause", ["", "soon", "nan", "-1", "0", "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_an_odd_pause_is_our_own(answering: Callable[..., str], pause: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_PAUSE_S", 0.01)
+    body = b'{"error": {"code": "overloaded", "message": "Busy.", "details": {}}}'
+    url = answering(503, body, Retry_After=pause)
+    with PerioGTClient(url, patience_s=0.05) as remote, pytest.raises(OverloadedError, match="Busy"):
+        remote.predict("*CC*", "eps")
+
+
+def test_a_newer_service_may_tell_more(answering: Callable[..., str]) -> None:
+    card = {"id": "eps", "label": "x", "units": "", "checkpoint": "c", "test": None, "n_train": None}
+    card |= {"label_mean": None, "label_std": None, "new": 1}
+    with PerioGTClient(answering(200, json.dumps({"properties": [card], "more": 2}).encode())) as remote:
+        assert remote.properties["eps"].label == "x"
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "", "ftp://localhost"])
+def test_an_address_without_a_scheme_is_refused_at_once(url: str) -> None:
+    with pytest.raises(SettingsError, match="expected one such as http://localhost:8000"):
+        PerioGTClient(url)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -110,9 +111,30 @@ def test_threads_share_a_model(model: PerioGT) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_worker_processes_have_a_model_of_their_own(model: PerioGT, method: str) -> None:
-    expected = values(model)  # the networks are loaded here before a process is forked
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        assert pool.apply(values, (model,)) == expected
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        torch.ones(1_000_000).isfinite().all()  # starts the threads that a fork loses
+        expected = values(model)  # the networks are loaded here before a process is forked
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            assert pool.apply_async(values, (model,)).get(120) == expected
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def test_cells_that_are_no_text_are_rows_with_errors(model: PerioGT) -> None:
+    cells = ["*CC*", None, float("nan"), pd.NA, 5, "*\ud800C*", ""]
+    frame = model.predict(cells, "egc")
+    assert list(frame.ok) == [True, *[False] * 6]
+    assert set(frame.error_code[1:]) == {"validation_error"}
+    assert list(frame.smiles) == ["*CC*", "", "", "", "5", "*\\ud800C*", ""]
+    assert list(model.predict(pd.Series(["*CC*", np.nan]), "egc").ok) == [True, False]
+    assert np.isnan(model.embed(cells)[1:]).all()
+
+
+def test_an_unknown_way_with_errors_is_refused(model: PerioGT) -> None:
+    with pytest.raises(ValueError, match="expected 'row' or 'raise'"):
+        model.predict("*CC*", "egc", on_error="ignore")  # type: ignore[arg-type]
 
 
 def test_a_copy_by_pickle_predicts(model: PerioGT) -> None:

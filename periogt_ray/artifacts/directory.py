@@ -182,7 +182,7 @@ class ArtifactDirectory:
             If there is no id, or one that is not served.
         """
         chosen = list(dict.fromkeys(name.strip() for text in names for name in text.split(",") if name.strip()))
-        if chosen == ["all"]:
+        if "all" in chosen:
             chosen = self.supported
         if not chosen:
             raise ValidationError("No property was given; expected ids such as eps,tg, or all.")

@@ -15,6 +15,10 @@ _REPORT_SUFFIXES = (".html", ".htm")
 _MOST_NAME_BYTES = 200  # file systems end at 255; parts and temporary files have longer names
 
 
+# Of formats that programs would not find in the file.
+_OTHER_SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip", ".xlsx", ".xls", ".ods", ".json", ".html"})
+
+
 @dataclass(frozen=True)
 class BatchOptions:
     """The options of ``periogt batch``.
@@ -56,10 +60,10 @@ class BatchOptions:
 
     @property
     def output_path(self) -> Path:
-        """Where the output goes, absolute."""
-        unpacked = self.input.with_suffix("") if self.input.suffix.lower() == ".gz" else self.input
-        default = self.input.with_name(f"{unpacked.stem}_predictions.csv")
-        return (self.output or default).absolute()
+        """Where the output goes, absolute; of a link, what it leads to."""
+        given = self.input.absolute()
+        stem = given.stem.removesuffix(".csv") if given.suffix.lower() == ".gz" else given.stem
+        return _target(self.output or given.parent / f"{stem}_predictions.csv")
 
     @property
     def part_size(self) -> PartSize | None:
@@ -74,7 +78,7 @@ class BatchOptions:
     @property
     def report_path(self) -> Path | None:
         """Where the report goes, absolute; None if the user wants none."""
-        return None if self.report is None else self.report.absolute()
+        return None if self.report is None else _target(self.report)
 
     def property_ids(self, artifacts: ArtifactDirectory) -> tuple[str, ...]:
         """Return the ids, each once; ``all`` is every property that the artifacts serve.
@@ -111,6 +115,10 @@ class BatchOptions:
             problem = f"its name has more than {_MOST_NAME_BYTES} bytes, which leaves no room for the names beside it"
         elif output.is_dir():
             problem = "it is a directory; give a file name"
+        elif output.exists() and not output.is_file():
+            problem = "it is no regular file, and would be replaced; give a file name"
+        elif option == "--output" and output.suffix.lower() in _OTHER_SUFFIXES:
+            problem = f"its name promises another format ({output.suffix}); expected .csv or .parquet"
         elif not output.parent.is_dir():
             problem = f"{output.parent} does not exist; create it, or in a container check --bind"
         elif not os.access(output.parent, os.W_OK | os.X_OK):
@@ -119,3 +127,8 @@ class BatchOptions:
             problem = "it is the input"
         if problem is not None:
             raise ValidationError(f"The output {output} cannot be written: {problem}.")
+
+
+def _target(path: Path) -> Path:
+    """Return a path, absolute; of a link that to which it leads, so that the link stays one."""
+    return path.resolve() if path.is_symlink() else path.absolute()

@@ -11,6 +11,7 @@ __all__ = ["polymer_warnings", "value_warnings"]
 # Counted over the 5833 rows of the published sets eat, eea, egb, egc, ei, eps and nc.
 _SEEN_ELEMENTS = frozenset({"H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I"})
 _SEEN_CHARGES = frozenset({("N", 1), ("O", -1), ("N", -1)})
+_N_ROWS = 5833
 _N_CHARGED = 12  # rows whose repeat unit has a net charge
 
 _BRACKET_ATOM = re.compile(r"\[\d*(?P<element>[A-Z][a-z]?|[a-z][a-z]?|\*)[^\]+-]*(?P<charge>(?:\+|-)+\d*)?[^\]]*\]")
@@ -29,19 +30,19 @@ def polymer_warnings(smiles: str) -> tuple[str, ...]:
     Examples
     --------
     >>> polymer_warnings("*[Pb](*)(C)C")
-    ('Pb occurs in no training polymer.',)
+    ('Pb occurs in no training polymer',)
     """
     atoms = list(_atoms(smiles))
-    warnings = [f"{name} occurs in no training polymer." for name in sorted({e for e, _ in atoms} - _SEEN_ELEMENTS)]
+    warnings = [f"{name} occurs in no training polymer" for name in sorted({e for e, _ in atoms} - _SEEN_ELEMENTS)]
     net = sum(charge for _, charge in atoms)
     if net:
         warnings.append(
-            f"The repeat unit has a charge of {net:+d}; charged repeat units were hardly seen in training "
-            f"({_N_CHARGED} of 5833 polymers)."
+            f"The repeat unit has a charge of {net:+d}, and charged repeat units were hardly seen in training "
+            f"({_N_CHARGED} of {_N_ROWS} rows)"
         )
     for element, charge in sorted({atom for atom in atoms if atom[1]} - _SEEN_CHARGES):
         if element in _SEEN_ELEMENTS:
-            warnings.append(f"{element} with charge {charge:+d} occurs in no training polymer.")
+            warnings.append(f"{element} with charge {charge:+d} occurs in no training polymer")
     return tuple(warnings)
 
 
@@ -51,7 +52,7 @@ def value_warnings(info: PropertyInfo, value: float) -> tuple[str, ...]:
     for is_impossible, side, bound in ((value < lowest, "below", lowest), (value > highest, "above", highest)):
         if is_impossible:
             limit = f"{bound:g} {info.units}".strip()
-            return (f"{info.label} cannot be {side} {limit}; the polymer is outside what the network knows.",)
+            return (f"{info.label} cannot be {side} {limit}, so the polymer is outside what the network knows",)
     return ()
 
 

@@ -57,7 +57,8 @@ class RepeatUnit:
     smiles : str
         Canonical SMILES: equal for equivalent spellings, and what all features are computed from.
     warnings : tuple of str
-        What was left out of the SMILES that was given; units that differ in this only are equal.
+        What was left out of the SMILES that was given; units that differ in this only are equal. No warning holds
+        a semicolon, because tables separate warnings by one.
     """
 
     smiles: str
@@ -81,7 +82,7 @@ class RepeatUnit:
         Examples
         --------
         >>> RepeatUnit.parse("[2H]C(*)C*")
-        RepeatUnit(smiles='*CC*', warnings=('Isotopes were left out; the networks do not know them.',))
+        RepeatUnit(smiles='*CC*', warnings=('Isotopes were left out, because the networks do not know them',))
         """
         text = smiles.strip()
         if not text:
@@ -222,9 +223,9 @@ def _clear_labels(mol: Chem.Mol) -> tuple[str, ...]:
         atom.SetAtomMapNum(0)
     warnings = []
     if has_isotope:
-        warnings.append("Isotopes were left out; the networks do not know them.")
+        warnings.append("Isotopes were left out, because the networks do not know them")
     if has_number:
-        warnings.append("Atom-map numbers were left out.")
+        warnings.append("Atom-map numbers were left out")
     return tuple(warnings)
 
 

@@ -14,6 +14,7 @@ from periogt_ray.runtime.mounts import unescaped
 __all__ = ["SLURM_CPU_VARIABLES", "UsableCpus", "usable_cpus"]
 
 _PROC = Path("/proc")
+_MOST_DIGITS = 40  # of a quota and its period; more are no number of microseconds
 # Slurm sets these in jobs only, and the smaller one counts: a step keeps the first one of its job and may have fewer
 # CPUs; a task has a part of those of its step on this node.
 SLURM_CPU_VARIABLES = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
@@ -111,7 +112,10 @@ def _directories(mount: str, path: Path, *, is_v2: bool) -> Iterator[Path]:
         Whether the hierarchy is the unified one.
     """
     ours, _, source = mount.partition(" - ")
-    *_, root, point = ours.split(" ")[:5]
+    fields = ours.split(" ")
+    if len(fields) < 5:
+        return
+    root, point = fields[3:5]
     kind, _, options = [*source.split(" "), "", "", ""][:3]
     if kind != ("cgroup2" if is_v2 else "cgroup") or (not is_v2 and "cpu" not in options.split(",")):
         return
@@ -144,6 +148,6 @@ def _text(path: Path) -> str:
 
 def _ratio(quota: str, period: str) -> float | None:
     """Return the CPUs of a quota (microseconds in each period); None for ``max``, ``-1`` and what is not there."""
-    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:
+    if not quota.isdecimal() or not period.isdecimal() or len(quota + period) > _MOST_DIGITS or int(period) == 0:
         return None
     return int(quota) / int(period)

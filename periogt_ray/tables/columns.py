@@ -58,10 +58,12 @@ class TableOptions:
     keeps_columns: bool = False
 
     def is_smiles(self, name: str) -> bool:
-        """Return whether a column of this name may hold the SMILES."""
+        """Return whether a column of this name may hold the SMILES; without a header, whether a cell is one."""
+        if not self.has_header:
+            return _is_repeat_unit(name)
         if self.smiles_column is not None:
             return name == self.smiles_column or _is_same(name, self.smiles_column)
-        return self.has_header and normalized(name) in table_rules().smiles_names
+        return normalized(name) in table_rules().smiles_names
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,12 @@ def choose_columns(first: Sequence[str], options: TableOptions, *, path: Path) -
 
 
 def _smiles(names: Sequence[str], options: TableOptions, path: Path) -> int:
-    if not any(map(options.is_smiles, names)) and any(map(_is_repeat_unit, names)):
+    units = [i for i, name in enumerate(names, 1) if _is_repeat_unit(name)]
+    if units and not any(map(options.is_smiles, names)):
         raise table_error(
             "no_header",
             f"{path} has no header: its first row holds a repeat unit ({_listed(names)}). Add --no-header, and the row "
-            "is read; --smiles-column 1 says which column holds the SMILES.",
+            f"is read; --smiles-column {units[0]} says which column holds the SMILES, counted from 1.",
         )
     if options.smiles_column is not None:
         return _named(names, options.smiles_column, "smiles", path)

@@ -59,10 +59,26 @@ def write_parquet_copy(path: Path, copy: Path, options: TableOptions) -> Columns
 def _rows(file: Any, names: list[str], path: Path) -> Iterator[tuple[str, ...]]:
     for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
         try:
-            texts = [[_text(value) for value in batch.column(name).to_pylist()] for name in names]
+            texts = [_texts(batch.column(name)) for name in names]
         except UnicodeDecodeError as error:
             raise table_error("encoding", f"{path} has bytes that are not UTF-8 in a column; expected text.") from error
         yield from zip(*texts, strict=True)
+
+
+def _texts(column: Any) -> list[str]:
+    """Return the cells of a column as text; a number is the shortest one of its type, what is missing is blank."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(column.type):
+        return ["" if value != value else str(value) for value in column.to_numpy(zero_copy_only=False)]
+    if pa.types.is_temporal(column.type):
+        # Arrow knows dates that Python does not; a time zone that it does not know leaves the number.
+        for kind in (pa.string(), pa.int64()):
+            try:
+                return ["" if value is None else str(value) for value in column.cast(kind).to_pylist()]
+            except pa.ArrowException:
+                continue
+    return [_text(value) for value in column.to_pylist()]
 
 
 def _text(value: object) -> str:

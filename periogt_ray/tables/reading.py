@@ -119,13 +119,13 @@ def _table(path: Path, options: TableOptions, copy: Path) -> CsvTable:
         write_plain_copy(path, copy, is_gzip=is_gzip, encoding=encoding)
         head = unpacked_head(copy, is_gzip=False)
     table = _csv_table(path, plain, head, options)
-    _log(table, f"{encoding.upper()}{', gzip' if is_gzip else ''}")
+    _log(table, f"read as {encoding.upper()}{', gzip' if is_gzip else ''}")
     return table
 
 
 def _head(path: Path) -> bytes:
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
+        if _is_special(path):
             raise ValidationError(
                 f"{path} is not a regular file; expected one, because workers read parts of it. Write what comes "
                 "through a pipe into a file first."
@@ -135,6 +135,13 @@ def _head(path: Path) -> bytes:
         raise ValidationError(
             f"{path} cannot be read: {error.strerror or error}. Check --input; in a container, check --bind."
         ) from error
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path is no file that every worker finds under its name, such as a pipe or /dev/stdin."""
+    if not path.exists():
+        return False
+    return not (path.is_file() or path.is_dir()) or path.parts[1:2] in (("dev",), ("proc",))
 
 
 def _csv_table(path: Path, plain: Path, head: bytes, options: TableOptions) -> CsvTable:

@@ -41,7 +41,9 @@ _OTHER_FORMATS = (
     (b"%PDF", "a PDF file", "Copy its table into a spreadsheet and save that as CSV UTF-8."),
 )
 _SPREADSHEETS = ((b"xl/", "an Excel workbook (xlsx)"), (b"opendocument.spreadsheet", "an OpenDocument sheet (ods)"))
-_SEPARATOR_LINE = re.compile(r'[ "]*sep=(.)[ "]*', flags=re.IGNORECASE)
+# Programs that save such a line again fill it with delimiters.
+_SEPARATOR_LINE = re.compile(r'[ "]*sep=(.)[ ",;\t]*', flags=re.IGNORECASE)
+_IN_NO_WINDOWS = frozenset({0x81, 0x8D, 0x8F, 0x90, 0x9D})  # not defined in Windows-1252
 
 
 def table_error(reason: Reason, message: str) -> ValidationError:
@@ -96,6 +98,12 @@ def not_utf8(path: Path, line: int, found: int) -> ValidationError:
     if found == 0:
         return table_error(
             "encoding", f"{path}: line {line} holds a NUL byte, so it is no text. Expected CSV in UTF-8."
+        )
+    if found in _IN_NO_WINDOWS:
+        return table_error(
+            "encoding",
+            f"{path} is not UTF-8 (line {line}: byte 0x{found:02x}). Save it as UTF-8 in the program that wrote it, or "
+            "convert it from its encoding with iconv.",
         )
     # Latin-1 has no signs there.
     name = "Windows-1252" if found < 0xA0 else "Latin-1 or Windows-1252"

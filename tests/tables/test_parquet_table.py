@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -46,6 +47,21 @@ def test_every_value_is_a_text(tmp_path: Path) -> None:
         ("2", "", (str(2**62), "300.0", "false", "", "\u00fc")),
         ("3", 'a,"b"\r\n', ("-1", "1e-30", "true", "a", "")),
     ]
+
+
+def test_odd_numbers_and_times(tmp_path: Path) -> None:
+    columns = {
+        "smiles": ["*CC*", "*OC*"],
+        "half": pa.array(np.array([0.1, np.nan], np.float32)),
+        "day": pa.array([10**7, None], pa.int32()).cast(pa.date32()),
+        "when": pa.array([10**15, 0], pa.timestamp("s")),
+        "zone": pa.array([0, None], pa.timestamp("s", tz="Foo/Bar")),
+    }
+    first, second = rows_of(written(tmp_path, columns), keeps_columns=True)
+    assert (first[2][0], second[2][0]) == ("0.1", "")
+    assert (second[2][1], second[2][3]) == ("", "")
+    assert second[2][2].startswith("1970-01-01")
+    assert all(first[2])
 
 
 def test_numbers_are_ids_and_a_missing_one_is_blank(tmp_path: Path) -> None:

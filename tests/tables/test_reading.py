@@ -47,3 +47,23 @@ def test_cases(case: dict[str, Any], tmp_path: Path) -> None:
 
 def test_the_names_of_cases_are_unique() -> None:
     assert len({case["name"] for case in CASES}) == len(CASES)
+
+
+def test_a_byte_that_windows_does_not_have_gets_no_wrong_command(tmp_path: Path) -> None:
+    path = tmp_path / "polymers.csv"
+    path.write_bytes(b"smiles,n\n*CC*,\x81\x40\n")
+    with pytest.raises(ValidationError, match=r"0x81\)\. Save it as UTF-8") as caught:
+        scan_table(path, TableOptions(), copies=tmp_path)
+    assert "WINDOWS-1252" not in caught.value.message
+
+
+def test_what_workers_would_not_find_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="not a regular file"):
+        scan_table(Path("/dev/stdin"), TableOptions(), copies=tmp_path)
+
+
+def test_a_missing_header_names_the_column(tmp_path: Path) -> None:
+    path = tmp_path / "polymers.csv"
+    path.write_text("PE,*CC*\n")
+    with pytest.raises(ValidationError, match="--smiles-column 2 says"):
+        scan_table(path, TableOptions(), copies=tmp_path)
