@@ -17,10 +17,10 @@ export async function tableRules() {
 /** Reduce a title to what is compared: lower case, letters and digits. */
 export const nameOf = (title) => title.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "");
 
-/** Whether a cell looks like a repeat unit: two connection points, no blank. There is no RDKit in the browser. */
+/** Whether a cell looks like a repeat unit: two connection points, no blank or delimiter. There is no RDKit in the browser. */
 export function looksLikeUnit(cell) {
   const text = cell.trim();
-  return text.split("*").length === 3 && text.length > 2 && !/\s/.test(text);
+  return text.split("*").length === 3 && text.length > 2 && !/[\s,;]/.test(text);
 }
 
 /** Whether the first line is a row: one of its cells looks like a polymer and none is the name of a column of polymers. */

@@ -178,7 +178,7 @@ def test_all_is_every_property(input_path: Path) -> None:
     ("change", "error", "words"),
     [
         ({"properties": ("nope",)}, UnsupportedPropertyError, "eps, tg"),
-        ({"properties": ("",)}, ValidationError, "--property"),
+        ({"properties": ("",)}, ValidationError, "No property"),
         ({"input": Path("absent.csv")}, ValidationError, "--input"),
         ({"output": Path("absent/output.csv")}, ValidationError, "does not exist"),
         ({"output": Path()}, ValidationError, "is a directory"),
