@@ -26,7 +26,7 @@ settings = Settings.from_env(os.environ)
 said = {}
 
 from periogt_ray.predict import predict_one
-said["predict"] = predict_one("*CC*", "eps", settings)[1].value
+said["predict"] = predict_one("*CC*", ["eps"], settings)[1]["eps"].value
 
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
@@ -44,7 +44,10 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch.featurize_stage import BatchSpec, FeaturizePart
 from periogt_ray.batch.predict_stage import PredictPart
 scheme = ArtifactDirectory.open(settings.checkpoint_dir).property("eps").prompt_scheme
-spec = BatchSpec(Path("in.csv"), 0, None, (("eps", scheme),), settings)
+from periogt_ray.tables.columns import Columns
+from periogt_ray.tables.csv_table import CsvTable
+table = CsvTable(Path("in.csv"), Path("in.csv"), ",", Columns(("smiles",), 0), 1)
+spec = BatchSpec(table, (("eps", scheme),), settings)
 key = unit.smiles
 polymers = {key: FeaturizePart(spec, None)._features(key)}
 guard = types.SimpleNamespace(is_careful=False)

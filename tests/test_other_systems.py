@@ -41,7 +41,7 @@ from periogt_ray.doctor.run import run_checks
 from periogt_ray.predict import predict_one
 from periogt_ray.runtime.cpus import usable_cpus
 from periogt_ray.settings import Settings
-outcome = predict_one("*CC*", "eps", Settings.from_env(os.environ))[1]
+outcome = predict_one("*CC*", ["eps"], Settings.from_env(os.environ))[1]["eps"]
 died = [check.message for check in run_checks(os.environ) if "the check itself failed" in check.message]
 print(json.dumps([len(names), outcome.value, usable_cpus({}).n, died]))
 """
