@@ -22,8 +22,6 @@ from periogt_ray.errors import (
     UnsupportedPropertyError,
     ValidationError,
 )
-from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
-from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.predict import texts_of
 from periogt_ray.runtime.network import is_loopback
 from periogt_ray.schemas import MAX_ITEMS, PropertyCard
@@ -131,8 +129,7 @@ class PerioGTClient:
         """
         texts = texts_of(smiles, on_error=on_error)
         ids = self._ids([properties] if isinstance(properties, str) else properties)
-        refused = {text: failure for text in texts if (failure := _refused_here(text, on_error)) is not None}
-        items = [{"smiles": text, "property": name} for text in texts if text not in refused for name in ids]
+        items = [{"smiles": text, "property": name} for text in texts for name in ids]
         parts = [items[start : start + MAX_ITEMS] for start in range(0, len(items), MAX_ITEMS)]
         with ThreadPoolExecutor(self._n_connections) as pool:
             sent = pool.map(partial(self._predicted, on_error=on_error), parts)
@@ -140,8 +137,7 @@ class PerioGTClient:
         layout = OutputLayout(ids, is_wide=wide)
         rows: list[Sequence[Any]] = []
         for number, text in enumerate(texts):
-            found = [refused[text] if text in refused else next(answers) for _ in ids]
-            rows += layout.rows(str(number), text, found)
+            rows += layout.rows(str(number), text, [next(answers) for _ in ids])
         return layout.frame(rows)
 
     def embed(self, smiles: str | Sequence[str], *, on_error: "OnError" = "row") -> np.ndarray:
@@ -269,19 +265,6 @@ def _answer(result: dict[str, Any]) -> Answer:
 
 def _vector(document: Any) -> list[float]:
     return [float(value) for value in document["embedding"]]
-
-
-def _refused_here(text: str, on_error: "OnError") -> RowFailure | None:
-    """Return the failure of a text that no request may hold, and with which the service would refuse all others."""
-    if text and len(text) <= MAX_SMILES_LENGTH:
-        return None
-    try:
-        RepeatUnit.parse(text)
-    except ValidationError as error:
-        if on_error == "raise":
-            raise
-        return RowFailure.of(error)
-    return None
 
 
 def _pause_s(answer: httpx.Response) -> float:

@@ -11,6 +11,7 @@ from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 __all__ = [
     "MAX_ITEMS",
     "Accuracy",
+    "BatchItem",
     "BatchRequest",
     "BatchResponse",
     "EmbeddingRequest",
@@ -83,10 +84,19 @@ class PredictRequest(EmbeddingRequest):
     return_embedding: bool = Field(default=False, description="Whether the answer holds the embedding.")
 
 
+class BatchItem(PredictRequest):
+    """One prediction among several; a SMILES that is empty or too long is an error in its place."""
+
+    smiles: str = Field(
+        description=f"Repeat unit with two connection points, written *, of at most {MAX_SMILES_LENGTH} characters.",
+        examples=["*CC(*)c1ccccc1"],
+    )
+
+
 class BatchRequest(_Request):
     """Up to 100 predictions that are computed together."""
 
-    items: list[PredictRequest] = Field(
+    items: list[BatchItem] = Field(
         min_length=1, max_length=MAX_ITEMS, description=f"1 to {MAX_ITEMS} predictions; equal ones are computed once."
     )
 

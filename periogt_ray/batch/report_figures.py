@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from periogt_ray.tables.csv_table import MAX_RECORD_BYTES
-from periogt_ray.tables.predictions import OUTPUT_COLUMNS, PARQUET_SUFFIXES, OutputRow
+from periogt_ray.tables.predictions import OUTPUT_COLUMNS, PARQUET_SUFFIXES, WARNINGS_SEPARATOR, OutputRow
 
 __all__ = ["N_BINS", "N_RANKED", "Failure", "OutputFigures", "PropertyFigures", "Ranked", "gather_figures"]
 
@@ -115,7 +115,7 @@ class OutputFigures:
 
     def warn(self, warnings: str) -> None:
         """Count the warnings of a row."""
-        for warning in warnings.split("; ") if warnings else ():
+        for warning in warnings.split(WARNINGS_SEPARATOR) if warnings else ():
             if warning in self.warnings or len(self.warnings) < _MOST_WARNINGS:
                 self.warnings[warning] = self.warnings.get(warning, 0) + 1
 

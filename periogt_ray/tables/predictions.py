@@ -21,9 +21,10 @@ __all__ = [
     "OutputLayout",
     "OutputRow",
 ]
-__all__ += ["Prediction", "RowFailure"]
+__all__ += ["WARNINGS_SEPARATOR", "Prediction", "RowFailure"]
 
 Cell: TypeAlias = str | float | bool | None
+WARNINGS_SEPARATOR = "; "  # no warning holds a semicolon
 PARQUET_SUFFIXES = (".parquet", ".pq")
 # Errors of one polymer, which leave the others as they are; all other errors concern all of them.
 ROW_ERRORS = (ValidationError, InternalError, GPUOutOfMemoryError)
@@ -177,7 +178,7 @@ def _joined(warnings: Sequence[str], answers: Sequence[Answer]) -> str:
     if not warnings and not any(isinstance(answer, Prediction) and answer.warnings for answer in answers):
         return ""
     of_answers = (warning for answer in answers if isinstance(answer, Prediction) for warning in answer.warnings)
-    return "; ".join(dict.fromkeys((*warnings, *of_answers)))
+    return WARNINGS_SEPARATOR.join(dict.fromkeys((*warnings, *of_answers)))
 
 
 class CsvOutput:

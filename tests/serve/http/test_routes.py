@@ -106,6 +106,18 @@ def test_a_batch_is_mixed_in_order_and_computed_once(served: Any) -> None:
     assert results[3]["prediction"] == single
 
 
+def test_a_smiles_of_no_length_or_too_long_is_an_error_in_its_place(served: Any) -> None:
+    items = [{"smiles": smiles, "property": "eps"} for smiles in ("*CC*", "", f"*{'C' * 2100}*")]
+    answer = served.client.post("/v1/predict/batch", json={"items": items})
+    assert answer.status_code == 200
+    fine, empty, long = answer.json()["results"]
+    assert "prediction" in fine
+    assert [empty["code"], long["code"]] == ["validation_error"] * 2
+    assert "is empty" in empty["message"]
+    assert "2102 characters" in long["message"]
+    assert served.predict("").status_code == 422
+
+
 def test_warnings_travel_with_the_answer_that_they_belong_to(served: Any) -> None:
     spellings = ("*CC*", "[2H]C(*)C*", "*[CH2:1]C*", "*CC(*)C(=O)[O-]")
     items = [{"smiles": smiles, "property": "eps"} for smiles in spellings]
