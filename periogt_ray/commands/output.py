@@ -1,0 +1,48 @@
+"""What every command does alike: refuse an option twice, read the settings, print JSON or a table."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from periogt_ray.settings import Settings
+
+__all__ = ["OnceCommand", "as_json_option", "print_json", "resolved_settings", "wants_json"]
+
+
+class OnceCommand(click.Command):
+    """A command that refuses an option that is given twice, where one value would be lost."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; UsageError if an option with one value is given twice."""
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option in self.params:
+            is_single = isinstance(option, click.Option) and not (option.multiple or option.is_flag or option.count)
+            if is_single and given.count(option) > 1:
+                raise click.UsageError(f"{option.opts[0]} is given {given.count(option)} times; give it once.", ctx)
+        return super().parse_args(ctx, args)
+
+
+as_json_option = click.option(
+    "--json/--table", "as_json", default=None, help="What to print.  [default: a table on a terminal, else JSON]"
+)
+
+
+def resolved_settings(env: Mapping[str, str] = os.environ, *, makes_checkpoints: bool = False) -> Settings:
+    """Read the settings from the environment, and log them in one line."""
+    settings = Settings.from_env(env, makes_checkpoints=makes_checkpoints)
+    settings.log()
+    return settings
+
+
+def wants_json(chosen: bool | None) -> bool:
+    """Whether to print for programs: what was chosen, else by where the output goes."""
+    return not sys.stdout.isatty() if chosen is None else chosen
+
+
+def print_json(document: Any) -> None:
+    """Print a document as one line of JSON."""
+    click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
