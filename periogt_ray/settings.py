@@ -52,6 +52,7 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_MAX_BODY_KB": "largest request body (default: 2048)",
     "PERIOGT_DESCRIPTORS": "descriptor engine, native or mordred (default: native)",
     "PERIOGT_MIN_DRIVER": "oldest NVIDIA driver that is accepted (default: 560.28)",
+    "PERIOGT_PRECISION": "arithmetic on a GPU: exact, float32 or tf32 (default: exact)",
     "PERIOGT_WEIGHTS_GB": "memory for finetuned weights; the least recently used are evicted (default: 8)",
     "PERIOGT_MIRROR": "address that replaces the hosts of published files",
     "PERIOGT_LOGIN": "login node that the tunnel goes through (default: the host that submitted the job)",
@@ -155,6 +156,8 @@ class Settings:
         ``native`` or ``mordred``.
     min_driver : str
         Oldest NVIDIA driver that is accepted.
+    precision : str
+        Arithmetic of linear layers on a GPU: ``exact``, ``float32`` or ``tf32``.
     weights_bytes : int
         Memory for finetuned weights, bytes.
     mirror : str or None
@@ -176,6 +179,7 @@ class Settings:
     api_key: str | None = None
     descriptor_engine: Literal["native", "mordred"] = "native"
     min_driver: str = _DEFAULT_MIN_DRIVER
+    precision: Literal["exact", "float32", "tf32"] = "exact"
     weights_bytes: int = 8 << 30
     mirror: str | None = None
     feature_store: Path | None = None
@@ -218,6 +222,7 @@ class Settings:
             api_key=_key(given),
             descriptor_engine=_choice(given, "PERIOGT_DESCRIPTORS", ("native", "mordred")) or "native",
             min_driver=_version(given, "PERIOGT_MIN_DRIVER", _DEFAULT_MIN_DRIVER),
+            precision=_choice(given, "PERIOGT_PRECISION", ("exact", "float32", "tf32")) or "exact",
             weights_bytes=int(_number(given, "PERIOGT_WEIGHTS_GB", 8, (0, 4096)) * (1 << 30)),
             mirror=check_mirror(given.get("PERIOGT_MIRROR")),
             feature_store=_private(_directory(given, "PERIOGT_FEATURE_STORE", must_exist=True)),

@@ -82,7 +82,7 @@ def print_stages(units: Sequence[RepeatUnit], scheme: PromptScheme, engine: str)
 def bench_passes(polymers: Sequence[FeaturizedPolymer], artifacts: ArtifactDirectory, device: torch.device) -> None:
     """Time both passes, polymer by polymer and packed, against the matmul rate."""
     rate = matmul_rate(artifacts.encoder_dims["width"], device)
-    for name, packing in (("alone", Packing(1, 0.0)), ("packed", Packing.for_device(device))):
+    for name, packing in (("alone", Packing(1, 0.0)), ("packed", None)):
         predictor = Predictor(artifacts, device, packing=packing)
         seconds: dict[str, list[float]] = {"prompt pass": [], "head pass": []}
         predictor._prompt_pass = timed(predictor._prompt_pass, seconds["prompt pass"], device)  # type: ignore[method-assign]

@@ -67,6 +67,7 @@ def test_setup_may_name_a_directory_that_it_will_make(tmp_path: Path) -> None:
         ("PERIOGT_MIRROR", "file:///etc"),
         ("PERIOGT_DESCRIPTORS", "rdkit"),
         ("PERIOGT_WEIGHTS_GB", "-1"),
+        ("PERIOGT_PRECISION", "half"),
         ("PERIOGT_MIN_DRIVER", "abc"),
     ],
 )

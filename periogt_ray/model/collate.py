@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from periogt_ray.polymer.dimensions import N_BOND_FEATURES, PATH_LENGTH
+from periogt_ray.polymer.dimensions import PATH_LENGTH
 from periogt_ray.polymer.triplet_graph import PAD, EdgeKind, NodeKind, TripletGraph
 
 __all__ = ["GraphBatch", "Group", "PromptBatch", "PromptGroup", "collate", "collate_prompts", "match_prompts"]
@@ -46,6 +46,15 @@ class _OnDevice:
             for value in [getattr(self, field.name)]
         }
         return type(self)(**moved)
+
+    def pinned(self) -> Self:
+        """Return a copy in pinned memory."""
+        copied = {
+            field.name: value.pin_memory() if isinstance(value, Tensor) else value
+            for field in fields(self)
+            for value in [getattr(self, field.name)]
+        }
+        return type(self)(**copied)
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,10 @@ class PromptBatch:
         """Return the same batch on another device."""
         return PromptBatch(tuple(group.to(device) for group in self.groups))
 
+    def pinned(self) -> "PromptBatch":
+        """Return a copy in pinned memory."""
+        return PromptBatch(tuple(group.pinned() for group in self.groups))
+
 
 def collate(
     graphs: Sequence[TripletGraph],
@@ -156,32 +169,24 @@ def collate(
     """
     sizes = np.array([graph.n_triplets for graph in graphs])
     order = np.argsort(-sizes, kind="stable")
-    groups, starts = _group(sizes[order], max_padding)
+    ordered, sizes = [graphs[index] for index in order], sizes[order]
+    groups, starts = _group(sizes, max_padding)
     n_total = groups[-1].start + groups[-1].n_graphs * groups[-1].n_nodes
-    n_atoms = np.cumsum([0, *(len(graphs[index].atom_features) for index in order)])
-    triplet_atoms = np.zeros((n_total, 2), dtype=np.int64)
-    bond_features = np.zeros((n_total, N_BOND_FEATURES), dtype=np.float32)
-    weights = np.zeros(n_total, dtype=np.float32)
-    for position, (index, start) in enumerate(zip(order, starts, strict=True)):
-        graph, nodes = graphs[index], slice(start, start + sizes[index])
-        is_bond = graph.node_kind == NodeKind.TRIPLET
-        triplet_atoms[nodes] = np.where(is_bond[:, None], graph.triplet_atoms + n_atoms[position], 0)
-        bond_features[nodes] = graph.bond_features
-        weights[nodes] = is_bond / is_bond.sum()
-    edges = _collate_edges([graphs[index] for index in order], groups, starts, n_total=n_total)
-    last = starts + sizes[order] - 1
+    nodes = np.repeat(starts, sizes) + _ranges(sizes)
+    triplet_atoms, bond_features, weights = _collate_nodes(ordered, sizes)
+    last = starts + sizes - 1
     first_nodes, rank = np.empty_like(starts), np.empty_like(order)
     first_nodes[order], rank[order] = starts, np.arange(len(order))
     return GraphBatch(
-        atom_features=torch.from_numpy(np.concatenate([graphs[index].atom_features for index in order])),
-        triplet_atoms=torch.from_numpy(triplet_atoms),
-        bond_features=torch.from_numpy(bond_features),
+        atom_features=torch.from_numpy(np.concatenate([graph.atom_features for graph in ordered])),
+        triplet_atoms=torch.from_numpy(_placed(triplet_atoms, nodes, n_total)),
+        bond_features=torch.from_numpy(_placed(bond_features, nodes, n_total)),
         fingerprint_nodes=torch.from_numpy(last - 1),
         descriptor_nodes=torch.from_numpy(last),
         fingerprints=torch.from_numpy(np.stack([fingerprints[index] for index in order]).astype(np.float32)),
         descriptors=torch.from_numpy(np.stack([descriptors[index] for index in order]).astype(np.float32)),
-        triplet_weights=torch.from_numpy(weights),
-        **edges,
+        triplet_weights=torch.from_numpy(_placed(weights, nodes, n_total)),
+        **_collate_edges(ordered, groups, starts, n_total=n_total),
         groups=groups,
         n_slots=sum(group.n_graphs * group.n_nodes**2 for group in groups),
         first_nodes=first_nodes,
@@ -269,36 +274,54 @@ def _group(sizes: np.ndarray, max_padding: float) -> tuple[tuple[Group, ...], np
     return tuple(groups), starts
 
 
+def _placed(rows: np.ndarray, nodes: np.ndarray, n_total: int) -> np.ndarray:
+    """Return an array of ``n_total`` rows with the given ones at ``nodes`` and zeros in between."""
+    if len(rows) == n_total:
+        return rows
+    placed = np.zeros((n_total, *rows.shape[1:]), dtype=rows.dtype)
+    placed[nodes] = rows
+    return placed
+
+
+def _collate_nodes(graphs: Sequence[TripletGraph], sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return atoms int64 [N, 2], bond features and readout weights of all nodes, graph by graph, without padding."""
+    n_atoms = np.cumsum([0, *(len(graph.atom_features) for graph in graphs[:-1])])
+    is_bond = np.concatenate([graph.node_kind for graph in graphs]) == NodeKind.TRIPLET
+    atoms = np.concatenate([graph.triplet_atoms for graph in graphs]) + np.repeat(n_atoms, sizes)[:, None]
+    atoms[~is_bond] = 0
+    n_bonds = np.add.reduceat(is_bond, np.cumsum(sizes) - sizes, dtype=np.int64)
+    weights = np.where(is_bond, np.repeat(1 / n_bonds, sizes), 0).astype(np.float32)
+    return atoms, np.concatenate([graph.bond_features for graph in graphs]), weights
+
+
 def _collate_edges(
     graphs: Sequence[TripletGraph], groups: Sequence[Group], starts: np.ndarray, *, n_total: int
 ) -> dict[str, Tensor]:
     """Return the edge fields of a :class:`GraphBatch`; padding nodes get a self loop, so that softmax is defined."""
-    slots, paths, distances = [], [], []
-    block = position = 0
-    for group in groups:
-        for _ in range(group.n_graphs):
-            graph, start = graphs[position], starts[position]
-            source, destination = graph.edges.astype(np.int64)
-            pad = np.arange(graph.n_triplets, group.n_nodes)
-            slots += [block + destination * group.n_nodes + source, block + pad * (group.n_nodes + 1)]
-            paths.append(np.where(graph.paths == PAD, n_total, graph.paths + start).astype(np.int64))
-            paths.append(np.full((len(pad), PATH_LENGTH), n_total, dtype=np.int64))
-            n_used = (graph.paths != PAD).sum(axis=1)
-            distances.append(
-                np.select(
-                    [graph.edge_kind == EdgeKind.VIRTUAL, graph.edge_kind == EdgeKind.SELF_LOOP],
-                    [VIRTUAL_DISTANCE, SELF_LOOP_DISTANCE],
-                    n_used,
-                )
-            )
-            distances.append(np.full(len(pad), SELF_LOOP_DISTANCE))
-            block += group.n_nodes**2
-            position += 1
-    all_paths = np.concatenate(paths)
-    n_valid = np.maximum((all_paths < n_total).sum(axis=1, keepdims=True), 1)
+    n_graphs = [group.n_graphs for group in groups]
+    rows = np.repeat([group.n_nodes for group in groups], n_graphs)  # of each graph's block
+    blocks = np.cumsum(rows**2) - rows**2
+    n_edges = [graph.edges.shape[1] for graph in graphs]
+    source, destination = np.concatenate([graph.edges for graph in graphs], axis=1)
+    slots = np.repeat(blocks, n_edges) + destination * np.repeat(rows, n_edges) + source
+    paths = np.concatenate([graph.paths for graph in graphs])
+    is_used = paths != PAD
+    n_used = is_used.sum(axis=1)
+    kinds = np.concatenate([graph.edge_kind for graph in graphs])
+    distances = n_used.copy()
+    distances[kinds == EdgeKind.VIRTUAL] = VIRTUAL_DISTANCE
+    distances[kinds == EdgeKind.SELF_LOOP] = SELF_LOOP_DISTANCE
+    paths = np.where(is_used, paths + np.repeat(starts, n_edges)[:, None], n_total)
+
+    sizes = np.array([graph.n_triplets for graph in graphs])
+    n_padding = rows - sizes
+    padding = np.repeat(sizes, n_padding) + _ranges(n_padding)
+    loops = np.repeat(blocks, n_padding) + padding * (np.repeat(rows, n_padding) + 1)
     return {
-        "edge_slots": torch.from_numpy(np.concatenate(slots)),
-        "edge_paths": torch.from_numpy(all_paths),
-        "edge_distance": torch.from_numpy(np.concatenate(distances).astype(np.int64)),
-        "n_valid_slots": torch.from_numpy(n_valid.astype(np.float32)),
+        "edge_slots": torch.from_numpy(np.concatenate([slots, loops])),
+        "edge_paths": torch.from_numpy(np.concatenate([paths, np.full((len(loops), PATH_LENGTH), n_total)])),
+        "edge_distance": torch.from_numpy(np.concatenate([distances, np.full(len(loops), SELF_LOOP_DISTANCE)])),
+        "n_valid_slots": torch.from_numpy(
+            np.concatenate([np.maximum(n_used, 1), np.ones(len(loops))]).astype(np.float32)[:, None]
+        ),
     }

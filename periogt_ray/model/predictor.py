@@ -20,10 +20,11 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
-from periogt_ray.model.collate import collate, collate_prompts, match_prompts
 from periogt_ray.model.device import choose_device, probe_device
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
+from periogt_ray.model.passes import HeadInput, PassInput, made_ahead, pass_input
 from periogt_ray.model.plausibility import polymer_warnings, value_warnings
+from periogt_ray.model.precision import Precision, arithmetic
 from periogt_ray.model.tasks import Outcome, Task, shortest
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.prompt_scheme import PromptScheme
@@ -32,6 +33,13 @@ from periogt_ray.settings import Settings
 __all__ = ["Packing", "Predictor"]
 
 logger = logging.getLogger(__name__)
+
+# Memory of a pass on a card, measured at width 768; attention within large graphs takes the rest of the share.
+_BYTES_PER_NODE_AND_COLUMN = 190
+_MEMORY_SHARE = 0.5
+# On an H100 435, 525 and 580 polymers/s at 16384, 32768 and 65536 nodes, and 496 at twice as many.
+_MAX_GPU_NODES = 65536
+_FIRST_GPU_NODES = 8192
 
 
 @dataclass(frozen=True)
@@ -44,25 +52,38 @@ class Packing:
         Most nodes, padding aside, in one pass; a larger polymer goes alone.
     max_padding : float
         Largest share of padding nodes among graphs that share an attention.
+    first_nodes : int, optional
+        The same bound for the first pass, doubled with each further one: a card begins early while the
+        tensors of larger passes are made.
+    n_ahead : int
+        Passes whose tensors are made while one is computed, and 0 where the CPU computes them itself.
     """
 
     max_nodes: int
     max_padding: float
+    first_nodes: int | None = None
+    n_ahead: int = 0
 
     @classmethod
-    def for_device(cls, device: torch.device) -> "Packing":
-        """Return the sizes for a device: without padding on a CPU, as measured; a GPU's are not measured yet."""
-        return cls(max_nodes=16384, max_padding=0.15) if device.type == "cuda" else cls(2048, 0.0)
+    def for_device(cls, device: torch.device, *, width: int) -> "Packing":
+        """Return the sizes for a device, as measured: without padding on a CPU, by its free memory on a GPU."""
+        if device.type != "cuda":
+            return cls(2048, 0.0)
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        fitting = int(_MEMORY_SHARE * free_bytes / (_BYTES_PER_NODE_AND_COLUMN * width))
+        max_nodes = min(max(fitting, 2048), _MAX_GPU_NODES)
+        return cls(max_nodes, max_padding=0.15, first_nodes=_FIRST_GPU_NODES, n_ahead=2)
 
     def passes(self, polymers: Sequence[FeaturizedPolymer]) -> Iterator[list[int]]:
         """Yield positions of polymers that share a pass, largest polymers first."""
         together: list[int] = []
-        n_nodes = 0
+        n_nodes, bound = 0, min(self.first_nodes or self.max_nodes, self.max_nodes)
         for position in sorted(range(len(polymers)), key=lambda index: -polymers[index].n_triplets):
             cost = polymers[position].n_triplets
-            if together and n_nodes + cost > self.max_nodes:
+            if together and n_nodes + cost > bound:
                 yield together
                 together, n_nodes = [], 0
+                bound = min(2 * bound, self.max_nodes)
             together.append(position)
             n_nodes += cost
         if together:
@@ -124,11 +145,28 @@ class _HeadNetworks:
 
 
 class _Encoded(NamedTuple):
-    """Result of the prompt pass for one pack."""
+    """Result of the prompt pass."""
 
     states: Tensor  # [T, D]
-    first_nodes: list[np.ndarray]  # of each polymer's prompt graphs
-    embeddings: np.ndarray  # float32 [polymers, 3D]
+    embeddings: Tensor  # [polymers, 3D]
+
+
+class _Started(NamedTuple):
+    """A pass that a card may still compute."""
+
+    given: PassInput
+    embeddings: Tensor  # [polymers, 3D]
+    values: dict[str, Tensor]  # normalized, of the polymers that each property is asked of
+    errors: dict[str, PerioGTError]  # by property
+
+
+class _Known(NamedTuple):
+    """The answers of a pass that was split, or that found no room."""
+
+    outcomes: list[Outcome]
+
+
+_Answers = _Started | _Known
 
 
 class Predictor:
@@ -147,6 +185,8 @@ class Predictor:
         Memory for finetuned networks; at least one is always kept.
     packing : Packing, optional
         How polymers share a pass.
+    precision : Precision
+        Of linear layers on a GPU.
     """
 
     def __init__(
@@ -156,13 +196,15 @@ class Predictor:
         *,
         weights_bytes: int = 8 << 30,
         packing: Packing | None = None,
+        precision: Precision = Precision.EXACT,
     ) -> None:
         self.artifacts = artifacts
         self.device = device
-        self.packing = packing or Packing.for_device(device)
+        self.precision = precision
         self._scaler: Scaler = artifacts.scaler()
         self._encoder: PerioGTEncoder = load_encoder(artifacts.encoder_state_dict(), artifacts.encoder).to(device)
         width = self._encoder.sizes.width
+        self.packing = packing or Packing.for_device(device, width=width)
         self._heads = _HeadNetworks(artifacts, device, width=width, max_bytes=weights_bytes)
         self._lock = threading.Lock()
 
@@ -181,8 +223,11 @@ class Predictor:
         choice = choose_device(settings.device, probe_device(), min_driver=settings.min_driver)
         if choice.warning:
             logger.warning("%s", choice.warning)
-        predictor = cls(artifacts, torch.device(choice.device), weights_bytes=settings.weights_bytes)
-        logger.info("%s: encoder %s on %s", artifacts.name, artifacts.encoder, choice.device)
+        device = torch.device(choice.device)
+        precision = Precision(settings.precision)
+        predictor = cls(artifacts, device, weights_bytes=settings.weights_bytes, precision=precision)
+        how = f" in {precision} precision" if choice.device == "cuda" else ""
+        logger.info("%s: encoder %s on %s%s", artifacts.name, artifacts.encoder, choice.device, how)
         return predictor
 
     @property
@@ -206,7 +251,8 @@ class Predictor:
         """Answer tasks together.
 
         A polymer's prompt pass is run once however many tasks ask for it. An answer does not depend
-        on what else is asked (see the tests for how exactly).
+        on what else is asked (see the tests for how exactly). On a GPU the tensors of the next passes are made while
+        the card computes, and answers are read once the pass after theirs is under way.
 
         Returns
         -------
@@ -217,103 +263,115 @@ class Predictor:
         for index, task in enumerate(tasks):
             asked.setdefault((task.polymer.smiles, task.polymer.scheme), []).append(index)
         polymers = [tasks[indices[0]].polymer for indices in asked.values()]
-        outcomes: dict[int, Outcome] = {}
         groups = list(asked.values())
-        with self._lock, torch.inference_mode(), _one_thread():
-            for pack in self.packing.passes(polymers):
-                indices = [index for position in pack for index in groups[position]]
-                answers = self._answer_or_split([polymers[position] for position in pack], [tasks[i] for i in indices])
-                outcomes |= zip(indices, answers, strict=True)
+        packs = [
+            ([polymers[i] for i in pack], [index for i in pack for index in groups[i]])
+            for pack in self.packing.passes(polymers)
+        ]
+        prepared = made_ahead(
+            lambda pack: self._prepare(pack[0], [tasks[index] for index in pack[1]]),
+            packs,
+            n_ahead=self.packing.n_ahead,
+        )
+        answers: list[list[Outcome]] = []
+        with self._lock, torch.inference_mode(), _one_thread(), arithmetic(self.precision, self.device):
+            under_way: list[_Answers] = []
+            for given in prepared:
+                under_way.append(self._start_or_split(given))
+                if len(under_way) > (self.packing.n_ahead > 0):
+                    answers.append(self._read(under_way.pop(0)))
+            answers += [self._read(started) for started in under_way]
+        outcomes: dict[int, Outcome] = {}
+        for (_, indices), found in zip(packs, answers, strict=True):
+            outcomes |= zip(indices, found, strict=True)
         return [outcomes[index] for index in range(len(tasks))]
 
-    def _answer_or_split(self, polymers: Sequence[FeaturizedPolymer], tasks: Sequence[Task]) -> list[Outcome]:
-        """Answer the tasks of a pack; where memory is short, in two halves."""
+    def _prepare(self, polymers: Sequence[FeaturizedPolymer], tasks: Sequence[Task]) -> PassInput:
+        given = pass_input(polymers, tasks, self._scaler, max_padding=self.packing.max_padding)
+        return given.pinned() if self.device.type == "cuda" else given
+
+    def _start_or_split(self, given: PassInput) -> _Answers:
+        """Start a pass; where memory is short, in two halves."""
         try:
-            return self._answer(polymers, tasks)
+            return self._start(given)
         except torch.cuda.OutOfMemoryError:
             # The exception holds the frames whose tensors fill the memory, so go on outside.
             pass
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        polymers, tasks = given.polymers, given.tasks
         if len(polymers) == 1:
             error = GPUOutOfMemoryError(
                 f"The polymer {polymers[0].smiles!r} ({polymers[0].n_triplets} graph nodes) does not fit into the "
                 "GPU's memory on its own. Use a larger GPU or PERIOGT_DEVICE=cpu."
             )
-            return [Outcome(error=error)] * len(tasks)
+            return _Known([Outcome(error=error)] * len(tasks))
         logger.warning("out of GPU memory with %d polymers in a pass: splitting", len(polymers))
         outcomes: dict[int, Outcome] = {}
-        for half in (polymers[: len(polymers) // 2], polymers[len(polymers) // 2 :]):
-            keys = {(polymer.smiles, polymer.scheme) for polymer in half}
-            members = [i for i, task in enumerate(tasks) if (task.polymer.smiles, task.polymer.scheme) in keys]
-            outcomes |= zip(members, self._answer_or_split(half, [tasks[i] for i in members]), strict=True)
-        return [outcomes[index] for index in range(len(tasks))]
+        half = len(polymers) // 2
+        for chosen in (range(half), range(half, len(polymers))):
+            members = [index for index, row in enumerate(given.rows) if row in chosen]
+            part = self._prepare([polymers[row] for row in chosen], [tasks[index] for index in members])
+            outcomes |= zip(members, self._read(self._start_or_split(part)), strict=True)
+        return _Known([outcomes[index] for index in range(len(tasks))])
 
-    def _answer(self, polymers: Sequence[FeaturizedPolymer], tasks: Sequence[Task]) -> list[Outcome]:
-        """Run the prompt pass, then one head pass for each property."""
-        position = {(polymer.smiles, polymer.scheme): index for index, polymer in enumerate(polymers)}
-        rows = [position[task.polymer.smiles, task.polymer.scheme] for task in tasks]
-        encoded = self._prompt_pass(polymers)
-        values: dict[tuple[str, int], float] = {}
+    def _start(self, given: PassInput) -> _Started:
+        """Start the prompt pass, then one head pass for each property."""
+        encoded = self._prompt_pass(given)
+        values: dict[str, Tensor] = {}
         errors: dict[str, PerioGTError] = {}
-        for property_id in dict.fromkeys(task.property_id for task in tasks if task.property_id is not None):
-            needed = sorted({row for row, task in zip(rows, tasks, strict=True) if task.property_id == property_id})
+        on_device: dict[tuple[int, ...], HeadInput] = {}
+        for property_id in given.properties:
+            positions = given.positions(property_id)
             try:
-                found = self._head_pass(property_id, [polymers[row] for row in needed], encoded, needed)
+                info = self._info(property_id, [given.polymers[row] for row in positions])
+                network = self._heads.get(info)
             except PerioGTError as error:
                 errors[property_id] = error
                 continue
-            values |= {(property_id, row): shortest(value) for row, value in zip(needed, found, strict=True)}
+            if positions not in on_device:
+                on_device[positions] = given.heads[positions].to(self.device)
+            values[property_id] = self._head_pass(network, on_device[positions], encoded)
+        return _Started(given, encoded.embeddings, values, errors)
+
+    def _read(self, answers: _Answers) -> list[Outcome]:
+        """Wait for a pass and return one outcome a task."""
+        if isinstance(answers, _Known):
+            return answers.outcomes
+        given, errors = answers.given, answers.errors
+        embeddings = answers.embeddings.cpu().numpy()
+        values: dict[tuple[str, int], float] = {}
+        for property_id, normalized in answers.values.items():
+            statistics = self.artifacts.label_stats(property_id)
+            found = normalized.cpu().numpy().astype(np.float64) * statistics.std + statistics.mean
+            positions = given.positions(property_id)
+            values |= {
+                (property_id, row): shortest(value)
+                for row, value in zip(positions, found.astype(np.float32), strict=True)
+            }
         return [
-            self._outcome(task, values, errors, row=row, embedding=encoded.embeddings[row])
-            for row, task in zip(rows, tasks, strict=True)
+            self._outcome(task, values, errors, row=row, embedding=embeddings[row])
+            for row, task in zip(given.rows, given.tasks, strict=True)
         ]
 
-    def _prompt_pass(self, polymers: Sequence[FeaturizedPolymer]) -> _Encoded:
+    def _prompt_pass(self, given: PassInput) -> _Encoded:
         """Run the pretrained network over all prompt graphs of all polymers."""
-        graphs = [graph for polymer in polymers for graph in polymer.graphs]
-        scaled = [{n: self._scaler.transform(f.descriptors) for n, f in p.oligomers.items()} for p in polymers]
-        batch = collate(
-            graphs,
-            [polymer.oligomers[n].fingerprint for polymer in polymers for n in polymer.n_units],
-            [values[n] for polymer, values in zip(polymers, scaled, strict=True) for n in polymer.n_units],
-            max_padding=self.packing.max_padding,
-        )
-        on_device = batch.to(self.device)
-        states = self._encoder(on_device)
-        ends = np.cumsum([len(polymer.graphs) for polymer in polymers])
-        own = torch.from_numpy(ends - [len(polymer.graphs) for polymer in polymers]).to(self.device)
-        embeddings = self._encoder.readout(states, on_device)[own]
-        return _Encoded(states, np.split(batch.first_nodes, ends[:-1]), embeddings.cpu().numpy())
+        batch = given.prompt_batch.to(self.device)
+        states = self._encoder(batch)
+        own = torch.from_numpy(given.own_graphs).to(self.device)
+        return _Encoded(states, self._encoder.readout(states, batch)[own])
 
-    def _head_pass(
-        self, property_id: str, polymers: Sequence[FeaturizedPolymer], encoded: _Encoded, positions: Sequence[int]
-    ) -> np.ndarray:
-        """Return the property of polymers, float32 [polymers], in the property's unit."""
+    def _head_pass(self, network: PerioGTRegressor, head: HeadInput, encoded: _Encoded) -> Tensor:
+        """Return the normalized property of a head's polymers, float32 [polymers]."""
+        return network.predict(head.batch, encoded.states, head.prompts)
+
+    def _info(self, property_id: str, polymers: Sequence[FeaturizedPolymer]) -> PropertyInfo:
+        """Return what is known of a property; ValueError where polymers were featurized by another scheme."""
         info = self.artifacts.property(property_id)
         if any(polymer.scheme != info.prompt_scheme for polymer in polymers):
             raise ValueError(f"{property_id} needs polymers featurized by the scheme {info.prompt_scheme.name!r}")
-        statistics = self.artifacts.label_stats(property_id)
-        network = self._heads.get(info)
-        counts, rows = [], []
-        for polymer, position in zip(polymers, positions, strict=True):
-            count, nodes = match_prompts([graph.bond_class for graph in polymer.graphs], polymer.scheme.max_prompts)
-            starts = encoded.first_nodes[position]
-            nodes_of = [
-                start + np.arange(graph.n_triplets) for start, graph in zip(starts, polymer.graphs, strict=True)
-            ]
-            counts.append(count)
-            rows.append(np.concatenate(nodes_of)[nodes])
-        batch = collate(
-            [polymer.graphs[0] for polymer in polymers],
-            [polymer.oligomers[1].fingerprint for polymer in polymers],
-            [self._scaler.transform(polymer.oligomers[1].descriptors) for polymer in polymers],
-            max_padding=self.packing.max_padding,
-        )
-        prompts = collate_prompts(counts, rows, batch.first_nodes)
-        normalized = network.predict(batch.to(self.device), encoded.states, prompts.to(self.device))
-        values = normalized.cpu().numpy().astype(np.float64) * statistics.std + statistics.mean
-        return values.astype(np.float32)
+        self.artifacts.label_stats(property_id)  # absent statistics are told before anything is computed
+        return info
 
     def _outcome(
         self,

@@ -78,6 +78,29 @@ def test_an_answer_does_not_depend_on_its_company(polymers: list[FeaturizedPolym
             np.testing.assert_array_equal(other.embedding, alone.embedding)
 
 
+def test_passes_made_ahead_give_the_same_answers(
+    polymers: list[FeaturizedPolymer], golden_predictor: Predictor
+) -> None:
+    """As on a GPU: a thread makes the tensors of the next passes, and answers are read one pass later."""
+    packing = Packing(600, 0.0, first_nodes=50, n_ahead=2)
+    predictor = Predictor(ArtifactDirectory.open(ARTIFACTS), CPU, packing=packing)
+    tasks = [Task(polymer, property_id, True) for polymer in polymers for property_id in ("tg", "eps")]
+    assert len(list(packing.passes(polymers))) > 4
+    for found, expected in zip(predictor.predict_many(tasks), golden_predictor.predict_many(tasks), strict=True):
+        assert found.value == expected.value
+        np.testing.assert_array_equal(found.embedding, expected.embedding)
+
+
+def test_the_first_passes_are_small(polymers: list[FeaturizedPolymer]) -> None:
+    small = [polymer for polymer in polymers if polymer.n_triplets < 100]
+    passes = list(Packing(1600, 0.0, first_nodes=200).passes(small * 10))
+    sizes = [sum((small * 10)[position].n_triplets for position in together) for together in passes]
+    for size, bound in zip(sizes, [200, 400, 800, *[1600] * len(sizes)], strict=False):
+        assert size <= bound
+    assert max(sizes) > 1400
+    assert sorted(position for together in passes for position in together) == list(range(10 * len(small)))
+
+
 def test_padding_moves_answers_by_rounding_alone(
     polymers: list[FeaturizedPolymer], golden_predictor: Predictor
 ) -> None:

@@ -5,6 +5,7 @@ import random
 from contextlib import suppress
 
 import pytest
+import torch
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -80,10 +81,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
-    if config.option.fast:
-        left_out = [item for item in items if NOT_FAST & markers_of(item)]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not NOT_FAST & markers_of(item)]
+    unwanted = (NOT_FAST if config.option.fast else set()) | (set() if torch.cuda.is_available() else {"gpu"})
+    config.hook.pytest_deselected(items=[item for item in items if unwanted & markers_of(item)])
+    items[:] = [item for item in items if not unwanted & markers_of(item)]
     items.sort(key=turn_of)
 
 
