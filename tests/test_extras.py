@@ -41,7 +41,9 @@ said["draw"] = drawn[:4] if isinstance(drawn, str) else [drawn.code, drawn.http_
 
 import periogt_ray.batch.run
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batch.featurize_stage import BatchSpec, FeaturizePart
+from periogt_ray.batch.featurize_stage import FeaturizePart
+from periogt_ray.batch.ledger import Ledger
+from periogt_ray.batch.spec import BatchSpec
 from periogt_ray.batch.predict_stage import PredictPart
 scheme = ArtifactDirectory.open(settings.checkpoint_dir).property("eps").prompt_scheme
 from periogt_ray.tables.columns import Columns

@@ -5,37 +5,22 @@ from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 from periogt_ray.batch.failures import Message, contained
-from periogt_ray.batch.ledger import Guard
+from periogt_ray.batch.ledger import Guard, StageLedger
 from periogt_ray.batch.results import PartRow
+from periogt_ray.batch.spec import BatchSpec
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.settings import Settings
-from periogt_ray.tables.csv_table import CsvTable
 from periogt_ray.tables.parts import Part, TableRow
 from periogt_ray.tables.predictions import RowFailure
 
-__all__ = ["BatchSpec", "Features", "FeaturizePart", "FeaturizedPart"]
+__all__ = ["Features", "FeaturizePart", "FeaturizedPart"]
 
 Features: TypeAlias = dict[PromptScheme, FeaturizedPolymer]  # of one polymer
 
 _MOST_PARSED = 10_000  # 40 MB where all are as long as a SMILES may be
-
-
-@dataclass(frozen=True)
-class BatchSpec:
-    """What every worker needs to know of a run."""
-
-    table: CsvTable
-    properties: tuple[tuple[str, PromptScheme], ...]
-    settings: Settings
-
-    @property
-    def schemes(self) -> tuple[PromptScheme, ...]:
-        """The distinct prompt schemes of the properties."""
-        return tuple(dict.fromkeys(scheme for _, scheme in self.properties))
 
 
 @dataclass(frozen=True)
@@ -61,7 +46,7 @@ class FeaturizedPart:
 class FeaturizePart:
     """CPU stage: from where a part is in the file to its rows and the features of the polymers it claims."""
 
-    def __init__(self, spec: BatchSpec, ledger: Any) -> None:
+    def __init__(self, spec: BatchSpec, ledger: StageLedger) -> None:
         self._spec = spec
         self._ledger = ledger
 
@@ -71,15 +56,13 @@ class FeaturizePart:
         return {"message": Message.of(partial(self._featurized, part))}
 
     def _featurized(self, part: Part) -> FeaturizedPart:
-        import ray
-
-        is_careful = ray.get(self._ledger.begin.remote("featurize", part.number))
+        is_careful = self._ledger.begin("featurize", part.number)
         given = self._spec.table.read(part)
         guard = Guard(self._ledger, "parse", part.number, is_careful)
         texts = dict.fromkeys(row.smiles for row in given)
         units = {text: guard.run(str(i), partial(_parsed, text)) for i, text in enumerate(texts)}
         keys = dict.fromkeys(unit.smiles for unit in units.values() if isinstance(unit, RepeatUnit))
-        mine = ray.get(self._ledger.claim.remote(part.number, list(keys))) if keys else []
+        mine = self._ledger.claim(part.number, list(keys)) if keys else []
         guard = Guard(self._ledger, "featurize", part.number, is_careful)
         return FeaturizedPart(
             number=part.number,

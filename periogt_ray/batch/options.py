@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import ValidationError
@@ -41,6 +42,10 @@ class BatchOptions:
         Of a running Ray; None starts one for this run.
     report : pathlib.Path or None
         HTML file to write beside the output.
+    engine : str or None
+        ``ray``, ``local``, or None: local for few polymers, unless a Ray is named.
+    n_cpus : int
+        CPUs that this process may use; without Ray, as many processes compute.
     table : TableOptions
         How the input is read.
     is_wide : bool
@@ -55,6 +60,8 @@ class BatchOptions:
     rows_per_part: int | None = None
     address: str | None = None
     report: Path | None = None
+    engine: Literal["ray", "local"] | None = None
+    n_cpus: int = 1
     table: TableOptions = field(default_factory=TableOptions)
     is_wide: bool = False
 

@@ -21,10 +21,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from periogt_ray.batch.failures import Message, run_error
-from periogt_ray.batch.featurize_stage import BatchSpec, FeaturizePart
-from periogt_ray.batch.ledger import Ledger
+from periogt_ray.batch.ledger import LedgerActor, RayLedger
 from periogt_ray.batch.results import FinishedPart
 from periogt_ray.batch.shares import Shares
+from periogt_ray.batch.spec import BatchSpec
 from periogt_ray.errors import InternalError
 from periogt_ray.tables.parts import Part
 
@@ -59,7 +59,7 @@ class Pipeline:
         self._spec = replace(spec, settings=replace(spec.settings, weights_bytes=weights_bytes))
         self._shares = shares
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor: Any = ray.remote(Ledger)
+        actor: Any = ray.remote(LedgerActor)
         options = {"num_cpus": 0, "max_concurrency": _MAX_CALLS, "scheduling_strategy": here}
         self._ledger = actor.options(**options).remote(shares.n_workers)
 
@@ -102,21 +102,23 @@ class Pipeline:
     def _dataset(self, parts: Sequence[Part]) -> "Dataset":
         import ray.data
 
+        # Here, because the driver does without what it loads until it starts Ray.
+        from periogt_ray.batch.featurize_stage import FeaturizePart
+        from periogt_ray.batch.predict_stage import PredictPart
+
         n_featurizers = min(self._shares.n_featurizers, len(parts))
         n_predictors = min(self._shares.n_predictors, len(parts))
         rows = ray.data.from_items([part._asdict() for part in parts], override_num_blocks=len(parts))
         featurized = rows.map(
-            FeaturizePart(self._spec, self._ledger),
+            FeaturizePart(self._spec, RayLedger(self._ledger)),
             compute=ray.data.TaskPoolStrategy(size=n_featurizers),
             num_cpus=self._shares.featurizer_cpus,
             ray_remote_args_fn=_retried_for_ever,
         )
-        from periogt_ray.batch.predict_stage import PredictPart
-
         predict: Any = PredictPart  # Ray's annotations have no callable classes
         return featurized.map(
             predict,
-            fn_constructor_args=(self._spec, self._ledger),
+            fn_constructor_args=(self._spec, RayLedger(self._ledger)),
             compute=ray.data.ActorPoolStrategy(size=n_predictors, max_tasks_in_flight_per_actor=2),
             num_cpus=self._shares.predictor_cpus,
             num_gpus=self._shares.predictor_gpus or None,

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from periogt_ray.batch.failures import Message, contained
-from periogt_ray.batch.featurize_stage import BatchSpec, Features, FeaturizedPart
-from periogt_ray.batch.ledger import Guard
+from periogt_ray.batch.featurize_stage import Features, FeaturizedPart
+from periogt_ray.batch.ledger import Guard, StageLedger
 from periogt_ray.batch.results import FinishedPart
+from periogt_ray.batch.spec import BatchSpec
 from periogt_ray.model.answers import answer_of
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Task
@@ -22,7 +22,7 @@ class PredictPart:
     If the model cannot be loaded, every part's message is that error.
     """
 
-    def __init__(self, spec: BatchSpec, ledger: Any) -> None:
+    def __init__(self, spec: BatchSpec, ledger: StageLedger) -> None:
         self._spec = spec
         self._ledger = ledger
         self._loaded = Message.of(partial(Predictor.load, spec.settings))
@@ -32,10 +32,8 @@ class PredictPart:
         return {"message": Message.of(partial(self._finished, row["message"]))}
 
     def _finished(self, message: Message[FeaturizedPart]) -> FinishedPart:
-        import ray
-
         predictor, part = self._loaded.take(), message.take()
-        is_careful = ray.get(self._ledger.begin.remote("predict", part.number))
+        is_careful = self._ledger.begin("predict", part.number)
         guard = Guard(self._ledger, "predict", part.number, is_careful)
         return FinishedPart(part.number, part.rows, self._answers(predictor, part.polymers, guard))
 

@@ -14,7 +14,7 @@ from periogt_ray.batch.options import BatchOptions
 from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.features import FEATURE_VERSION
+from periogt_ray.polymer.dimensions import FEATURE_VERSION
 from periogt_ray.runtime.files import sha256_of
 from periogt_ray.settings import Settings
 from periogt_ray.tables.columns import Columns

@@ -34,7 +34,7 @@ from typing import Any
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.batch.answer_store import AnswerStore
-from periogt_ray.batch.featurize_stage import BatchSpec
+from periogt_ray.batch.local_engine import LocalPipeline, chosen_engine
 from periogt_ray.batch.options import BatchOptions
 from periogt_ray.batch.output_file import write_output
 from periogt_ray.batch.parts import PartsDirectory
@@ -44,6 +44,7 @@ from periogt_ray.batch.report import write_report
 from periogt_ray.batch.results import Counts
 from periogt_ray.batch.resume import Basis, BatchRecord, basis_of, check_device, check_unchanged, finished_before
 from periogt_ray.batch.shares import Shares
+from periogt_ray.batch.spec import BatchSpec
 from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.polymer.drawing import drawing_problem
 from periogt_ray.runtime.local_ray import local_ray
@@ -164,6 +165,27 @@ class _Run:
 
     def _compute(self, finished: list[int], progress: Progress) -> str:
         """Compute the parts that are missing; return the kind of device."""
+        engine = chosen_engine(self.options.engine, self.options.address, self.scan.n_new)
+        with self._on_ray() if engine == "ray" else self._on_this_machine() as (pipeline, device, workers):
+            self._begin(device)
+            logger.info(
+                "%d rows in %d parts, of which %d are finished; %s on %s",
+                *(self.scan.n_rows, len(self.scan.parts), len(finished), workers, device),
+            )
+            for number in finished:
+                part = self.parts.read(number)
+                self.store.add(part.answers)
+                pipeline.claim(number, list(part.answers))
+                self.counts.add(len(part.rows), part.n_failed, is_computed=False)
+            progress.begin()
+            missing = sorted(set(range(len(self.scan.parts))) - set(finished))
+            if missing and not self.interrupted.is_set():
+                self._keep(pipeline, missing, progress)
+        return device
+
+    @contextmanager
+    def _on_ray(self) -> Iterator[tuple[Pipeline, str, str]]:
+        """Connect to a Ray or start one; yield a pipeline on it, its device, and its workers in words."""
         import ray
 
         n_gpus = 0 if self.spec.settings.device == "cpu" else None
@@ -176,23 +198,16 @@ class _Run:
                 self.spec.settings.device,
                 n_predictors=self.options.n_predictors,
             )
-            self._begin(shares.device)
-            logger.info(
-                "%d rows in %d parts, of which %d are finished; %d featurizers, %d predictors on %s",
-                *(self.scan.n_rows, len(self.scan.parts), len(finished)),
-                *(shares.n_featurizers, shares.n_predictors, shares.device),
-            )
-            pipeline = Pipeline(self.spec, shares)
-            for number in finished:
-                part = self.parts.read(number)
-                self.store.add(part.answers)
-                pipeline.claim(number, list(part.answers))
-                self.counts.add(len(part.rows), part.n_failed, is_computed=False)
-            progress.begin()
-            missing = sorted(set(range(len(self.scan.parts))) - set(finished))
-            if missing and not self.interrupted.is_set():
-                self._keep(pipeline, missing, progress)
-        return shares.device
+            workers = f"{shares.n_featurizers} featurizers, {shares.n_predictors} predictors on Ray"
+            yield Pipeline(self.spec, shares), shares.device, workers
+
+    @contextmanager
+    def _on_this_machine(self) -> Iterator[tuple[LocalPipeline, str, str]]:
+        """Yield a pipeline in processes of this machine; see :meth:`_on_ray`."""
+        device = LocalPipeline.device_for(self.spec.settings)
+        n_workers = self.options.n_predictors or self.options.n_cpus
+        pipeline = LocalPipeline(self.spec, device=device, n_workers=n_workers)
+        yield pipeline, device, f"up to {n_workers} processes of this machine, without Ray,"
 
     def _begin(self, device: str) -> None:
         if self.record is not None:
@@ -200,7 +215,7 @@ class _Run:
             return
         BatchRecord(self.basis, self.scan.size, device).keep(self.parts)
 
-    def _keep(self, pipeline: Pipeline, missing: list[int], progress: Progress) -> None:
+    def _keep(self, pipeline: Pipeline | LocalPipeline, missing: list[int], progress: Progress) -> None:
         """Keep parts as they come."""
         parts = [self.scan.parts[number] for number in missing]
         for part in pipeline.results(parts, is_stopped=self.interrupted.is_set):

@@ -3,10 +3,12 @@
 import logging
 import os
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from periogt_ray.commands.output import OnceCommand, print_json, resolved_settings
+from periogt_ray.runtime.cpus import usable_cpus
 
 __all__ = ["batch"]
 
@@ -35,6 +37,11 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--workers", type=click.IntRange(1), help="Predictors.  [default: one a GPU, without GPUs one for two CPUs]"
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["ray", "local"]),
+    help="Compute on Ray, or in processes of this machine.  [default: local for up to 10,000 polymers]",
+)
 @click.option("--part-size", type=click.IntRange(1, 4096), help="Rows that are computed and kept together.")
 @click.option("--batch-size", "old_part_size", type=click.IntRange(1, 4096), hidden=True)
 def batch(
@@ -49,13 +56,14 @@ def batch(
     report: Path | None,
     resume: bool,
     workers: int | None,
+    engine: Literal["ray", "local"] | None,
     part_size: int | None,
     old_part_size: int | None,
 ) -> None:
     """Predict properties of every polymer of a CSV or Parquet file.
 
     Writes one row per input row and property, in input order, and prints a summary.
-    Runs on the Ray at RAY_ADDRESS, else on this node. Exit status: 0 success, 1 some rows failed or
+    Runs on the Ray at RAY_ADDRESS, else on this machine. Exit status: 0 success, 1 some rows failed or
     the run was interrupted, 2 nothing could be done.
     """
     from periogt_ray.batch.options import BatchOptions
@@ -74,6 +82,8 @@ def batch(
             rows_per_part=part_size or old_part_size,
             address=os.environ.get("RAY_ADDRESS") or None,
             report=report,
+            engine=engine,
+            n_cpus=usable_cpus(os.environ).n,
             table=TableOptions(smiles_column, id_column, has_header=not no_header, keeps_columns=keep_columns),
             is_wide=wide,
         ),

@@ -22,6 +22,7 @@ __all__ = [
     "cuda_problem",
     "driver_problem",
     "has_code_for",
+    "has_driver",
     "probe_device",
 ]
 
@@ -212,6 +213,11 @@ def _probe_gpu(index: int) -> GPUFacts:
         memory_bytes=properties.total_memory,
         launch_error=launch_error,
     )
+
+
+def has_driver() -> bool:
+    """Whether this machine has an NVIDIA driver; loads nothing."""
+    return _driver_version() is not None
 
 
 def _driver_version() -> str | None:

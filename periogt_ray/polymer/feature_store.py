@@ -26,7 +26,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from periogt_ray.polymer.descriptors import DescriptorEngine
-from periogt_ray.polymer.features import FEATURE_VERSION, FeaturizedPolymer, OligomerFeatures, computed_unit, featurize
+from periogt_ray.polymer.dimensions import FEATURE_VERSION
+from periogt_ray.polymer.features import FeaturizedPolymer, OligomerFeatures, computed_unit, featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import TripletGraph

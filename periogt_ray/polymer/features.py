@@ -17,16 +17,12 @@ from periogt_ray.polymer.spelling import advice_on_period
 from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graph
 
 __all__ = [
-    "FEATURE_VERSION",
     "FeaturizedPolymer",
     "OligomerFeatures",
     "computed_unit",
     "featurize",
     "prompt_graphs",
 ]
-
-# Belongs beside stored features and predictions: raised when features change.
-FEATURE_VERSION = 2
 
 _UNITS_OF_OLIGOMER = 3  # fingerprint and descriptors of n repeat units are those of the 3n-mer
 

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import NamedTuple
 
-from periogt_ray.polymer.features import FEATURE_VERSION, FeaturizedPolymer
+from periogt_ray.polymer.dimensions import FEATURE_VERSION
+from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 
 __all__ = ["FeatureCache", "FeatureKey", "n_bytes"]

@@ -43,12 +43,15 @@ class TableScan:
         In order; together they hold every data row once.
     size : PartSize
         Of the parts.
+    n_new : int
+        Rows whose SMILES is in no row before.
     """
 
     table: CsvTable
     sha256: str
     parts: list[Part]
     size: PartSize
+    n_new: int
 
     @property
     def n_rows(self) -> int:
@@ -89,7 +92,7 @@ def scan_table(path: Path, options: TableOptions, *, copies: Path, size: PartSiz
         if size != PartSize():
             found = table.scan(size)
     digest = found.sha256 if table.path == path else sha256_of(path)
-    return TableScan(table, digest, found.parts, size)
+    return TableScan(table, digest, found.parts, size, found.n_new)
 
 
 def count_rows(path: Path, options: TableOptions) -> int:

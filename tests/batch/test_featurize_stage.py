@@ -1,15 +1,15 @@
 """What a featurizer does with the rows of a part; without Ray."""
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from periogt_ray.batch import featurize_stage
-from periogt_ray.batch.featurize_stage import BatchSpec, FeaturizePart
+from periogt_ray.batch.featurize_stage import FeaturizePart
+from periogt_ray.batch.ledger import Ledger
 from periogt_ray.batch.results import PartRow
+from periogt_ray.batch.spec import BatchSpec
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
 from periogt_ray.tables.columns import TableOptions
@@ -21,18 +21,9 @@ SETTINGS = Settings(base_dir=ARTIFACTS, checkpoint_dir=ARTIFACTS, results_dir=AR
 GIVEN = ["*CC*", "[*]CC[*]", "bad", "*CC*", "bad"]
 
 
-class OneProcess:
-    """A ledger of one process, whose calls return at once."""
-
-    def __getattr__(self, name: str) -> SimpleNamespace:
-        answers: dict[str, Any] = {"begin": False, "touch": 0, "done": None}
-        return SimpleNamespace(remote=lambda *given: given[1] if name == "claim" else answers[name])
-
-
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Texts that are parsed; none was before."""
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda value: value))
     featurize_stage._remembered.cache_clear()
     texts: list[str] = []
     parse = RepeatUnit.parse
@@ -48,7 +39,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def featurized(path: Path) -> Any:
     scan = scan_table(path, TableOptions(keeps_columns=True), copies=path.parent)
-    stage = FeaturizePart(BatchSpec(scan.table, (), SETTINGS), OneProcess())
+    stage = FeaturizePart(BatchSpec(scan.table, (), SETTINGS), Ledger())
     return [stage(part._asdict())["message"].take() for part in scan.parts]
 
 

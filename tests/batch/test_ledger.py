@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from periogt_ray.batch.ledger import Ledger
+from periogt_ray.batch.ledger import LedgerActor
 from periogt_ray.batch.shares import Shares
 from periogt_ray.errors import CudaUnavailableError
 
@@ -54,7 +54,7 @@ def test_cuda_without_a_gpu_is_an_error() -> None:
 
 def test_a_polymer_belongs_to_the_first_that_claims_it() -> None:
     async def scenario() -> None:
-        ledger = Ledger(n_under_way=2)
+        ledger = LedgerActor(n_under_way=2)
         assert await ledger.claim(0, ["*CC*", "*OC*"]) == ["*CC*", "*OC*"]
         assert await ledger.claim(1, ["*OC*", "*NC*"]) == ["*NC*"]
         assert await ledger.claim(0, ["*CC*", "*OC*", "*NC*"]) == ["*CC*", "*OC*"], "a part that is tried again"
@@ -64,7 +64,7 @@ def test_a_polymer_belongs_to_the_first_that_claims_it() -> None:
 
 def test_parts_wait_until_another_is_kept() -> None:
     async def scenario() -> None:
-        ledger = Ledger(n_under_way=2)
+        ledger = LedgerActor(n_under_way=2)
         await ledger.begin("featurize", 0)
         await ledger.begin("featurize", 1)
         third = asyncio.create_task(ledger.begin("featurize", 2))
@@ -78,7 +78,7 @@ def test_parts_wait_until_another_is_kept() -> None:
 
 def test_deaths_are_counted_where_an_item_was_alone() -> None:
     async def scenario() -> None:
-        ledger = Ledger(n_under_way=2)
+        ledger = LedgerActor(n_under_way=2)
         assert await ledger.begin("featurize", 0) is False
         assert await ledger.begin("featurize", 0) is True, "a worker died"
         assert await ledger.begin("predict", 0) is False, "stages are apart"

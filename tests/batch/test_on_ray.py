@@ -1,6 +1,5 @@
 """Batches on a real Ray, started as users start them."""
 
-import csv
 import json
 import os
 import random
@@ -16,10 +15,8 @@ from shutil import copytree
 import pytest
 
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.model.tasks import Task
-from periogt_ray.polymer.features import featurize
-from periogt_ray.polymer.repeat_unit import RepeatUnit
-from support.golden import ARTIFACTS, golden_polymers
+from support.batch_tables import expected_rows, rows_but_request_ids, write_input
+from support.golden import ARTIFACTS
 from support.ray_cluster import LINE_OF_CORE, Cluster, clean_environment
 
 pytestmark = pytest.mark.ray
@@ -27,31 +24,10 @@ pytestmark = pytest.mark.ray
 TIMEOUT_S = 180
 
 
-def small_polymers(n: int) -> list[str]:
-    return sorted((golden.smiles for golden in golden_polymers()), key=len)[:n]
-
-
-def rows_but_request_ids(output: Path) -> list[list[str]]:
-    with output.open(newline="") as file:
-        rows = list(csv.reader(file))
-    assert len({row[8] for row in rows}) == len(rows)
-    return [row[:8] + row[9:] for row in rows]
-
-
 @pytest.fixture
 def input_path(tmp_path: Path) -> Path:
     """A file of small polymers with duplicates, in one and in several spellings, and bad rows."""
     return write_input(tmp_path / "input.csv")
-
-
-def write_input(path: Path) -> Path:
-    smiles = small_polymers(12)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "smiles"])
-        for number, text in enumerate([*smiles, "bad", "[*]CC[*]", "", "C(*)C*", *smiles[:4]]):
-            writer.writerow([f"{number:03}" if number % 5 else "", text])
-    return path
 
 
 IN_SMALL_PARTS = ("--property", "tg", "--part-size", "2")
@@ -65,21 +41,6 @@ def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> t
     started_s = time.monotonic()
     assert cluster.run("batch", "--input", str(given), *IN_SMALL_PARTS, "--output", str(output)).returncode == 1
     return rows_but_request_ids(output), time.monotonic() - started_s
-
-
-def expected_rows(input_path: Path, predictor: Predictor, properties: list[str]) -> list[list[str]]:
-    rows = []
-    with input_path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name in properties:
-                shown = [row["id"], row["smiles"], name]
-                if row["smiles"] in ("bad", ""):
-                    rows.append(shown)
-                    continue
-                polymer = featurize(RepeatUnit.parse(row["smiles"]), predictor.scheme(name))
-                [outcome] = predictor.predict_many([Task(polymer, name)])
-                rows.append([*shown, repr(outcome.value), outcome.units, "true", "", "", ""])
-    return rows
 
 
 def test_the_output_does_not_depend_on_workers_and_sizes(
@@ -256,7 +217,7 @@ def test_its_own_ray_leaves_nothing_behind(input_path: Path, when: str) -> None:
     root = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))  # Ray needs a short path
     command = [sys.executable, "-m", "periogt_ray", "batch", "--input", str(input_path), "--property", "tg"]
     driver = subprocess.Popen(
-        [*command, "--part-size", "1"],
+        [*command, "--part-size", "1", "--engine", "ray"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

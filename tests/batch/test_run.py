@@ -95,6 +95,7 @@ def no_ray(**_options: object) -> Iterator[None]:
 def plain(monkeypatch: pytest.MonkeyPatch) -> type[PlainPipeline]:
     monkeypatch.setattr(batch_run, "Pipeline", PlainPipeline)
     monkeypatch.setattr(batch_run, "local_ray", no_ray)
+    monkeypatch.setattr(batch_run, "chosen_engine", lambda *_: "ray")
 
     def cpus() -> dict[str, float]:
         return {"CPU": 2.0}
