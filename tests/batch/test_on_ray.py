@@ -17,6 +17,7 @@ import pytest
 
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Task
+from periogt_ray.polymer.feature_store import FeatureStore
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from support.golden import ARTIFACTS, golden_polymers
@@ -113,11 +114,11 @@ def test_another_property_finds_the_features_on_disk(cluster: Cluster, input_pat
         return rows_but_request_ids(output)
 
     def kept() -> dict[str, int]:
-        return {path.name: path.stat().st_mtime_ns for path in directory.rglob("*") if len(path.name) == 64}
+        return {path.name: path.stat().st_mtime_ns for path in directory.rglob("*.segment")}
 
     predicted("first.csv", "tg", PERIOGT_FEATURE_STORE=str(directory))
     first = kept()
-    assert len(first) == 12, "one a polymer"
+    assert FeatureStore(directory, 1 << 30).facts(engine="native").n_entries == 12, "one a polymer"
     found = predicted("second.csv", "eps", PERIOGT_FEATURE_STORE=str(directory))
     assert kept() == first
     assert found == predicted("without.csv", "eps")
