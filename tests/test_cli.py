@@ -409,6 +409,7 @@ def test_the_size_of_parts_has_an_old_name_that_names_the_new_one(
         (["predict", "--smiles", "*CC*", "--property", "egc", "--property", "nc"], "--property"),
         (["embeddings", "--smiles", "*CC*", "--smiles", "*CC*"], "--smiles"),
         (["batch", "--input", "a.csv", "--property", "egc", "--output", "b.csv", "--output", "c.csv"], "--output"),
+        (["featurize", "--input", "a.csv", "--share", "1/2", "--share", "2/2"], "--share"),
         (["setup", "--mirror", "a", "--mirror", "b"], "--mirror"),
     ],
 )

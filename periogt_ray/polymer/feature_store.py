@@ -96,6 +96,11 @@ class FeatureStore:
     segment_bytes : int, optional
         Size of a segment.
 
+    Attributes
+    ----------
+    directory : pathlib.Path
+        As given.
+
     Examples
     --------
     >>> import tempfile
@@ -107,10 +112,10 @@ class FeatureStore:
     """
 
     def __init__(self, directory: Path, max_bytes: int, *, segment_bytes: int = _SEGMENT_BYTES) -> None:
-        self._root = directory
+        self.directory = directory
         self._max_bytes = max_bytes
         self._segment_bytes = min(segment_bytes, max(1, max_bytes // _SEGMENTS_OF_SMALL_STORE))
-        self._directories: dict[DescriptorEngine, _Version] = {}
+        self._versions: dict[DescriptorEngine, _Version] = {}
         self._n_unlooked = _LOOK_SHARE * max_bytes  # so that the first entry looks at what is there
         self._is_broken = False
         self._lock = threading.RLock()
@@ -164,7 +169,7 @@ class FeatureStore:
                     self.tidy(engine=engine)
             except OSError as error:
                 if not self._is_broken:
-                    logger.warning("Features are not kept in %s: %s.", self._root, error.strerror)
+                    logger.warning("Features are not kept in %s: %s.", self.directory, error.strerror)
                 self._is_broken = True
                 return False
             return True
@@ -182,7 +187,7 @@ class FeatureStore:
         compact(directory, segment_bytes=self._segment_bytes, least=least)
         all_versions = [directory, *(path for path in directory.parent.iterdir() if path != directory)]
         if n_removed := trim(all_versions, max_bytes=self._max_bytes):
-            logger.info("%s: %d segments of the least recently used features are removed.", self._root, n_removed)
+            logger.info("%s: %d segments of the least recently used features are removed.", self.directory, n_removed)
 
     def facts(self, *, engine: DescriptorEngine) -> StoreFacts:
         """Return what is in the store."""
@@ -195,14 +200,14 @@ class FeatureStore:
     def close(self) -> None:
         """Seal what this process has written, so that others read it quickly."""
         with self._lock:
-            for version in self._directories.values():
+            for version in self._versions.values():
                 version.close()
-            self._directories = {}
+            self._versions = {}
 
     def _version(self, engine: DescriptorEngine) -> "_Version":
-        if engine not in self._directories:
-            self._directories[engine] = _Version(self._root, engine)
-        return self._directories[engine]
+        if engine not in self._versions:
+            self._versions[engine] = _Version(self.directory, engine)
+        return self._versions[engine]
 
     def _get(self, smiles: str, scheme: PromptScheme, engine: DescriptorEngine) -> FeaturizedPolymer | None:
         try:
@@ -211,7 +216,7 @@ class FeatureStore:
                 content = version.index.find(version.key(smiles, scheme))
             return None if content is None else unpacked(content, smiles, scheme)
         except (OSError, ValueError) as error:
-            logger.warning("The features of %s in %s are not read, and made anew: %s", smiles, self._root, error)
+            logger.warning("The features of %s in %s are not read, and made anew: %s", smiles, self.directory, error)
             return None
 
 
