@@ -328,6 +328,18 @@ def test_many_parts_are_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert max(path.stat().st_size for path in files) < 4400
 
 
+def test_parts_are_seen_while_another_process_writes_them(tmp_path: Path) -> None:
+    writer, reader = PartsDirectory(tmp_path / "o.csv"), PartsDirectory(tmp_path / "o.csv")
+    with writer.held():
+        for number in range(5):
+            part = FinishedPart(number, [PartRow(str(number), "*CC*", "*CC*")], {})
+            writer.write(part)
+            assert reader.finished() == list(range(number + 1))
+            assert reader.read(number) == part
+        writer.begin({})
+        assert reader.finished() == []
+
+
 def test_parts_of_an_earlier_version_are_not_taken_for_none(input_path: Path) -> None:
     place = PartsDirectory(output_of(input_path)).path
     place.mkdir()
