@@ -6,10 +6,10 @@
         int32 [2 + 4 G + O]   G, O; of each prompt graph repeat units, atoms, triplets, edges; of each oligomer its n
         one array a field, the graphs and the oligomers one behind the other
 
-An array is stored in the narrowest type that holds its values. Features of atoms and bonds take few distinct values: a
-table of those, and an index. Edges are not stored, because they are the ends of the paths. The bytes of descriptors are
-regrouped by their place in the number, the same descriptor of all oligomers side by side, which zstd packs best.
-What is read is equal to the bit to what was written.
+An array is stored in the narrowest type that holds its values. Features of atoms and bonds repeat in all graphs: of
+those a table of the distinct rows, and an index. Edges are not stored, because they are the ends of the paths. The
+bytes of descriptors are regrouped by their place in the number, with the same descriptor of all oligomers side by side;
+zstd packs that best. What is read is equal to the bit to what was written.
 """
 
 from collections.abc import Sequence
@@ -64,9 +64,9 @@ def packed(polymer: FeaturizedPolymer) -> bytes:
     content = b"".join(
         (
             np.array(numbers, "<i4").tobytes(),
-            _indexed(joined("atom_features")),
+            _distinct(joined("atom_features")),
             _narrow(joined("triplet_atoms")),
-            _indexed(joined("bond_features")),
+            _distinct(joined("bond_features")),
             _narrow(joined("node_kind")),
             _narrow(joined("bond_class")),
             _narrow(joined("edge_kind")),
@@ -94,19 +94,20 @@ def unpacked(content: bytes, smiles: str, scheme: PromptScheme) -> FeaturizedPol
         If the content is nothing that :func:`packed` returns.
     """
     reader = _Reader(_decompressed(content))
-    n_graphs, n_oligomers = reader.numbers(2)
+    n_graphs, n_oligomers = reader.numbers(2).tolist()
     n_units, n_atoms, n_triplets, n_edges = reader.numbers(4 * n_graphs).reshape(n_graphs, 4).T.tolist()
     sizes = reader.numbers(n_oligomers).tolist()
     fields = {
-        "atom_features": _split(reader.indexed(sum(n_atoms), N_ATOM_FEATURES), n_atoms),
-        "triplet_atoms": _split(reader.narrow(sum(n_triplets), 2), n_triplets),
-        "bond_features": _split(reader.indexed(sum(n_triplets), N_BOND_FEATURES), n_triplets),
+        "atom_features": _split(reader.distinct(sum(n_atoms), N_ATOM_FEATURES), n_atoms),
+        "triplet_atoms": _split(np.ascontiguousarray(reader.narrow(sum(n_triplets), 2).T), n_triplets),
+        "bond_features": _split(reader.distinct(sum(n_triplets), N_BOND_FEATURES), n_triplets),
         "node_kind": _split(reader.narrow(sum(n_triplets), 1).ravel().astype(np.int8), n_triplets),
         "bond_class": _split(reader.narrow(sum(n_triplets), 1).ravel(), n_triplets),
         "edge_kind": _split(reader.narrow(sum(n_edges), 1).ravel().astype(np.int8), n_edges),
-        "paths": _split(reader.narrow(sum(n_edges), PATH_LENGTH), n_edges),
     }
-    fields["edges"] = [np.ascontiguousarray(paths[:, [0, -1]].T) for paths in fields["paths"]]
+    paths = reader.narrow(sum(n_edges), PATH_LENGTH)
+    fields["paths"] = _split(np.ascontiguousarray(paths.T), n_edges)
+    fields["edges"] = [np.ascontiguousarray(ends.T) for ends in _split(paths[[0, -1]].T, n_edges)]
     columns = [fields[name] for name in TripletGraph._fields]
     fingerprints, descriptors = reader.fingerprints(n_oligomers), reader.descriptors(n_oligomers)
     return FeaturizedPolymer(
@@ -126,6 +127,8 @@ class _Reader:
         self._place = 0
 
     def _array(self, dtype: Any, count: int) -> np.ndarray:
+        if count < 0:
+            raise ValueError("a number of entries is negative")
         found = np.frombuffer(self._content, dtype, count, self._place)  # ValueError beyond the end
         self._place += found.nbytes
         return found
@@ -134,18 +137,17 @@ class _Reader:
         return self._array("<i4", count)
 
     def narrow(self, n_rows: int, n_columns: int) -> np.ndarray:
-        """Return int32 [n_rows, n_columns]."""
+        """Return int32 [n_columns, n_rows]."""
         dtype = _SIGNED[self._choice()]
-        return self._array(dtype, n_rows * n_columns).reshape(n_columns, n_rows).T.astype(np.int32, order="C")
+        return self._array(dtype, n_rows * n_columns).reshape(n_columns, n_rows).astype(np.int32)
 
-    def indexed(self, n_rows: int, n_columns: int) -> np.ndarray:
+    def distinct(self, n_rows: int, n_columns: int) -> np.ndarray:
         """Return float32 [n_rows, n_columns]."""
         dtype = _UNSIGNED[self._choice()]
-        [n_values] = self.numbers(1)
-        values = self._array("<f4", n_values)
-        index = self._array(dtype, n_rows * n_columns)
+        [n_distinct] = self.numbers(1).tolist()
+        table = self._array("<f4", n_distinct * n_columns).reshape(n_distinct, n_columns)
         try:
-            return values[index].reshape(n_rows, n_columns)
+            return table[self._array(dtype, n_rows)]
         except IndexError as error:
             raise ValueError("an index is beyond its table") from error
 
@@ -175,12 +177,14 @@ def _narrow(array: np.ndarray) -> bytes:
     return bytes([choice]) + np.ascontiguousarray(array.T).astype(_SIGNED[choice]).tobytes()
 
 
-def _indexed(array: np.ndarray) -> bytes:
-    """Return float32 numbers as a table of the distinct ones and an index; by their bits, so that -0 stays."""
-    values, index = np.unique(np.ascontiguousarray(array).view(np.uint32).ravel(), return_inverse=True)
-    choice = next(i for i, dtype in enumerate(_UNSIGNED) if len(values) - 1 <= np.iinfo(dtype).max)
-    head = bytes([choice]) + np.array([len(values)], "<i4").tobytes()
-    return head + values.astype("<u4").tobytes() + index.astype(_UNSIGNED[choice]).tobytes()
+def _distinct(array: np.ndarray) -> bytes:
+    """Return float32 rows as a table of the distinct ones and an index; by their bits, so that -0 stays."""
+    rows = np.ascontiguousarray(array.astype("<f4"))
+    whole = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
+    _, first, index = np.unique(whole, return_index=True, return_inverse=True)
+    choice = next(i for i, dtype in enumerate(_UNSIGNED) if len(first) - 1 <= np.iinfo(dtype).max)
+    head = bytes([choice]) + np.array([len(first)], "<i4").tobytes()
+    return head + rows[first].tobytes() + index.astype(_UNSIGNED[choice]).tobytes()
 
 
 def _regrouped(descriptors: np.ndarray) -> bytes:

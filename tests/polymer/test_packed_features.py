@@ -59,7 +59,7 @@ def test_what_is_damaged_is_refused_or_of_the_same_form(chance: random.Random) -
     """Damage is found by the record's checksum; without it nothing worse than an error comes of it."""
     content = packed(featurize(STYRENE, MONOMER))
     n_refused = 0
-    for _ in range(300):
+    for _ in range(1000):
         damaged = bytearray(content)
         damaged[chance.randrange(len(content))] = chance.randrange(256)
         cut = bytes(damaged[: chance.randrange(len(content)) if chance.random() < 0.3 else None])
