@@ -337,6 +337,17 @@ def test_doctor_looks_at_the_directory_of_features(called: Called, tmp_path: Pat
     checks = {check["name"]: check for check in report["checks"]}
     assert checks["cache_dir"]["status"] == "PASS"
     assert str(tmp_path) in checks["cache_dir"]["message"]
+    assert "feature store" not in checks
+
+
+def test_doctor_tells_of_features_in_an_older_form(called: Called, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    older = tmp_path / "v2-native-rdkit2026.9.1"
+    older.mkdir()
+    report = json.loads(called("doctor", "--json", PERIOGT_FEATURE_STORE=str(tmp_path)).stdout)
+    [check] = [one for one in report["checks"] if one["name"] == "feature store"]
+    assert check["status"] == "WARN"
+    assert check["remedy"].endswith(f"rm -r {older}")
 
 
 def test_doctor_tells_what_to_do_and_still_tests_itself(called: Called) -> None:
@@ -398,6 +409,7 @@ def test_the_size_of_parts_has_an_old_name_that_names_the_new_one(
         (["predict", "--smiles", "*CC*", "--property", "egc", "--property", "nc"], "--property"),
         (["embeddings", "--smiles", "*CC*", "--smiles", "*CC*"], "--smiles"),
         (["batch", "--input", "a.csv", "--property", "egc", "--output", "b.csv", "--output", "c.csv"], "--output"),
+        (["featurize", "--input", "a.csv", "--share", "1/2", "--share", "2/2"], "--share"),
         (["setup", "--mirror", "a", "--mirror", "b"], "--mirror"),
     ],
 )

@@ -16,7 +16,7 @@ from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.tables.parts import Part, TableRow
 from periogt_ray.tables.predictions import RowFailure
 
-__all__ = ["Features", "FeaturizePart", "FeaturizedPart"]
+__all__ = ["Features", "FeaturizePart", "FeaturizedPart", "parsed"]
 
 Features: TypeAlias = dict[PromptScheme, FeaturizedPolymer]  # of one polymer
 
@@ -60,7 +60,7 @@ class FeaturizePart:
         given = self._spec.table.read(part)
         guard = Guard(self._ledger, "parse", part.number, is_careful)
         texts = dict.fromkeys(row.smiles for row in given)
-        units = {text: guard.run(str(i), partial(_parsed, text)) for i, text in enumerate(texts)}
+        units = {text: guard.run(str(i), partial(parsed, text)) for i, text in enumerate(texts)}
         keys = dict.fromkeys(unit.smiles for unit in units.values() if isinstance(unit, RepeatUnit))
         mine = self._ledger.claim(part.number, list(keys)) if keys else []
         guard = Guard(self._ledger, "featurize", part.number, is_careful)
@@ -81,7 +81,7 @@ def _part_row(row: TableRow, unit: RepeatUnit | RowFailure) -> PartRow:
     return PartRow(row.id, row.smiles, unit.smiles, unit.warnings, row.kept)
 
 
-def _parsed(text: str) -> RepeatUnit | RowFailure:
+def parsed(text: str) -> RepeatUnit | RowFailure:
     """Parse a SMILES; a text that this process parsed before costs a look-up."""
     return _remembered(text) if len(text) <= MAX_SMILES_LENGTH else contained(partial(RepeatUnit.parse, text))
 

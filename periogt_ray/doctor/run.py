@@ -155,6 +155,11 @@ def _check_directories(settings: Settings, place: Surroundings) -> Iterator[Chec
     if settings.feature_store is not None:
         cache = probe_directory("cache_dir", settings.feature_store)
         yield check_directory(cache, place, is_kept=False, is_written=True)
+        from periogt_ray.polymer.feature_store import older_features
+
+        if older := older_features(settings.feature_store):
+            message, remedy = older
+            yield Check("feature store", Status.WARN, message, remedy)
     if settings.is_embedded:
         yield Check(
             "checkpoint_dir",

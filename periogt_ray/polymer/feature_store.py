@@ -2,54 +2,50 @@
 
 ::
 
-    <directory>/<version of the features>/<2 digits>/<SHA-256 of polymer and scheme>
+    <directory>/segments/<version of the features>/    segments: many polymers a file, 64 MB each (polymer/segments.py)
 
-A file holds the arrays of one polymer as safetensors, deflated. Files appear whole; one that does not
-read back, or is another polymer's, counts as absent. Several processes, on several nodes, may share the
-directory: the least recently used files go when it has grown beyond its bound, by whoever notices.
+An entry is found by the SHA-256 of version, scheme and polymer. One that is damaged counts as absent. Several
+processes, on several nodes, may share the directory: each writes segments of its own and reads all. That needs no lock
+of the file system and no database: neither is safe on network file systems with several writers. Small segments are
+made one, and the least recently used ones removed when all are beyond the maximum, by whoever notices
+(polymer/compaction.py).
 """
 
+import atexit
 import logging
-import os
-import time
-import zlib
-from contextlib import suppress
-from dataclasses import dataclass
+import re
+import threading
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
-import filelock
-import numpy as np
 import rdkit
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
+from periogt_ray.polymer.compaction import compact, trim
 from periogt_ray.polymer.descriptors import DescriptorEngine
 from periogt_ray.polymer.dimensions import FEATURE_VERSION
-from periogt_ray.polymer.features import FeaturizedPolymer, OligomerFeatures, computed_unit, featurize
+from periogt_ray.polymer.features import FeaturizedPolymer, computed_unit, featurize
+from periogt_ray.polymer.packed_features import packed, unpacked
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.polymer.triplet_graph import TripletGraph
-from periogt_ray.runtime.files import PRIVATE_MODE, write_bytes_atomically
+from periogt_ray.polymer.segments import SegmentIndex, SegmentWriter, segments_in
+from periogt_ray.runtime.record_file import KEY_BYTES
 from periogt_ray.settings import Settings
 
-__all__ = ["FeatureFiles", "featurized"]
+__all__ = ["FeatureStore", "StoreFacts", "featurized", "older_features"]
 
 logger = logging.getLogger(__name__)
 
-_LOCK = ".lock"
-_KEY = "key"  # an array of its own, the key's text as bytes
-_UNITS = "n_units"
-# Deflating takes a hundredth of the time of featurizing, and leaves a tenth of the bytes.
-_LEVEL = 1
-_TOUCH_AFTER_S = 3600.0  # a network file system is spared a write for every read
-_KEPT_SHARE = 0.9  # of the bound, so that not every file calls for a look at all of them
-_LOOK_SHARE = 0.01
+_SEGMENTS = "segments"
+_SEGMENT_BYTES = 64 << 20
+_SEGMENTS_OF_SMALL_STORE = 16  # so that what is removed is a small part of it
+_LOOK_SHARE = 0.01  # of the maximum; so much a process writes before it looks at the size of all
+_OLDER_FORM = re.compile(r"v\d+-.+-rdkit.+")  # directories of a store with a file a polymer
 
 
 def featurized(unit: RepeatUnit, scheme: PromptScheme, settings: Settings) -> tuple[FeaturizedPolymer, bool]:
-    """Return the features of a polymer, and whether they were in the directory that the settings name, if any.
+    """Return the features of a polymer, and whether they were in the store that the settings name, if any.
 
     Raises
     ------
@@ -58,36 +54,72 @@ def featurized(unit: RepeatUnit, scheme: PromptScheme, settings: Settings) -> tu
     """
     if settings.feature_store is None:
         return featurize(unit, scheme, engine=settings.descriptor_engine), False
-    files = _files_of_process(settings.feature_store, settings.feature_store_bytes)
-    return files.featurize(unit, scheme, engine=settings.descriptor_engine)
+    store = _store_of_process(settings.feature_store, settings.feature_store_bytes)
+    return store.featurize(unit, scheme, engine=settings.descriptor_engine)
 
 
 @cache
-def _files_of_process(directory: Path, max_bytes: int) -> "FeatureFiles":
-    return FeatureFiles(directory, max_bytes)  # one, because it counts what it has written
+def _store_of_process(directory: Path, max_bytes: int) -> "FeatureStore":
+    """Return the store, one for all of a process, because it has a segment of its own; sealed when that ends."""
+    store = FeatureStore(directory, max_bytes)
+    if older := older_features(directory):
+        logger.warning("%s. %s", *older)
+    atexit.register(store.close)
+    return store
 
 
-@dataclass
-class _Count:
+def older_features(directory: Path) -> tuple[str, str] | None:
+    """Return that there are features in the form of an earlier version, and what to do; None if there are none."""
+    found = sorted(str(path) for path in directory.glob("v*-rdkit*") if _OLDER_FORM.fullmatch(path.name))
+    if not found:
+        return None
+    message = f"{directory} also holds features in the form of an earlier version, a file a polymer, which are not used"
+    return message, f"To free their space: rm -r {' '.join(found)}"
+
+
+class StoreFacts(NamedTuple):
+    """What is in a store, of the present version of the features."""
+
+    n_entries: int
+    n_files: int
     n_bytes: int
-    is_broken: bool = False
 
 
-class FeatureFiles:
-    """Features in a directory.
+class FeatureStore:
+    """Features in a directory; may be used by several threads.
 
     Parameters
     ----------
     directory : pathlib.Path
         Where they are; exists.
     max_bytes : int
-        Size beyond which files go; processes that write together may exceed it by a hundredth each.
+        Size beyond which segments are removed; processes that write together may exceed it by a hundredth each.
+    segment_bytes : int, optional
+        Size of a segment.
+
+    Attributes
+    ----------
+    directory : pathlib.Path
+        As given.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     store = FeatureStore(Path(directory), 1 << 30)
+    ...     unit = RepeatUnit.parse("*CC*")
+    ...     [store.featurize(unit, PromptScheme.MONOMER, engine="native")[1] for _ in range(2)]
+    [False, True]
     """
 
-    def __init__(self, directory: Path, max_bytes: int) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, max_bytes: int, *, segment_bytes: int = _SEGMENT_BYTES) -> None:
+        self.directory = directory
         self._max_bytes = max_bytes
-        self._written = _Count(max_bytes)  # so that the first file looks at what is there
+        self._segment_bytes = min(segment_bytes, max(1, max_bytes // _SEGMENTS_OF_SMALL_STORE))
+        self._versions: dict[DescriptorEngine, _Version] = {}
+        self._n_unlooked = _LOOK_SHARE * max_bytes  # so that the first entry looks at what is there
+        self._is_broken = False
+        self._lock = threading.RLock()
 
     def featurize(
         self, unit: RepeatUnit, scheme: PromptScheme, *, engine: DescriptorEngine
@@ -97,103 +129,124 @@ class FeatureFiles:
         Raises
         ------
         ValidationError
-            As :func:`~periogt_ray.polymer.features.featurize`; such a polymer leaves no file.
+            As :func:`~periogt_ray.polymer.features.featurize`; such a polymer leaves no entry.
         """
         unit = computed_unit(unit, scheme)
-        path, key = self._place(unit.smiles, scheme, engine)
-        polymer = _read(path, key, unit.smiles, scheme)
+        polymer = self._get(unit.smiles, scheme, engine)
         if polymer is not None:
             return polymer, True
         polymer = featurize(unit, scheme, engine=engine)
-        self._keep(path, _packed(polymer, key))
+        self.keep(unit.smiles, scheme, packed(polymer), engine=engine)
         return polymer, False
 
-    def _place(self, smiles: str, scheme: PromptScheme, engine: DescriptorEngine) -> tuple[Path, bytes]:
-        version = f"v{FEATURE_VERSION}-{engine}-rdkit{rdkit.__version__}"
-        key = f"{version} {scheme.name} {smiles}".encode()
-        name = sha256(key).hexdigest()
-        return self._directory / version / name[:2] / name, key
+    def has(self, unit: RepeatUnit, scheme: PromptScheme, *, engine: DescriptorEngine) -> bool:
+        """Whether the features of a polymer are there; does not read them."""
+        smiles = computed_unit(unit, scheme).smiles
+        with self._lock:
+            version = self._version(engine)
+            return version.index.has(version.key(smiles, scheme))
 
-    def _keep(self, path: Path, content: bytes) -> None:
-        """Write a file; a directory that cannot be written costs time, not predictions."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Not synced: what a power cut tears does not inflate, and is computed again.
-            write_bytes_atomically(path, content, mode=PRIVATE_MODE, sync=False)
-            self._written.n_bytes += len(content)
-            if self._written.n_bytes > _LOOK_SHARE * self._max_bytes:
-                self._written.n_bytes = 0
-                self._trim()
-        except OSError as error:
-            if not self._written.is_broken:
-                logger.warning("Features are not kept in %s: %s.", self._directory, error.strerror)
-            self._written.is_broken = True
+    def keep(self, smiles: str, scheme: PromptScheme, content: bytes, *, engine: DescriptorEngine) -> bool:
+        """Keep packed features; return whether that was possible.
 
-    def _trim(self) -> None:
-        """Remove the least recently used files if all together are too large."""
-        try:
-            with filelock.FileLock(self._directory / _LOCK, timeout=0):
-                found = [(status.st_mtime, status.st_size, path) for path, status in _files(self._directory)]
-                size = sum(n_bytes for _, n_bytes, _ in found)
-                if size <= self._max_bytes:
-                    return
-                for _, n_bytes, path in sorted(found):
-                    path.unlink(missing_ok=True)
-                    size -= n_bytes
-                    if size <= _KEPT_SHARE * self._max_bytes:
-                        return
-        except filelock.Timeout:
-            return  # another process is at it
+        A store that cannot be written costs time, not predictions.
 
-
-def _files(directory: Path) -> list[tuple[Path, os.stat_result]]:
-    """Return every file but the lock; what goes meanwhile is left out."""
-    found = []
-    for root, _, names in os.walk(directory):
-        for name in names:
-            path = Path(root, name)
+        Parameters
+        ----------
+        smiles : str
+            Of the unit whose features were computed.
+        scheme, engine : PromptScheme, str
+            They depend on.
+        content : bytes
+            What :func:`~periogt_ray.polymer.packed_features.packed` returned.
+        """
+        with self._lock:
+            version = self._version(engine)
             try:
-                found.append((path, path.stat()))
-            except FileNotFoundError:
-                continue
-    return [(path, status) for path, status in found if path != directory / _LOCK]
+                version.append(version.key(smiles, scheme), content, segment_bytes=self._segment_bytes)
+                self._n_unlooked += len(content)
+                if self._n_unlooked > _LOOK_SHARE * self._max_bytes:
+                    self._n_unlooked = 0.0
+                    self.tidy(engine=engine)
+            except OSError as error:
+                if not self._is_broken:
+                    logger.warning("Features are not kept in %s: %s.", self.directory, error.strerror)
+                self._is_broken = True
+                return False
+            return True
 
+    def tidy(self, *, engine: DescriptorEngine, least: int = 16) -> None:
+        """Make small segments one, if there are at least so many, and remove the least recently used ones.
 
-def _packed(polymer: FeaturizedPolymer, key: bytes) -> bytes:
-    arrays = {_KEY: np.frombuffer(key, np.uint8), _UNITS: np.array(polymer.n_units, np.int64)}
-    for number, graph in enumerate(polymer.graphs):
-        arrays |= {f"graph.{number}.{name}": array for name, array in graph._asdict().items()}
-    for n_units, features in polymer.oligomers.items():
-        arrays |= {f"oligomer.{n_units}.{name}": array for name, array in features._asdict().items()}
-    return zlib.compress(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}), _LEVEL)
+        Raises
+        ------
+        OSError
+            If the directory cannot be written.
+        """
+        directory = self._version(engine).directory
+        directory.mkdir(parents=True, exist_ok=True)
+        compact(directory, segment_bytes=self._segment_bytes, least=least)
+        all_versions = [directory, *(path for path in directory.parent.iterdir() if path != directory)]
+        if n_removed := trim(all_versions, max_bytes=self._max_bytes):
+            logger.info("%s: %d segments of the least recently used features are removed.", self.directory, n_removed)
 
+    def facts(self, *, engine: DescriptorEngine) -> StoreFacts:
+        """Return what is in the store."""
+        with self._lock:
+            version = self._version(engine)
+            version.index.look(is_forced=True)
+            found = segments_in(version.directory)
+            return StoreFacts(len(version.index), len(found), sum(one.n_bytes for one in found))
 
-def _read(path: Path, key: bytes, smiles: str, scheme: PromptScheme) -> FeaturizedPolymer | None:
-    """Return the polymer of a file; None if there is no such file, or none that is whole and this polymer's."""
-    try:
-        content = path.read_bytes()
-        if path.stat().st_mtime < time.time() - _TOUCH_AFTER_S:
-            with suppress(PermissionError):
-                os.utime(path)
-        arrays = load(zlib.decompress(content))
-        if arrays[_KEY].tobytes() != key:
+    def close(self) -> None:
+        """Seal what this process has written, so that others read it quickly."""
+        with self._lock:
+            for version in self._versions.values():
+                version.close()
+            self._versions = {}
+
+    def _version(self, engine: DescriptorEngine) -> "_Version":
+        if engine not in self._versions:
+            self._versions[engine] = _Version(self.directory, engine)
+        return self._versions[engine]
+
+    def _get(self, smiles: str, scheme: PromptScheme, engine: DescriptorEngine) -> FeaturizedPolymer | None:
+        try:
+            with self._lock:
+                version = self._version(engine)
+                content = version.index.find(version.key(smiles, scheme))
+            return None if content is None else unpacked(content, smiles, scheme)
+        except (OSError, ValueError) as error:
+            logger.warning("The features of %s in %s are not read, and made anew: %s", smiles, self.directory, error)
             return None
-        sizes = tuple(int(n_units) for n_units in arrays[_UNITS])
-        return FeaturizedPolymer(
-            smiles=smiles,
-            scheme=scheme,
-            graphs=tuple(
-                TripletGraph(*(arrays[f"graph.{number}.{name}"] for name in TripletGraph._fields))
-                for number in range(len(sizes))
-            ),
-            n_units=sizes,
-            oligomers={
-                n_units: OligomerFeatures(*(arrays[f"oligomer.{n_units}.{name}"] for name in OligomerFeatures._fields))
-                for n_units in sorted(set(sizes))
-            },
-        )
-    except FileNotFoundError:
-        return None
-    except (OSError, zlib.error, SafetensorError, KeyError) as error:
-        logger.warning("%s is not read, and made anew: %s", path, error)
-        return None
+
+
+class _Version:
+    """The entries of one version of the features, and the segment of this process among them."""
+
+    def __init__(self, root: Path, engine: DescriptorEngine) -> None:
+        self._name = f"v{FEATURE_VERSION}-{engine}-rdkit{rdkit.__version__}"
+        self.directory = root / _SEGMENTS / self._name
+        self.index = SegmentIndex(self.directory)
+        self._writer: SegmentWriter | None = None
+
+    def key(self, smiles: str, scheme: PromptScheme) -> bytes:
+        return sha256(f"{self._name} {scheme.name} {smiles}".encode()).digest()[:KEY_BYTES]
+
+    def append(self, key: bytes, content: bytes, *, segment_bytes: int) -> None:
+        """Append an entry; OSError if that cannot be done."""
+        if self._writer is not None and (not self._writer.is_usable or self._writer.n_bytes >= segment_bytes):
+            self._seal()
+        if self._writer is None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._writer = SegmentWriter(self.directory)
+        self.index.note(self._writer.path, self._writer.append(key, content))
+
+    def close(self) -> None:
+        self._seal()
+        self.index.close()
+
+    def _seal(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.seal()

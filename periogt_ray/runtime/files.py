@@ -15,6 +15,7 @@ __all__ = [
     "atomic_file",
     "make_directory",
     "sha256_of",
+    "sync_directory",
     "write_bytes_atomically",
     "write_json_atomically",
 ]
@@ -65,7 +66,7 @@ def atomic_file(
                 os.fsync(descriptor)
         temporary.replace(path)
         if sync:
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -77,7 +78,7 @@ def write_bytes_atomically(path: Path, content: bytes, *, mode: int = FILE_MODE,
         file.write(content)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Have a rename reach the disk before anything that builds on it."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:

@@ -6,7 +6,7 @@ __all__ = ["Part", "PartSize", "TableRow", "fitting_size"]
 
 _NEW_PER_PART = 64
 _PARTS_OF_SHORT_INPUT = 16  # so that a short file is spread over the workers, too
-# Of a long one: each part is a file, and an entry in Ray's tables; but it is held in memory whole.
+# Of a long one: each part is waited for on the disk, and an entry in Ray's tables; but it is held in memory whole.
 _WANTED_PARTS = 20_000
 _MOST_NEW_PER_PART = 256
 _MOST_ROWS_PER_PART = 4096

@@ -12,6 +12,7 @@ from shutil import copytree
 
 import pytest
 
+from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.model.predictor import Predictor
 from support.batch_tables import expected_rows, rows_but_request_ids, write_input
 from support.golden import ARTIFACTS
@@ -82,9 +83,9 @@ def test_killed_workers_and_drivers_cost_nothing(
     parts = output.with_name("killed.csv.parts")
     for attempt in range(20 if is_full else 3):
         driver = start(input_path, *options, "--output", str(output), "--resume")
-        n_before = len(list(parts.glob("part-*.json")))
+        n_before = len(PartsDirectory(output).finished())
         deadline = time.monotonic() + TIMEOUT_S
-        while driver.poll() is None and len(list(parts.glob("part-*.json"))) == n_before:
+        while driver.poll() is None and len(PartsDirectory(output).finished()) == n_before:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(chance.uniform(0, 0.1))

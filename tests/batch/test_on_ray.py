@@ -14,7 +14,9 @@ from shutil import copytree
 
 import pytest
 
+from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.model.predictor import Predictor
+from periogt_ray.polymer.feature_store import FeatureStore
 from support.batch_tables import expected_rows, rows_but_request_ids, write_input
 from support.golden import ARTIFACTS
 from support.ray_cluster import LINE_OF_CORE, Cluster, clean_environment
@@ -74,11 +76,11 @@ def test_another_property_finds_the_features_on_disk(cluster: Cluster, input_pat
         return rows_but_request_ids(output)
 
     def kept() -> dict[str, int]:
-        return {path.name: path.stat().st_mtime_ns for path in directory.rglob("*") if len(path.name) == 64}
+        return {path.name: path.stat().st_mtime_ns for path in directory.rglob("*.segment")}
 
     predicted("first.csv", "tg", PERIOGT_FEATURE_STORE=str(directory))
     first = kept()
-    assert len(first) == 12, "one a polymer"
+    assert FeatureStore(directory, 1 << 30).facts(engine="native").n_entries == 12, "one a polymer"
     found = predicted("second.csv", "eps", PERIOGT_FEATURE_STORE=str(directory))
     assert kept() == first
     assert found == predicted("without.csv", "eps")
@@ -99,7 +101,7 @@ def test_a_polymer_that_kills_its_worker_becomes_an_error(cluster: Cluster, tmp_
 
 def wait_for(output: Path, n_parts: int) -> None:
     deadline = time.monotonic() + TIMEOUT_S
-    while len(list(output.with_name(f"{output.name}.parts").glob("part-*.json"))) < n_parts:
+    while len(PartsDirectory(output).finished()) < n_parts:
         assert time.monotonic() < deadline, "no parts"
         time.sleep(0.02)
 
@@ -132,7 +134,7 @@ def test_killed_workers_and_drivers_cost_nothing(
         assert not output.exists()
         assert ("--resume" in stderr) == (signum == signal.SIGTERM)
         assert "Traceback" not in stderr
-    n_kept = len(list(output.with_name("killed.csv.parts").glob("part-*.json")))
+    n_kept = len(PartsDirectory(output).finished())
 
     driver = cluster.start("batch", *options, "--output", str(output), "--resume")
     wait_for(output, n_kept + 1)
@@ -164,8 +166,8 @@ def test_killed_at_random_moments_it_loses_and_doubles_no_row(
         delay_s = chance.uniform(0, duration_s)
         if n_killed % 2:
             # Most of a short run is its start; so every other kill comes among the parts.
-            n_before = len(list(parts.glob("part-*.json")))
-            while driver.poll() is None and len(list(parts.glob("part-*.json"))) == n_before:
+            n_before = len(PartsDirectory(output).finished())
+            while driver.poll() is None and len(PartsDirectory(output).finished()) == n_before:
                 time.sleep(0.02)
             delay_s = chance.uniform(0, 0.5)
         try:
@@ -174,7 +176,7 @@ def test_killed_at_random_moments_it_loses_and_doubles_no_row(
             driver.kill()
             driver.communicate()
             n_killed += 1
-            n_kept_at_kill += any(parts.glob("part-*.json"))
+            n_kept_at_kill += bool(PartsDirectory(output).finished())
         else:
             assert rows_but_request_ids(output) == expected
             output.unlink()

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 
+from periogt_ray.batch import parts as batch_parts
 from periogt_ray.batch import run as batch_run
 from periogt_ray.batch.options import BatchOptions
 from periogt_ray.batch.parts import PartsDirectory
@@ -26,6 +28,7 @@ from periogt_ray.batch.results import Counts, FinishedPart, PartRow
 from periogt_ray.batch.run import run_batch
 from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.errors import ModelLoadError, PerioGTError, UnsupportedPropertyError, ValidationError
+from periogt_ray.runtime.record_file import records_of
 from periogt_ray.settings import Settings
 from periogt_ray.tables.columns import TableOptions
 from periogt_ray.tables.parts import Part
@@ -294,16 +297,92 @@ def test_what_lies_where_parts_would_is_left_alone(input_path: Path) -> None:
     assert [path.name for path in place.iterdir()] == ["notes.txt"]
 
 
-def test_a_damaged_part_is_named_and_computed_again_once_it_is_deleted(tmp_path: Path) -> None:
+def test_a_damaged_part_is_named_and_computed_again(tmp_path: Path) -> None:
     parts = PartsDirectory(tmp_path / "o.csv")
     with parts.held():
-        parts.write(FinishedPart(0, [], {}))
-        [path] = parts.path.glob("part-*")
-        path.write_text(path.read_text()[:-5])
-        with pytest.raises(ValidationError, match=r"part-00000000\.json is damaged .* --resume"):
-            parts.read(0)
-        path.unlink()
-        assert parts.finished() == []
+        for number in range(3):
+            parts.write(FinishedPart(number, [PartRow(str(number), "*CC*", "*CC*")], {}))
+        [path] = parts.path.glob("parts-*")
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(ValidationError, match=r"Part 1 in .* is damaged .* --resume"):
+            parts.read(1)
+    again = PartsDirectory(tmp_path / "o.csv")
+    assert again.finished() == [0, 2]
+    assert again.read(2).rows[0].id == "2"
+
+
+def test_many_parts_are_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_parts, "_FILE_BYTES", 4000)
+    parts = PartsDirectory(tmp_path / "o.csv")
+    given = [FinishedPart(number, [PartRow(str(number), "*CC*", "*CC*")], {}) for number in range(200)]
+    for some in (given[:150], given[150:]):
+        with parts.held():
+            for part in some:
+                parts.write(part)
+        parts = PartsDirectory(tmp_path / "o.csv")
+    assert parts.finished() == list(range(200))
+    assert [parts.read(number) for number in reversed(range(200))] == given[::-1]
+    files = list(parts.path.glob("parts-*"))
+    assert len(files) > 2
+    assert max(path.stat().st_size for path in files) < 4400
+
+
+def test_parts_are_seen_while_another_process_writes_them(tmp_path: Path) -> None:
+    writer, reader = PartsDirectory(tmp_path / "o.csv"), PartsDirectory(tmp_path / "o.csv")
+    with writer.held():
+        for number in range(5):
+            part = FinishedPart(number, [PartRow(str(number), "*CC*", "*CC*")], {})
+            writer.write(part)
+            assert reader.finished() == list(range(number + 1))
+            assert reader.read(number) == part
+        writer.begin({})
+        assert reader.finished() == []
+
+
+def test_parts_of_an_earlier_version_are_not_taken_for_none(input_path: Path) -> None:
+    place = PartsDirectory(output_of(input_path)).path
+    place.mkdir()
+    (place / "part-00000000.json").write_text("{}")
+    with pytest.raises(ValidationError, match=r"holds 'part-00000000\.json', which this version does not write"):
+        run(input_path, resume=True)
+    assert (place / "part-00000000.json").exists()
+
+
+def test_killed_in_the_middle_of_writing_a_part_it_goes_on(input_path: Path, chance: random.Random) -> None:
+    """Killed when so many bytes of parts are written, which may be anywhere within a part."""
+    run(input_path)
+    expected = rows_but_request_ids(output_of(input_path))
+    output_of(input_path).unlink()
+    write = os.write
+
+    def killed_after(n_bytes: int) -> None:
+        left = n_bytes
+
+        def cut(descriptor: int, content: bytes) -> int:
+            nonlocal left
+            if len(content) > left:
+                write(descriptor, content[:left])
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= len(content)
+            return write(descriptor, content)
+
+        os.write = cut  # type: ignore[assignment]
+        run(input_path, resume=True)
+
+    n_cut = 0
+    for _ in range(12):
+        if in_child(partial(killed_after, chance.randrange(1, 2500))):
+            break
+        n_cut += any(is_cut(path) for path in PartsDirectory(output_of(input_path)).path.glob("parts-*"))
+    assert n_cut > 2
+    assert run(input_path, resume=True).exit_code == 1
+    assert rows_but_request_ids(output_of(input_path)) == expected
+
+
+def is_cut(path: Path) -> bool:
+    return records_of(path.read_bytes())[1] < path.stat().st_size
 
 
 def test_a_name_without_room_for_those_beside_it_is_refused(input_path: Path) -> None:
@@ -461,7 +540,7 @@ def test_a_part_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ValidationError, match=r"No space left.*--resume"), parts.held():
         parts.write(replace(result, number=4))
     assert parts.finished() == [3]
-    assert sorted(path.name for path in parts.path.iterdir()) == ["lock", "part-00000003.json"]
+    assert PartsDirectory(tmp_path / "output.csv").read(3) == result
 
 
 def test_progress_counts_this_run_alone() -> None:

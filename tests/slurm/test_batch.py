@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from periogt_ray.batch.parts import PartsDirectory
 from support.slurm_site import ROOT, START_S, Job, SlurmSite, running_site, wait_for
 
 pytestmark = pytest.mark.slurm
@@ -27,7 +28,7 @@ def rows(output: Path) -> list[dict[str, Any]]:
 
 
 def n_finished(output: Path) -> int:
-    return len(list(Path(f"{output}.parts").glob("part-*.json")))
+    return len(PartsDirectory(output).finished())
 
 
 def wait_until_works(job: Job, output: Path, more_than: int) -> None:

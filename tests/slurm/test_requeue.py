@@ -15,7 +15,7 @@ if [[ $WARNS ]]; then
   kill -TERM "$PPID"
   until [[ -e $PERIOGT_RESULTS_DIR/periogt-job-7/stop ]]; do sleep 0.01; done
 fi
-if [[ $FINISHES ]]; then touch "$OUTPUT.parts/part-0.json"; fi
+if [[ $FINISHES ]]; then echo part >>"$OUTPUT.parts/parts-0.records"; fi
 exit 75
 """
 SCONTROL = """#!/bin/bash

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slurm
 SCRIPTS = sorted(path.name for path in (ROOT / "slurm").glob("*.sbatch"))
 EXAMPLE = ROOT / "periogt_ray" / "examples" / "polymers.csv"
 FITS = ("--mem=4G",)
+WITH_INPUT = ("batch.sbatch", "featurize.sbatch")
 
 
 def check(site: SlurmSite, script: str, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -19,8 +20,10 @@ def check(site: SlurmSite, script: str, *words: str, **variables: str) -> "subpr
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_slurm_takes_every_script(site: SlurmSite, script: str) -> None:
-    arguments = ("--", "--input", str(EXAMPLE), "--property", "egc") if script == "batch.sbatch" else ()
-    result = check(site, script, *FITS, *arguments)
+    arguments = ("--", "--input", str(EXAMPLE), "--property", "egc") if script in WITH_INPUT else ()
+    # 32 CPUs are more than a node here has.
+    sized = ("--cpus-per-task=2",) if script == "featurize.sbatch" else ()
+    result = check(site, script, *FITS, *sized, *arguments, PERIOGT_FEATURE_STORE=str(site.results))
     assert result.returncode == 0, result.stderr
     assert "everything needed is there" in result.stdout
 
@@ -42,6 +45,8 @@ def test_slurm_takes_every_script(site: SlurmSite, script: str) -> None:
         ("batch.sbatch", ("--", "--input", str(EXAMPLE)), {}, "no property was given"),
         ("batch.sbatch", ("--", "--input", str(EXAMPLE), "--property", "tg"), {}, "unsupported_property"),
         ("batch.sbatch", ("--", "--input", str(ROOT / "README.md"), "--property", "egc"), {}, "smiles"),
+        ("featurize.sbatch", ("--", "--input", str(EXAMPLE)), {}, "PERIOGT_FEATURE_STORE is not set"),
+        ("featurize.sbatch", ("--",), {}, "no input was given"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_queued(

@@ -60,6 +60,7 @@ def _patch_predictors(module: ModuleType) -> None:
 
 _PATCHES = {
     "periogt_ray.polymer.feature_store": _patch_featurizers,
+    "periogt_ray.batch.featurize_workers": _patch_featurizers,
     "periogt_ray.batch.predict_stage": _patch_predictors,
 }
 sys.meta_path.insert(0, _Deadly())
