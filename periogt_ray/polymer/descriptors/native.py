@@ -21,7 +21,7 @@ from periogt_ray.polymer.descriptors.molecule import MoleculeArrays, extract
 from periogt_ray.polymer.descriptors.path_spectra import total_length
 from periogt_ray.polymer.descriptors.rings import ring_descriptors
 from periogt_ray.polymer.descriptors.simple_paths import SimplePaths, molecular_ids
-from periogt_ray.polymer.descriptors.spectra import adjacency_spectrum, barysz_spectra, burden_extremes, path_spectra
+from periogt_ray.polymer.descriptors.spectra import adjacency_spectrum, burden_extremes, path_spectra
 from periogt_ray.polymer.descriptors.topology import topology_descriptors
 from periogt_ray.polymer.descriptors.weights import (
     FIRST_ELEMENT,
@@ -117,9 +117,9 @@ def _all_blocks(arrays: MoleculeArrays) -> dict[str, np.ndarray | list[float]]:
 def _component_blocks(arrays: MoleculeArrays, weights: np.ndarray) -> dict[str, np.ndarray]:
     parts = components(arrays.graph)
     paths = SimplePaths(arrays.graph, parts)
-    barysz = barysz_spectra(arrays, parts, weights[FIRST_ELEMENT:], carbon_weights())
     shortest = component_distances(arrays.graph, parts, np.ones((1, len(arrays.begin))))
-    topological, longest = path_spectra(arrays, parts, np.concatenate([shortest, paths.longest[None]]))
+    lengths = np.concatenate([shortest, paths.longest[None]])
+    (topological, longest), barysz = path_spectra(arrays, parts, lengths, weights[FIRST_ELEMENT:], carbon_weights())
     return {
         "adjacency": np.delete(adjacency_spectrum(arrays), _TRACE),
         "distance": np.delete(topological, _TRACE),

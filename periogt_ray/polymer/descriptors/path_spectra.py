@@ -34,8 +34,8 @@ _CONVERGED = 1e-13
 # One eigenvalue besides the largest for so many atoms costs as much to find as all of them by LAPACK.
 _ATOMS_PER_VALUE = 4
 
-# Pairs of a matrix and a shift that are eliminated at once: as many numbers as a register of AVX-512 holds.
-_N_LANES = 8
+# Pairs of a matrix and a shift that are eliminated at once, so that the processor's vector instructions have work.
+_N_LANES = 16
 
 
 class SpectralSums(NamedTuple):
@@ -135,15 +135,18 @@ def _eliminate(matrices: Any, lanes: Any, room: Any) -> None:
 
     The form x' (A - shift) x is written in the sums y of x over all that hangs on an atom. What is eliminated of
     it hangs on an atom as ``a y y + 2 b y r + c r r``, where r is the sum over the whole molecule.
+
+    Each loop over the lanes has few arrays, or the compiler cannot tell that they do not overlap.
     """
     part_start, part_atoms, cells, diagonals = matrices
     which, shifts, n_positive, n_negative, last = lanes
+    n_lanes = len(shifts)
     form, block, sides = room
     for atom in range(len(diagonals)):
-        for lane in range(_N_LANES):
+        for lane in range(n_lanes):
             form[atom, 0, lane] = diagonals[atom, which[lane]] - shifts[lane]
             form[atom, 1, lane] = form[atom, 2, lane] = 0.0
-    n_positive[:] = 0
+    above, inverse, scaled = np.zeros(n_lanes), np.empty(n_lanes), np.empty(n_lanes)
     cell = len(cells)
     for part in range(len(part_start) - 2, -1, -1):
         first = part_start[part]
@@ -151,38 +154,49 @@ def _eliminate(matrices: Any, lanes: Any, room: Any) -> None:
         cell -= size * size
         for i in range(1, size):
             atom, row = part_atoms[first + i], cell + i * size
-            for j in range(1, i + 1):
-                for lane in range(_N_LANES):
-                    one = which[lane]
-                    block[i, j, lane] = (
-                        cells[row + j, one] - cells[row, one] - cells[cell + j, one] + form[joint, 0, lane]
-                    )
-            for lane in range(_N_LANES):
-                block[i, i, lane] += form[atom, 0, lane]
+            for lane in range(n_lanes):
+                sides[1, i, lane] = cells[row, which[lane]]
+            for lane in range(n_lanes):
+                sides[1, i, lane] += form[atom, 1, lane] - form[joint, 1, lane]
                 sides[0, i, lane] = -form[joint, 0, lane]
-                sides[1, i, lane] = form[atom, 1, lane] + cells[row, which[lane]] - form[joint, 1, lane]
+            for j in range(1, i + 1):
+                for lane in range(n_lanes):
+                    one = which[lane]
+                    block[i, j, lane] = cells[row + j, one] - cells[row, one] - cells[cell + j, one]
+                for lane in range(n_lanes):
+                    block[i, j, lane] += form[joint, 0, lane]
+            for lane in range(n_lanes):
+                block[i, i, lane] += form[atom, 0, lane]
         for i in range(1, size):
             atom = part_atoms[first + i]
-            for lane in range(_N_LANES):
+            for lane in range(n_lanes):
                 pivot = block[i, i, lane]
-                pivot = -1e-300 if pivot == 0.0 else pivot
-                n_positive[lane] += 1 if pivot > 0.0 else 0
-                inverse = 1.0 / pivot
-                block[i, i, lane] = inverse
-                s, t = sides[0, i, lane], sides[1, i, lane]
-                form[joint, 0, lane] -= s * s * inverse
-                form[joint, 1, lane] -= s * t * inverse
-                form[joint, 2, lane] += form[atom, 2, lane] - t * t * inverse
+                inverse[lane] = 1.0 / (-1e-300 if pivot == 0.0 else pivot)
+            for lane in range(n_lanes):
+                above[lane] += 1.0 if inverse[lane] > 0.0 else 0.0
+            for lane in range(n_lanes):
+                scaled[lane] = sides[0, i, lane] * inverse[lane]
+            for lane in range(n_lanes):
+                form[joint, 0, lane] -= scaled[lane] * sides[0, i, lane]
+            for lane in range(n_lanes):
+                form[joint, 1, lane] -= scaled[lane] * sides[1, i, lane]
+            for lane in range(n_lanes):
+                scaled[lane] = sides[1, i, lane] * sides[1, i, lane] * inverse[lane]
+            for lane in range(n_lanes):
+                form[joint, 2, lane] += form[atom, 2, lane] - scaled[lane]
             for j in range(i + 1, size):
-                for lane in range(_N_LANES):
-                    factor = block[j, i, lane] * block[i, i, lane]
-                    sides[0, j, lane] -= factor * sides[0, i, lane]
-                    sides[1, j, lane] -= factor * sides[1, i, lane]
+                for lane in range(n_lanes):
+                    scaled[lane] = block[j, i, lane] * inverse[lane]
+                for lane in range(n_lanes):
+                    sides[0, j, lane] -= scaled[lane] * sides[0, i, lane]
+                for lane in range(n_lanes):
+                    sides[1, j, lane] -= scaled[lane] * sides[1, i, lane]
                 for k in range(i + 1, j + 1):
-                    for lane in range(_N_LANES):
-                        block[j, k, lane] -= block[j, i, lane] * block[i, i, lane] * block[k, i, lane]
+                    for lane in range(n_lanes):
+                        block[j, k, lane] -= scaled[lane] * block[k, i, lane]
     root = part_atoms[0]
-    for lane in range(_N_LANES):
+    for lane in range(n_lanes):
+        n_positive[lane] = int(above[lane])
         n_negative[lane] = len(diagonals) - 1 - n_positive[lane]
         last[lane] = form[root, 0, lane] + 2.0 * form[root, 1, lane] + form[root, 2, lane]
 
@@ -236,46 +250,45 @@ def _find_smallest(matrices: Any, bounds: np.ndarray, smallest: np.ndarray, lane
     diagonals = matrices[3]
     n_sets = diagonals.shape[1]
     which, shifts, _, n_negative, last = lanes
-    low, high = np.empty(_N_LANES), np.empty(_N_LANES)
+    which[:] = np.arange(n_sets)
+    low, high = np.empty(n_sets), np.empty(n_sets)
     # Of the last pivot at either end, 0 where it is not continuous; the end that moved last.
-    low_value, high_value, moved = np.empty(_N_LANES), np.empty(_N_LANES), np.empty(_N_LANES)
-    is_secant = np.empty(_N_LANES, np.bool_)
-    for begin in range(0, n_sets, _N_LANES):
-        for lane in range(_N_LANES):
-            which[lane] = min(begin + lane, n_sets - 1)
-            low[lane], high[lane] = -bounds[which[lane]], diagonals[:, which[lane]].min()
-        low_value[:], high_value[:], moved[:] = 0.0, 0.0, 0.0
-        n_open = _N_LANES
-        while n_open > 0:
-            for lane in range(_N_LANES):
-                shift = 0.5 * (low[lane] + high[lane])
-                is_secant[lane] = low_value[lane] > 0.0 and high_value[lane] < 0.0
-                if is_secant[lane]:
-                    margin = 0.25 * _PRECISION * bounds[which[lane]]
-                    part = low_value[lane] / (low_value[lane] - high_value[lane])
-                    shift = low[lane] + (high[lane] - low[lane]) * part
-                    shift = min(max(shift, low[lane] + margin), high[lane] - margin)
-                shifts[lane] = shift
-            _eliminate(matrices, lanes, room)
-            n_open = 0
-            for lane in range(_N_LANES):
-                if high[lane] - low[lane] <= _PRECISION * bounds[which[lane]]:
-                    continue
-                if n_negative[lane] == 0 and last[lane] > 0.0:
-                    low[lane], low_value[lane] = shifts[lane], last[lane]
-                    if is_secant[lane] and moved[lane] < 0.0:
-                        high_value[lane] *= 0.5
-                    moved[lane] = -1.0
-                else:
-                    high[lane], high_value[lane] = shifts[lane], 0.0
-                    if n_negative[lane] == 0:
-                        high_value[lane] = last[lane]
-                        if is_secant[lane] and moved[lane] > 0.0:
-                            low_value[lane] *= 0.5
-                    moved[lane] = 1.0
-                n_open += high[lane] - low[lane] > _PRECISION * bounds[which[lane]]
-        for lane in range(_N_LANES):
-            smallest[which[lane]] = 0.5 * (low[lane] + high[lane])
+    low_value, high_value, moved = np.empty(n_sets), np.empty(n_sets), np.empty(n_sets)
+    is_secant = np.empty(n_sets, np.bool_)
+    for lane in range(n_sets):
+        low[lane], high[lane] = -bounds[which[lane]], diagonals[:, which[lane]].min()
+    low_value[:], high_value[:], moved[:] = 0.0, 0.0, 0.0
+    n_open = n_sets
+    while n_open > 0:
+        for lane in range(n_sets):
+            shift = 0.5 * (low[lane] + high[lane])
+            is_secant[lane] = low_value[lane] > 0.0 and high_value[lane] < 0.0
+            if is_secant[lane]:
+                margin = 0.25 * _PRECISION * bounds[which[lane]]
+                part = low_value[lane] / (low_value[lane] - high_value[lane])
+                shift = low[lane] + (high[lane] - low[lane]) * part
+                shift = min(max(shift, low[lane] + margin), high[lane] - margin)
+            shifts[lane] = shift
+        _eliminate(matrices, lanes, room)
+        n_open = 0
+        for lane in range(n_sets):
+            if high[lane] - low[lane] <= _PRECISION * bounds[which[lane]]:
+                continue
+            if n_negative[lane] == 0 and last[lane] > 0.0:
+                low[lane], low_value[lane] = shifts[lane], last[lane]
+                if is_secant[lane] and moved[lane] < 0.0:
+                    high_value[lane] *= 0.5
+                moved[lane] = -1.0
+            else:
+                high[lane], high_value[lane] = shifts[lane], 0.0
+                if n_negative[lane] == 0:
+                    high_value[lane] = last[lane]
+                    if is_secant[lane] and moved[lane] > 0.0:
+                        low_value[lane] *= 0.5
+                moved[lane] = 1.0
+            n_open += high[lane] - low[lane] > _PRECISION * bounds[which[lane]]
+    for lane in range(n_sets):
+        smallest[which[lane]] = 0.5 * (low[lane] + high[lane])
 
 
 @kernel(f"void({_MATRICES}, float64[::1], float64[::1], float64[:,::1])")
@@ -389,6 +402,16 @@ def _add_others(
             depth += 2
 
 
+@kernel(f"Tuple(({_LANE}, {_ROOM}))(int64, int64, int64)")
+def _make_lanes(n_lanes: int, n: int, width: int) -> tuple[Any, Any]:
+    """Make the arrays for so many pairs at once, of molecules of n atoms with components up to a width."""
+    lanes = (
+        np.zeros(n_lanes, np.int64), np.zeros(n_lanes), np.zeros(n_lanes, np.int64), np.zeros(n_lanes, np.int64),
+        np.zeros(n_lanes),
+    )  # fmt: skip
+    return lanes, (np.empty((n, 3, n_lanes)), np.empty((width, width, n_lanes)), np.empty((2, width, n_lanes)))
+
+
 @kernel("boolean[::1](int32[::1], int32[::1], float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1])")
 def _all_sums(
     part_start: np.ndarray,
@@ -408,17 +431,13 @@ def _all_sums(
     width = 0
     for part in range(len(part_start) - 1):
         width = max(width, part_start[part + 1] - part_start[part])
-    room = np.empty((n, 3, _N_LANES)), np.empty((width, width, _N_LANES)), np.empty((2, width, _N_LANES))
-    lanes = (
-        np.zeros(_N_LANES, np.int64), np.zeros(_N_LANES), np.zeros(_N_LANES, np.int64), np.zeros(_N_LANES, np.int64),
-        np.zeros(_N_LANES),
-    )  # fmt: skip
     products, sums = np.empty((n, n_sets)), np.empty((n, n_sets))
     bounds, smallest, largest = np.empty(n_sets), np.empty(n_sets), np.empty(n_sets)
     _multiply(matrices, np.ones((n, n_sets)), products, sums)
     for one in range(n_sets):
         # Gershgorin: no eigenvalue is further from zero.
         bounds[one] = products[:, one].max() + 2.0 * np.abs(diagonals[:, one]).max()
+    lanes, room = _make_lanes(n_sets, n, width)
     _find_smallest(matrices, bounds, smallest, lanes, room)
     _find_largest(matrices, smallest, largest, leading)
     chosen, thresholds = np.empty(3 * n_sets, np.int64), np.empty(3 * n_sets)
@@ -431,10 +450,11 @@ def _all_sums(
         thresholds[3 * one] = largest[one] - _LARGE
         thresholds[3 * one + 1], thresholds[3 * one + 2] = min(mean, 0.0), max(mean, 0.0)
     counts = np.zeros(3 * n_sets, np.int64)
+    lanes, room = _make_lanes(_N_LANES, n, width)
     _count_above(matrices, chosen, thresholds, counts, lanes, room)
-    # At most one interval is open for each eigenvalue and each of its bisections, 8 of which are made at once.
-    ends, above = np.empty((512 + 2 * n_sets, 2)), np.empty((512 + 2 * n_sets, 2), np.int64)
-    owner = np.full(512 + 2 * n_sets, -1, np.int64)
+    # At most one interval is open for each eigenvalue and each of its bisections, some of which are made at once.
+    ends, above = np.empty((1024 + 2 * n_sets, 2)), np.empty((1024 + 2 * n_sets, 2), np.int64)
+    owner = np.full(1024 + 2 * n_sets, -1, np.int64)
     depth = 0
     for one in range(n_sets):
         n_near, n_low, n_high = counts[3 * one : 3 * one + 3]

@@ -8,7 +8,7 @@ from periogt_ray.polymer.descriptors.molecule import MoleculeArrays
 from periogt_ray.polymer.descriptors.path_spectra import SpectralSums, dense_sums, path_sums
 from periogt_ray.polymer.descriptors.weights import CARBON
 
-__all__ = ["adjacency_spectrum", "barysz_spectra", "burden_extremes", "path_spectra"]
+__all__ = ["adjacency_spectrum", "burden_extremes", "path_spectra"]
 
 N_ATTRIBUTES = 13
 
@@ -27,8 +27,13 @@ def adjacency_spectrum(arrays: MoleculeArrays) -> np.ndarray:
     return _attributes(arrays, dense_sums(adjacency[None]))[0]
 
 
-def path_spectra(arrays: MoleculeArrays, parts: Components, cells: np.ndarray) -> np.ndarray:
-    """Return the attributes of matrices of path lengths, zero on the diagonal.
+def path_spectra(
+    arrays: MoleculeArrays, parts: Components, lengths: np.ndarray, weights: np.ndarray, carbon: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the attributes of matrices of path lengths, zero on the diagonal, and of Barysz matrices.
+
+    A Barysz matrix has off the diagonal the length of the shortest path, where a bond of order b between atoms
+    of properties p and q is C^2 / (p q b) long; on it 1 - C / p.
 
     Parameters
     ----------
@@ -36,29 +41,8 @@ def path_spectra(arrays: MoleculeArrays, parts: Components, cells: np.ndarray) -
         The molecule.
     parts : Components
         Of its graph.
-    cells : numpy.ndarray
-        float64 [k, cells], lengths within each component.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 [k, 13]: SpAbs, SpMax, SpDiam, SpAD, SpMAD, LogEE, SM1, VE1, VE2, VE3, VR1, VR2, VR3.
-    """
-    return _attributes(arrays, path_sums(parts, cells, np.zeros((len(cells), arrays.n_atoms))))
-
-
-def barysz_spectra(arrays: MoleculeArrays, parts: Components, weights: np.ndarray, carbon: np.ndarray) -> np.ndarray:
-    """Return the attributes of Barysz matrices.
-
-    Off the diagonal the length of the shortest path, where a bond of order b between atoms of
-    properties p and q is C^2 / (p q b) long; on it 1 - C / p.
-
-    Parameters
-    ----------
-    arrays : MoleculeArrays
-        The molecule.
-    parts : Components
-        Of its graph.
+    lengths : numpy.ndarray
+        float64 [j, cells], path lengths within each component.
     weights : numpy.ndarray
         float64 [k, n], properties of the atoms.
     carbon : numpy.ndarray
@@ -66,24 +50,28 @@ def barysz_spectra(arrays: MoleculeArrays, parts: Components, weights: np.ndarra
 
     Returns
     -------
-    numpy.ndarray
-        float64 [k, 13], NaN where a property is unknown.
+    tuple of numpy.ndarray
+        float64 [j, 13] and [k, 13], NaN where a property is unknown: SpAbs, SpMax, SpDiam, SpAD, SpMAD, LogEE, SM1,
+        VE1, VE2, VE3, VR1, VR2, VR3.
     """
-    result = np.full((len(weights), N_ATTRIBUTES), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         products = weights[:, arrays.begin] * weights[:, arrays.end] * arrays.bond_order
-        lengths = (carbon * carbon)[:, None] / products
-    known = np.flatnonzero(np.isfinite(weights).all(axis=1) & np.isfinite(lengths).all(axis=1))
+        bonds = (carbon * carbon)[:, None] / products
+        diagonals = 1.0 - carbon[:, None] / weights
+    known = np.flatnonzero(np.isfinite(weights).all(axis=1) & np.isfinite(bonds).all(axis=1))
+    to_matrix = np.arange(len(known))
     if (arrays.number == CARBON).all():
         # All properties are those of carbon and cancel: one matrix.
-        result[:] = path_spectra(
-            arrays, parts, component_distances(arrays.graph, parts, 1.0 / arrays.bond_order[None, :])
-        )
-        return result
-    cells = component_distances(arrays.graph, parts, np.ascontiguousarray(lengths[known]))
-    diagonals = np.ascontiguousarray(1.0 - carbon[known, None] / weights[known])
-    result[known] = _attributes(arrays, path_sums(parts, cells, diagonals))
-    return result
+        bonds, diagonals = 1.0 / arrays.bond_order[None, :], np.zeros((1, arrays.n_atoms))
+        to_matrix[:] = 0
+    else:
+        bonds, diagonals = np.ascontiguousarray(bonds[known]), diagonals[known]
+    cells = np.concatenate([lengths, component_distances(arrays.graph, parts, bonds)])
+    diagonals = np.concatenate([np.zeros((len(lengths), arrays.n_atoms)), diagonals])
+    attributes = _attributes(arrays, path_sums(parts, cells, diagonals))
+    barysz = np.full((len(weights), N_ATTRIBUTES), np.nan)
+    barysz[known] = attributes[len(lengths) :][to_matrix]
+    return attributes[: len(lengths)], barysz
 
 
 def burden_extremes(arrays: MoleculeArrays, weights: np.ndarray) -> np.ndarray:

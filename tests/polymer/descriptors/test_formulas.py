@@ -175,7 +175,7 @@ def test_leading_eigenvector_of_a_large_matrix() -> None:
     arrays = extract(Chem.MolFromSmiles("CCOC(=O)c1ccccc1" * 8))
     parts = components(arrays.graph)
     cells = component_distances(arrays.graph, parts, np.ones((1, len(arrays.begin))))
-    found = path_spectra(arrays, parts, cells)[0]
+    found = path_spectra(arrays, parts, cells, np.empty((0, arrays.n_atoms)), np.empty(0))[0][0]
     values, vectors = np.linalg.eigh(topological_distances(arrays.graph).astype(np.float64))
     leading = np.abs(vectors[:, -1])
     np.testing.assert_allclose(found[1], values[-1], rtol=1e-12)
