@@ -11,7 +11,7 @@ import numpy as np
 from periogt_ray.polymer.descriptors.molecule import Graph
 from periogt_ray.polymer.kernels import kernel
 
-__all__ = ["Components", "components", "topological_distances", "weighted_distances"]
+__all__ = ["Components", "component_distances", "components", "compose", "topological_distances"]
 
 
 class Components:
@@ -42,8 +42,8 @@ def topological_distances(graph: Graph) -> np.ndarray:
     return distances
 
 
-def weighted_distances(graph: Graph, parts: Components, weights: np.ndarray) -> np.ndarray:
-    """Return the lengths of shortest paths.
+def component_distances(graph: Graph, parts: Components, weights: np.ndarray) -> np.ndarray:
+    """Return the lengths of shortest paths within each component.
 
     Parameters
     ----------
@@ -57,10 +57,29 @@ def weighted_distances(graph: Graph, parts: Components, weights: np.ndarray) -> 
     Returns
     -------
     numpy.ndarray
-        float64 [k, n, n].
+        float64 [k, cells]: for each component a square matrix, one after another.
     """
     distances: np.ndarray = _shortest(graph.start, graph.neighbor, graph.bond, parts.start, parts.atoms, weights)
     return distances
+
+
+def compose(parts: Components, cells: np.ndarray) -> np.ndarray:
+    """Return a matrix of path lengths between all atoms.
+
+    Parameters
+    ----------
+    parts : Components
+        Of a connected graph of n atoms.
+    cells : numpy.ndarray
+        float64 [cells], the lengths within each component.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 [n, n].
+    """
+    matrix: np.ndarray = _compose(parts.start, parts.atoms, cells)
+    return matrix
 
 
 @kernel("int32[:,::1](int32[::1], int32[::1])")
@@ -141,7 +160,7 @@ def _biconnected(start: np.ndarray, neighbor: np.ndarray) -> tuple[np.ndarray, n
     return starts, atoms[:n_atoms][::-1].copy()
 
 
-@kernel("float64[:,:,::1](int32[::1], int32[::1], int32[::1], int32[::1], int32[::1], float64[:,::1])")
+@kernel("float64[:,::1](int32[::1], int32[::1], int32[::1], int32[::1], int32[::1], float64[:,::1])")
 def _shortest(
     start: np.ndarray,
     neighbor: np.ndarray,
@@ -152,28 +171,26 @@ def _shortest(
 ) -> np.ndarray:
     n = len(start) - 1
     n_sets = len(weights)
-    result = np.zeros((n_sets, n, n))
+    n_cells = 0
+    for part in range(len(part_start) - 1):
+        n_cells += (part_start[part + 1] - part_start[part]) ** 2
+    result = np.zeros((n_sets, n_cells))
     local = np.full(n, -1, np.int32)  # index within the component
-    placed = np.zeros(n, np.int32)
     queue = np.empty(n + 1, np.int32)
     is_queued = np.zeros(n, np.bool_)
-    length = np.empty(n)
-    n_placed = 1
+    cell = 0
     for part in range(len(part_start) - 1):
         atoms = part_atoms[part_start[part] : part_start[part + 1]]
         size = len(atoms)
-        if part == 0:
-            placed[0] = atoms[0]
         for a in range(size):
             local[atoms[a]] = a
         for which in range(n_sets):
-            matrix = result[which]
             weight = weights[which]
             for source in range(size):
                 # Label correcting: in a ring system of near equal lengths an atom is corrected
                 # once or twice.
-                for a in range(size):
-                    length[a] = np.inf
+                length = result[which, cell + source * size : cell + (source + 1) * size]
+                length[:] = np.inf
                 length[source] = 0.0
                 queue[0] = source
                 head, n_queued = 0, 1
@@ -195,19 +212,41 @@ def _shortest(
                                 tail = head + n_queued
                                 queue[tail if tail <= n else tail - n - 1] = there
                                 n_queued += 1
-                for a in range(source):
-                    matrix[atoms[source], atoms[a]] = matrix[atoms[a], atoms[source]] = length[a]
-            joint = atoms[0]
-            for a in range(1, size):
-                atom = atoms[a]
-                step = matrix[joint, atom]
-                for p in range(n_placed):
-                    other = placed[p]
-                    if other != joint:
-                        matrix[other, atom] = matrix[atom, other] = matrix[other, joint] + step
+            for a in range(size):
+                for b in range(a):
+                    # The two directions sum in different orders: one of them holds for both.
+                    result[which, cell + b * size + a] = result[which, cell + a * size + b]
         for a in range(size):
             local[atoms[a]] = -1
-            if a > 0:
-                placed[n_placed] = atoms[a]
-                n_placed += 1
+        cell += size * size
     return result
+
+
+@kernel("float64[:,::1](int32[::1], int32[::1], float64[::1])")
+def _compose(part_start: np.ndarray, part_atoms: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    n = 1
+    for part in range(len(part_start) - 1):
+        n += part_start[part + 1] - part_start[part] - 1
+    matrix = np.zeros((n, n))
+    placed = np.zeros(n, np.int32)
+    n_placed, cell = 1, 0
+    for part in range(len(part_start) - 1):
+        atoms = part_atoms[part_start[part] : part_start[part + 1]]
+        size = len(atoms)
+        joint = atoms[0]
+        if part == 0:
+            placed[0] = joint
+        for a in range(size):
+            for b in range(size):
+                matrix[atoms[a], atoms[b]] = cells[cell + a * size + b]
+        for a in range(1, size):
+            step = matrix[joint, atoms[a]]
+            for p in range(n_placed):
+                other = placed[p]
+                if other != joint:
+                    matrix[other, atoms[a]] = matrix[atoms[a], other] = matrix[other, joint] + step
+        for a in range(1, size):
+            placed[n_placed] = atoms[a]
+            n_placed += 1
+        cell += size * size
+    return matrix

@@ -7,6 +7,8 @@ first, so that hardly any bonds are added and one test costs a few operations an
 an additional row, eliminated last. Eliminating a definite matrix is stable without pivoting.
 """
 
+from typing import Any
+
 import numpy as np
 
 from periogt_ray.polymer.descriptors.molecule import Graph
@@ -14,8 +16,11 @@ from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["extreme_eigenvalues"]
 
-# Relative to the width of the spectrum: 2^-45.
-_N_BISECTIONS = 45
+# Relative to the width of the spectrum: 2^-40.
+_N_BISECTIONS = 40
+
+# Matrices and shifts that are tested at once: both ends of all twelve.
+_N_LANES = 24
 
 
 def extreme_eigenvalues(graph: Graph, bonds: np.ndarray, diagonals: np.ndarray, constant: float) -> np.ndarray:
@@ -38,7 +43,7 @@ def extreme_eigenvalues(graph: Graph, bonds: np.ndarray, diagonals: np.ndarray, 
         float64 [k, 2].
     """
     plan = _plan(graph.start, graph.neighbor, graph.bond)
-    extremes: np.ndarray = _bisect(*plan, bonds, diagonals, constant, _N_BISECTIONS)
+    extremes: np.ndarray = _bisect((*plan, bonds, diagonals, constant), _N_BISECTIONS)
     return extremes
 
 
@@ -100,137 +105,100 @@ def _plan(
     return order, row_start, row_atom[:n_rows].copy(), row_slot[:n_rows].copy(), target[:n_targets].copy()
 
 
-@kernel(
-    "boolean(int32[::1], int32[::1], int32[::1], int32[::1], int32[::1], float64[::1], float64[::1], float64,"
-    " float64, float64, float64[::1], float64[::1], float64[::1])"
-)
-def _is_definite(
-    order: np.ndarray,
-    row_start: np.ndarray,
-    row_atom: np.ndarray,
-    row_slot: np.ndarray,
-    target: np.ndarray,
-    bonds: np.ndarray,
-    diagonal: np.ndarray,
-    constant: float,
-    shift: float,
-    sign: float,
-    pivot: np.ndarray,
-    border: np.ndarray,
-    element: np.ndarray,
-) -> bool:
+# What the kernels hand each other: the plan, then elements at the bonds and diagonals [k, n].
+_MATRICES = "Tuple((int32[::1], int32[::1], int32[::1], int32[::1], int32[::1], float64[::1], float64[:,::1], float64))"
+# A matrix, a shift and a sign for each lane; room for pivots, the additional row and elements; the verdict.
+_LANES = "Tuple((int64[::1], float64[::1], float64[::1], float64[:,::1], float64[:,::1], float64[:,::1], boolean[::1]))"
+
+
+@kernel(f"void({_MATRICES}, {_LANES})")
+def _are_definite(matrices: Any, lanes: Any) -> None:
     # Of sign * (S + c 1 1^T - shift), as the bordered matrix [[sign * (S - shift), 1], [1^T, -sign / c]]: its last
-    # pivot has to turn out negative for sign > 0, positive for sign < 0.
-    n = len(order)
-    for atom in range(n):
-        pivot[atom] = sign * (diagonal[atom] - shift)
-        border[atom] = 1.0
-    for k in range(len(bonds)):
-        element[k] = sign * bonds[k]
-    for k in range(len(bonds), len(element)):
-        element[k] = 0.0
-    corner = -sign / constant
+    # pivot has to turn out negative for sign > 0, positive for sign < 0. The constant can lift one eigenvalue of S,
+    # and only upwards: for sign > 0 one pivot before the last may be negative.
+    # Each loop over the lanes has few arrays, or the compiler cannot tell that they do not overlap.
+    order, row_start, row_atom, row_slot, target, bonds, diagonals, constant = matrices
+    which, shifts, signs, pivot, border, element, is_definite = lanes
+    n_lanes = len(shifts)
+    corner, n_negative = np.empty(n_lanes), np.zeros(n_lanes)
+    inverse, factor = np.empty(n_lanes), np.empty(n_lanes)
+    for lane in range(n_lanes):
+        corner[lane] = -signs[lane] / constant
+    for atom in range(len(order)):
+        for lane in range(n_lanes):
+            pivot[atom, lane] = signs[lane] * (diagonals[which[lane], atom] - shifts[lane])
+            border[atom, lane] = 1.0
+    for k in range(len(element)):
+        for lane in range(n_lanes):
+            element[k, lane] = signs[lane] * bonds[k] if k < len(bonds) else 0.0
     position = 0
-    n_negative = 0
-    for step in range(n):
+    for step in range(len(order)):
         atom = order[step]
-        d = pivot[atom]
-        if d <= 0.0:
-            # The constant can lift one eigenvalue of S, and only upwards.
-            n_negative += 1
-            if sign < 0.0 or n_negative > 1:
-                return False
-            d = min(d, -1e-200)
-        inverse = 1.0 / d
-        scaled = border[atom] * inverse
-        corner -= border[atom] * scaled
+        for lane in range(n_lanes):
+            d = pivot[atom, lane]
+            inverse[lane] = 1.0 / (min(d, -1e-200) if d <= 0.0 else d)
+        for lane in range(n_lanes):
+            n_negative[lane] += 1.0 if inverse[lane] <= 0.0 else 0.0
+        for lane in range(n_lanes):
+            corner[lane] -= border[atom, lane] * border[atom, lane] * inverse[lane]
         first, last = row_start[step], row_start[step + 1]
         for i in range(first, last):
-            factor = element[row_slot[i]] * inverse
-            other = row_atom[i]
-            pivot[other] -= factor * element[row_slot[i]]
-            border[other] -= factor * border[atom]
+            slot, other = row_slot[i], row_atom[i]
+            for lane in range(n_lanes):
+                factor[lane] = element[slot, lane] * inverse[lane]
+            for lane in range(n_lanes):
+                pivot[other, lane] -= factor[lane] * element[slot, lane]
+            for lane in range(n_lanes):
+                border[other, lane] -= factor[lane] * border[atom, lane]
             for j in range(first, i):
-                element[target[position]] -= factor * element[row_slot[j]]
+                to, by = target[position], row_slot[j]
+                for lane in range(n_lanes):
+                    element[to, lane] -= factor[lane] * element[by, lane]
                 position += 1
-    if sign < 0.0:
-        return corner > 0.0
-    return (corner < 0.0) != (n_negative == 1)
+    for lane in range(n_lanes):
+        if signs[lane] < 0.0:
+            is_definite[lane] = n_negative[lane] == 0 and corner[lane] > 0.0
+        else:
+            is_definite[lane] = n_negative[lane] <= 1 and (corner[lane] < 0.0) != (n_negative[lane] == 1)
 
 
-@kernel(
-    "float64[:,::1](int32[::1], int32[::1], int32[::1], int32[::1], int32[::1], float64[::1], float64[:,::1], float64,"
-    " int64)"
-)
-def _bisect(
-    order: np.ndarray,
-    row_start: np.ndarray,
-    row_atom: np.ndarray,
-    row_slot: np.ndarray,
-    target: np.ndarray,
-    bonds: np.ndarray,
-    diagonals: np.ndarray,
-    constant: float,
-    n_bisections: int,
-) -> np.ndarray:
-    n = len(order)
-    result = np.empty((len(diagonals), 2))
-    pivot, border = np.empty(n), np.empty(n)
+@kernel(f"float64[:,::1]({_MATRICES}, int64)")
+def _bisect(matrices: Any, n_bisections: int) -> np.ndarray:
+    order, row_start, row_atom, row_slot, target, bonds, diagonals, constant = matrices
+    n_sets, n = diagonals.shape
     n_slots = len(bonds)
     for k in range(len(target)):
         n_slots = max(n_slots, target[k] + 1)
-    element = np.empty(n_slots)
     radius = np.full(n, constant * n)  # of Gershgorin's circles
     for step in range(n):
         for k in range(row_start[step], row_start[step + 1]):
             if row_slot[k] < len(bonds):
                 radius[order[step]] += abs(bonds[row_slot[k]])
                 radius[row_atom[k]] += abs(bonds[row_slot[k]])
-    for which in range(len(diagonals)):
-        diagonal = diagonals[which]
-        top, bottom = np.max(diagonal + radius), np.min(diagonal - radius)
-        low, high = np.max(diagonal), top
-        for _ in range(n_bisections):
-            middle = 0.5 * (low + high)
-            if _is_definite(
-                order,
-                row_start,
-                row_atom,
-                row_slot,
-                target,
-                bonds,
-                diagonal,
-                constant,
-                middle,
-                -1.0,
-                pivot,
-                border,
-                element,
-            ):
-                high = middle
+    lanes = (
+        np.empty(_N_LANES, np.int64), np.empty(_N_LANES), np.empty(_N_LANES), np.empty((n, _N_LANES)),
+        np.empty((n, _N_LANES)), np.empty((n_slots, _N_LANES)), np.empty(_N_LANES, np.bool_),
+    )  # fmt: skip
+    which, shifts, signs, _, _, _, is_definite = lanes
+    # The inner end is among the eigenvalues, the outer one beyond them.
+    inner, outer = np.empty(_N_LANES), np.empty(_N_LANES)
+    result = np.empty((n_sets, 2))
+    for begin in range(0, 2 * n_sets, _N_LANES):
+        for lane in range(_N_LANES):
+            index = min(begin + lane, 2 * n_sets - 1)
+            which[lane], signs[lane] = index // 2, -1.0 if index % 2 == 0 else 1.0
+            diagonal = diagonals[which[lane]]
+            if index % 2 == 0:
+                inner[lane], outer[lane] = np.max(diagonal), np.max(diagonal + radius)
             else:
-                low = middle
-        result[which, 0] = 0.5 * (low + high)
-        low, high = bottom, np.min(diagonal) + constant
+                inner[lane], outer[lane] = np.min(diagonal) + constant, np.min(diagonal - radius)
         for _ in range(n_bisections):
-            middle = 0.5 * (low + high)
-            if _is_definite(
-                order,
-                row_start,
-                row_atom,
-                row_slot,
-                target,
-                bonds,
-                diagonal,
-                constant,
-                middle,
-                1.0,
-                pivot,
-                border,
-                element,
-            ):
-                low = middle
-            else:
-                high = middle
-        result[which, 1] = 0.5 * (low + high)
+            for lane in range(_N_LANES):
+                shifts[lane] = 0.5 * (inner[lane] + outer[lane])
+            _are_definite(matrices, lanes)
+            for lane in range(_N_LANES):
+                outer[lane] = shifts[lane] if is_definite[lane] else outer[lane]
+                inner[lane] = inner[lane] if is_definite[lane] else shifts[lane]
+        for lane in range(_N_LANES):
+            result[which[lane], 0 if signs[lane] < 0.0 else 1] = 0.5 * (inner[lane] + outer[lane])
     return result

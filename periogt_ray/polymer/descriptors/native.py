@@ -12,15 +12,16 @@ from threadpoolctl import LibController, ThreadpoolController
 from periogt_ray.polymer.descriptors.autocorrelation import autocorrelations, constitutional
 from periogt_ray.polymer.descriptors.columns import assemble
 from periogt_ray.polymer.descriptors.composition import composition_descriptors, surface_areas
-from periogt_ray.polymer.descriptors.distances import components, topological_distances
+from periogt_ray.polymer.descriptors.distances import component_distances, components, topological_distances
 from periogt_ray.polymer.descriptors.estate import estate_descriptors
 from periogt_ray.polymer.descriptors.eta import eta_indices
 from periogt_ray.polymer.descriptors.fragments import fragment_descriptors
 from periogt_ray.polymer.descriptors.information import bertz_complexity, information_contents
 from periogt_ray.polymer.descriptors.molecule import MoleculeArrays, extract
+from periogt_ray.polymer.descriptors.path_spectra import total_length
 from periogt_ray.polymer.descriptors.rings import ring_descriptors
 from periogt_ray.polymer.descriptors.simple_paths import SimplePaths, molecular_ids
-from periogt_ray.polymer.descriptors.spectra import adjacency_spectrum, barysz_spectra, burden_extremes, dense_spectra
+from periogt_ray.polymer.descriptors.spectra import adjacency_spectrum, burden_extremes, path_spectra
 from periogt_ray.polymer.descriptors.topology import topology_descriptors
 from periogt_ray.polymer.descriptors.weights import (
     FIRST_ELEMENT,
@@ -104,7 +105,7 @@ def _all_blocks(arrays: MoleculeArrays) -> dict[str, np.ndarray | list[float]]:
         **fragment_descriptors(arrays, np.ascontiguousarray(weights[[SIGMA, VALENCE]])),
         **autocorrelations(arrays, all_weights),
         **constitutional(all_weights),
-        **_component_blocks(arrays, distances, weights),
+        **_component_blocks(arrays, weights),
         "estate": estate["estate"],
         "surface": surface_areas(arrays, estate["EState_VSA"], estate["VSA_EState"]),
         "eta": eta_indices(arrays, distances),
@@ -113,17 +114,17 @@ def _all_blocks(arrays: MoleculeArrays) -> dict[str, np.ndarray | list[float]]:
     }
 
 
-def _component_blocks(arrays: MoleculeArrays, distances: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+def _component_blocks(arrays: MoleculeArrays, weights: np.ndarray) -> dict[str, np.ndarray]:
     parts = components(arrays.graph)
     paths = SimplePaths(arrays.graph, parts)
-    detour = paths.detours()
-    barysz = barysz_spectra(arrays, parts, weights[FIRST_ELEMENT:], carbon_weights())
-    topological, longest = dense_spectra(arrays, np.stack([distances.astype(np.float64), detour]))
+    shortest = component_distances(arrays.graph, parts, np.ones((1, len(arrays.begin))))
+    lengths = np.concatenate([shortest, paths.longest[None]])
+    (topological, longest), barysz = path_spectra(arrays, parts, lengths, weights[FIRST_ELEMENT:], carbon_weights())
     return {
         "adjacency": np.delete(adjacency_spectrum(arrays), _TRACE),
         "distance": np.delete(topological, _TRACE),
         "barysz": barysz.ravel(),
         "bcut": burden_extremes(arrays, weights).ravel(),
         "molecular_id": molecular_ids(arrays, paths),
-        "detour": np.append(longest, float(int(0.5 * detour.sum()))),
+        "detour": np.append(longest, 0.5 * total_length(parts, paths.longest, arrays.n_atoms)),
     }

@@ -25,7 +25,7 @@ class SimplePaths:
     Attributes
     ----------
     longest : numpy.ndarray
-        int32, for each component a square matrix of the lengths of longest paths, one after another.
+        float64, for each component a square matrix of the lengths of longest paths, one after another.
     sums : numpy.ndarray
         float64, likewise the sums over all paths of the product of (d_a d_b)^-1/2 over their bonds,
         where d are the numbers of neighbours.
@@ -50,11 +50,6 @@ class SimplePaths:
                 f"{MAX_PATH_STEPS} steps. Give a repeat unit with fewer rings fused to each other."
             )
 
-    def detours(self) -> np.ndarray:
-        """Return the lengths of longest paths, zero on the diagonal, float64 [n, n]."""
-        detours: np.ndarray = _compose(self.parts.start, self.parts.atoms, self.longest)
-        return detours
-
 
 def molecular_ids(arrays: MoleculeArrays, paths: SimplePaths) -> np.ndarray:
     """Return the molecular id and its mean; then those of hetero atoms, C, N, O and halogens, float64 [12].
@@ -71,7 +66,7 @@ def molecular_ids(arrays: MoleculeArrays, paths: SimplePaths) -> np.ndarray:
     return np.stack([sums, sums / arrays.n_atoms], axis=1).ravel()
 
 
-@kernel("Tuple((int32[::1], float64[::1], int64))(int32[::1], int32[::1], int32[::1], int32[::1], int64)")
+@kernel("Tuple((float64[::1], float64[::1], int64))(int32[::1], int32[::1], int32[::1], int32[::1], int64)")
 def _search(
     start: np.ndarray, neighbor: np.ndarray, part_start: np.ndarray, part_atoms: np.ndarray, max_steps: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
@@ -85,7 +80,7 @@ def _search(
         degree = start[atom + 1] - start[atom]
         max_degree = max(max_degree, degree)
         root[atom] = 1.0 / np.sqrt(degree) if degree > 0 else 1.0
-    longest = np.zeros(n_cells, np.int32)
+    longest = np.zeros(n_cells)
     sums = np.zeros(n_cells)
     local = np.full(n, -1, np.int32)
     near = np.empty((n, max_degree), np.int32)
@@ -141,36 +136,6 @@ def _search(
             local[atoms[a]] = -1
         cell += size * size
     return longest, sums, n_steps
-
-
-@kernel("float64[:,::1](int32[::1], int32[::1], int32[::1])")
-def _compose(part_start: np.ndarray, part_atoms: np.ndarray, longest: np.ndarray) -> np.ndarray:
-    n = 1
-    for part in range(len(part_start) - 1):
-        n += part_start[part + 1] - part_start[part] - 1
-    matrix = np.zeros((n, n))
-    placed = np.zeros(n, np.int32)
-    n_placed, cell = 1, 0
-    for part in range(len(part_start) - 1):
-        atoms = part_atoms[part_start[part] : part_start[part + 1]]
-        size = len(atoms)
-        joint = atoms[0]
-        if part == 0:
-            placed[0] = joint
-        for a in range(size):
-            for b in range(size):
-                matrix[atoms[a], atoms[b]] = longest[cell + a * size + b]
-        for a in range(1, size):
-            step = matrix[joint, atoms[a]]
-            for p in range(n_placed):
-                other = placed[p]
-                if other != joint:
-                    matrix[other, atoms[a]] = matrix[atoms[a], other] = matrix[other, joint] + step
-        for a in range(1, size):
-            placed[n_placed] = atoms[a]
-            n_placed += 1
-        cell += size * size
-    return matrix
 
 
 @kernel("float64[::1](int32[::1], int32[::1], float64[::1], int64)")

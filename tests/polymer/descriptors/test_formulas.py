@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from periogt_ray.polymer.descriptors.distances import components, topological_distances, weighted_distances
+from periogt_ray.polymer.descriptors import path_spectra as path_spectra_module
+from periogt_ray.polymer.descriptors.distances import component_distances, components, compose, topological_distances
 from periogt_ray.polymer.descriptors.extremes import extreme_eigenvalues
 from periogt_ray.polymer.descriptors.fragments import fragment_descriptors
 from periogt_ray.polymer.descriptors.molecule import MoleculeArrays, extract
+from periogt_ray.polymer.descriptors.path_spectra import dense_sums, path_sums, total_length
 from periogt_ray.polymer.descriptors.simple_paths import SimplePaths, molecular_ids
-from periogt_ray.polymer.descriptors.spectra import dense_spectra
+from periogt_ray.polymer.descriptors.spectra import path_spectra
 
 MOLECULES = [
     "CCCCC",
@@ -54,8 +56,9 @@ def test_distances_are_those_of_rdkit(arrays: MoleculeArrays) -> None:
 
 def test_weighted_distances(arrays: MoleculeArrays) -> None:
     lengths = np.random.default_rng(3).uniform(0.2, 3.0, (2, len(arrays.begin)))
-    found = weighted_distances(arrays.graph, components(arrays.graph), lengths)
-    for matrix, length in zip(found, lengths, strict=True):
+    parts = components(arrays.graph)
+    for cells, length in zip(component_distances(arrays.graph, parts, lengths), lengths, strict=True):
+        matrix = compose(parts, cells)
         expected = np.full((arrays.n_atoms, arrays.n_atoms), np.inf)
         np.fill_diagonal(expected, 0.0)
         expected[arrays.begin, arrays.end] = expected[arrays.end, arrays.begin] = length
@@ -82,8 +85,10 @@ def test_detours_and_ids_are_those_of_all_simple_paths(arrays: MoleculeArrays) -
         for path in simple_paths(near, source)[1:]:
             longest[source, path[-1]] = max(longest[source, path[-1]], len(path) - 1)
             ids[source] += 0.5 * math.prod((len(near[a]) * len(near[b])) ** -0.5 for a, b in itertools.pairwise(path))
-    paths = SimplePaths(arrays.graph, components(arrays.graph))
-    np.testing.assert_array_equal(paths.detours(), longest)
+    parts = components(arrays.graph)
+    paths = SimplePaths(arrays.graph, parts)
+    np.testing.assert_array_equal(compose(parts, paths.longest), longest)
+    assert total_length(parts, paths.longest, arrays.n_atoms) == longest.sum()
     np.testing.assert_allclose(molecular_ids(arrays, paths)[0], ids.sum(), rtol=1e-9)
 
 
@@ -126,13 +131,53 @@ def test_extreme_eigenvalues(arrays: MoleculeArrays, constant: float) -> None:
         np.testing.assert_allclose([largest, smallest], values[[-1, 0]], atol=1e-11)
 
 
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "CCOC(=O)c1ccccc1" * 8,  # few positive eigenvalues
+        "CC(Cl)(Br)" * 20,  # two more for each repeat unit
+        "C[Si](C)(F)OB(O)" * 12,  # a mean below zero
+        "C1CC2CCC1CC2" * 12,
+        "C#CC=CN1C(=O)c2cc3ccc4ccccc4c3cc2C1=O",  # a large component
+    ],
+)
+def test_sums_over_spectra_are_those_of_all_eigenvalues(smiles: str) -> None:
+    arrays = extract(Chem.MolFromSmiles(smiles))
+    parts = components(arrays.graph)
+    random = np.random.default_rng(5)
+    lengths = np.concatenate([np.ones((1, len(arrays.begin))), random.uniform(0.5, 2.0, (10, len(arrays.begin)))])
+    cells = component_distances(arrays.graph, parts, lengths)
+    diagonals = np.ascontiguousarray(random.choice([-0.4, 0.0, 0.2, 0.8], (11, arrays.n_atoms)))
+    diagonals[0] = 0.0
+    found = path_sums(parts, cells, diagonals)
+    matrices = np.stack([compose(parts, one) for one in cells])
+    matrices[:, range(arrays.n_atoms), range(arrays.n_atoms)] = diagonals
+    expected = dense_sums(matrices)
+    for name, values, others in zip(found._fields, found, expected, strict=True):
+        np.testing.assert_allclose(np.abs(values), np.abs(others), rtol=1e-8, atol=1e-11, err_msg=name)
+
+
+def test_small_matrices_have_all_their_eigenvalues_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(path_spectra_module, "dense_sums", lambda matrix: asked.append(matrix) or dense_sums(matrix))
+    for smiles in ("CCC", "CCOC(=O)c1ccccc1" * 8):
+        arrays = extract(Chem.MolFromSmiles(smiles))
+        parts = components(arrays.graph)
+        path_sums(
+            parts,
+            component_distances(arrays.graph, parts, np.ones((1, len(arrays.begin)))),
+            np.zeros((1, arrays.n_atoms)),
+        )
+    assert [matrix.shape for matrix in asked] == [(1, 3, 3)]
+
+
 def test_leading_eigenvector_of_a_large_matrix() -> None:
     arrays = extract(Chem.MolFromSmiles("CCOC(=O)c1ccccc1" * 8))
-    distances = topological_distances(arrays.graph).astype(np.float64)
-    found = dense_spectra(arrays, distances[None])[0]
-    values, vectors = np.linalg.eigh(distances)
+    parts = components(arrays.graph)
+    cells = component_distances(arrays.graph, parts, np.ones((1, len(arrays.begin))))
+    found = path_spectra(arrays, parts, cells, np.empty((0, arrays.n_atoms)), np.empty(0))[0][0]
+    values, vectors = np.linalg.eigh(topological_distances(arrays.graph).astype(np.float64))
     leading = np.abs(vectors[:, -1])
-    assert arrays.n_atoms > 48  # else all eigenvectors are computed
     np.testing.assert_allclose(found[1], values[-1], rtol=1e-12)
     np.testing.assert_allclose(found[7], leading.sum(), rtol=1e-12)
     np.testing.assert_allclose(found[10], ((leading[arrays.begin] * leading[arrays.end]) ** -0.5).sum(), rtol=1e-12)
