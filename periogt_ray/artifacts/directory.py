@@ -218,15 +218,22 @@ class ArtifactDirectory:
         """Load the pretrained encoder's tensors, on the CPU, names without ``module.``."""
         return self._load(self.encoder)
 
-    def property_state_dict(self, property_id: str) -> "dict[str, torch.Tensor]":
+    def property_state_dict(self, property_id: str, *, member: int = 0) -> "dict[str, torch.Tensor]":
         """Load a property's finetuned tensors, on the CPU, names without ``module.``.
+
+        Parameters
+        ----------
+        property_id : str
+            Of a property that is served.
+        member : int
+            Which of its :attr:`~periogt_ray.artifacts.properties.PropertyInfo.weight_paths`.
 
         Raises
         ------
         UnsupportedPropertyError, CheckpointMissingError, ChecksumMismatchError, ModelLoadError
             The property is not served; its file is absent, of another size than setup recorded, or corrupt.
         """
-        return self._load(self.property(property_id).checkpoint)
+        return self._load(self.property(property_id).weight_paths[member])
 
     def _load(self, relative: str) -> "dict[str, torch.Tensor]":
         """Load a weight file after holding its size, and on request its hash, against the manifest."""

@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from periogt_ray.artifacts.architecture import SERVED_FAMILIES, Architecture
-from periogt_ray.artifacts.inventory import Inventory, WeightFile, take_inventory
+from periogt_ray.artifacts.inventory import Inventory, take_inventory
 from periogt_ray.artifacts.layout import INDEX_NAME, LABEL_STATS_NAME, require_files
+from periogt_ray.artifacts.members import WeightFile
 from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.artifacts.statistics import read_label_stats
 from periogt_ray.errors import ModelLoadError
@@ -51,6 +52,10 @@ def index_document(
         entry = asdict(info)
         del entry["id"]
         entry["prompt_scheme"] = info.prompt_scheme.name
+        if info.members:
+            entry["members"] = list(info.members)
+        else:
+            del entry["members"]
         properties[property_id] = {**entry, "dims": inventory.properties[property_id].architecture.dims}
     return {
         "format": _FORMAT,
@@ -107,6 +112,7 @@ def read_index(root: Path) -> Index | None:
     try:
         encoder, entries = document["encoder"], document["properties"]
         paths = [encoder["checkpoint"], *(entry["checkpoint"] for entry in entries.values())]
+        paths += [path for entry in entries.values() for path in entry.get("members", ())]
         if document["version"] != _VERSION or not all(map(_is_inside, paths)):
             return None
         schemes = {key: _scheme(root, key, entry["prompt_scheme"]) for key, entry in entries.items()}
@@ -140,4 +146,7 @@ def _indexed_file(entry: Mapping[str, Any]) -> WeightFile:
     if is_known and not isinstance(entry["dims"]["width"], int):
         raise TypeError("a width is a number")
     reason = None if is_known else str(entry["reason"] or "a network of another kind")
-    return WeightFile(entry["checkpoint"], Architecture(family, dict(entry["dims"]), reason))
+    members = tuple(entry.get("members", ()))
+    if members and members[0] != entry["checkpoint"]:
+        raise ValueError("the checkpoint is the first member")
+    return WeightFile(entry["checkpoint"], Architecture(family, dict(entry["dims"]), reason), members)

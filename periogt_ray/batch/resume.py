@@ -128,7 +128,7 @@ def _columns(columns: Columns, n_skipped: int) -> dict[str, Any]:
 
 def _digest(artifacts: ArtifactDirectory, property_ids: Sequence[str]) -> str:
     """Return a digest of every file that the predictions follow from."""
-    names = [artifacts.encoder, *(artifacts.property(name).checkpoint for name in property_ids)]
+    names = [artifacts.encoder, *(path for name in property_ids for path in artifacts.property(name).weight_paths)]
     names += [name for name in (LABEL_STATS_NAME, *SCALER_NAMES) if (artifacts.root / name).is_file()]
     digest = sha256()
     for name in names:

@@ -204,7 +204,7 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings
     n_bytes = {artifacts.encoder: artifacts.encoder_path.stat().st_size}
     for info in artifacts.properties.values():
         if info.supported:
-            n_bytes[info.checkpoint] = (artifacts.root / info.checkpoint).stat().st_size
+            n_bytes |= {path: (artifacts.root / path).stat().st_size for path in info.weight_paths}
         else:
             remedy = "Nothing, unless it is needed; `periogt setup` fetches what is published."
             yield Check(f"property {info.id}", Status.WARN, f"not served: {info.reason}", remedy)

@@ -72,6 +72,8 @@ class Packing:
 class _HeadNetworks:
     """The finetuned networks, loaded on first use; the least recently used ones go when memory is full.
 
+    The members of a property are loaded, and go, together.
+
     Parameters
     ----------
     artifacts : ArtifactDirectory
@@ -89,15 +91,15 @@ class _HeadNetworks:
         self._device = device
         self._width = width
         self._max_bytes = max_bytes
-        self._loaded: OrderedDict[str, PerioGTRegressor] = OrderedDict()
+        self._loaded: OrderedDict[str, list[PerioGTRegressor]] = OrderedDict()
 
     @property
     def loaded(self) -> tuple[str, ...]:
         """Properties whose networks are in memory, the least recently used one first."""
         return tuple(self._loaded)
 
-    def get(self, info: PropertyInfo) -> PerioGTRegressor:
-        """Return the network of a property.
+    def get(self, info: PropertyInfo) -> list[PerioGTRegressor]:
+        """Return the network of a property, or its members.
 
         Raises
         ------
@@ -109,18 +111,21 @@ class _HeadNetworks:
         if info.id in self._loaded:
             self._loaded.move_to_end(info.id)
             return self._loaded[info.id]
-        network = load_regressor(self._artifacts.property_state_dict(info.id), info.checkpoint)
-        if network.sizes.width != self._width:
-            raise InternalError(
-                f"{info.checkpoint} has width {network.sizes.width}, the encoder {self._width}; "
-                "they are not of one release."
-            )
-        needed = _n_bytes(network)
+        networks = [self._load(info.id, member, path) for member, path in enumerate(info.weight_paths)]
+        needed = _n_bytes(networks)
         while self._loaded and needed + sum(map(_n_bytes, self._loaded.values())) > self._max_bytes:
             dropped, _ = self._loaded.popitem(last=False)
             logger.info("dropped the weights of %s to make room for %s", dropped, info.id)
-        self._loaded[info.id] = network.to(self._device)
+        self._loaded[info.id] = [network.to(self._device) for network in networks]
         return self._loaded[info.id]
+
+    def _load(self, property_id: str, member: int, path: str) -> PerioGTRegressor:
+        network = load_regressor(self._artifacts.property_state_dict(property_id, member=member), path)
+        if network.sizes.width != self._width:
+            raise InternalError(
+                f"{path} has width {network.sizes.width}, the encoder {self._width}; they are not of one release."
+            )
+        return network
 
 
 class _Encoded(NamedTuple):
@@ -289,12 +294,12 @@ class Predictor:
     def _head_pass(
         self, property_id: str, polymers: Sequence[FeaturizedPolymer], encoded: _Encoded, positions: Sequence[int]
     ) -> np.ndarray:
-        """Return the property of polymers, float32 [polymers], in the property's unit."""
+        """Return the property of polymers, float32 [polymers], in the property's unit: the mean over its members."""
         info = self.artifacts.property(property_id)
         if any(polymer.scheme != info.prompt_scheme for polymer in polymers):
             raise ValueError(f"{property_id} needs polymers featurized by the scheme {info.prompt_scheme.name!r}")
         statistics = self.artifacts.label_stats(property_id)
-        network = self._heads.get(info)
+        networks = self._heads.get(info)
         counts, rows = [], []
         for polymer, position in zip(polymers, positions, strict=True):
             count, nodes = match_prompts([graph.bond_class for graph in polymer.graphs], polymer.scheme.max_prompts)
@@ -310,10 +315,12 @@ class Predictor:
             [self._scaler.transform(polymer.oligomers[1].descriptors) for polymer in polymers],
             max_padding=self.packing.max_padding,
         )
-        prompts = collate_prompts(counts, rows, batch.first_nodes)
-        normalized = network.predict(batch.to(self.device), encoded.states, prompts.to(self.device))
-        values = normalized.cpu().numpy().astype(np.float64) * statistics.std + statistics.mean
-        return values.astype(np.float32)
+        prompts = collate_prompts(counts, rows, batch.first_nodes).to(self.device)
+        batch = batch.to(self.device)
+        # Members are added one after the other, so a polymer's mean has the same bits in every pass.
+        passes = (network.predict(batch, encoded.states, prompts).cpu().numpy() for network in networks)
+        normalized = np.mean([found.astype(np.float64) for found in passes], axis=0)
+        return (normalized * statistics.std + statistics.mean).astype(np.float32)
 
     def _outcome(
         self,
@@ -360,8 +367,9 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(n_threads)
 
 
-def _n_bytes(network: torch.nn.Module) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+def _n_bytes(networks: Sequence[torch.nn.Module]) -> int:
+    tensors = (tensor for network in networks for tensor in network.state_dict().values())
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _not_finite(smiles: str, what: str) -> InternalError:

@@ -75,7 +75,8 @@ def _convert_in_place(state: SetupState) -> None:
     """Convert ``.pth`` files that were put into the directory by hand."""
     root, keep_pth = state.root, state.options.keep_pth
     inventory = take_inventory(root)
-    chosen = [file.path for file in (inventory.encoder, *inventory.properties.values()) if file is not None]
+    files = [file for file in (inventory.encoder, *inventory.properties.values()) if file is not None]
+    chosen = [path for file in files for path in file.paths]
     conversions = [
         Conversion(root / path, (root / path).with_suffix(".safetensors"))
         for path in [*(path for path in chosen if not path.endswith(".safetensors")), *_outdated(state)]
