@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from periogt_ray.artifacts.calibration import Calibration, calibration_path
 from periogt_ray.artifacts.index import DEFAULT_NAME, Index, read_index
 from periogt_ray.artifacts.inventory import missing_statistics, take_inventory
 from periogt_ray.artifacts.layout import (
@@ -234,6 +235,22 @@ class ArtifactDirectory:
             The property is not served; its file is absent, of another size than setup recorded, or corrupt.
         """
         return self._load(self.property(property_id).weight_paths[member])
+
+    def calibration(self, property_id: str) -> Calibration | None:
+        """Return what intervals and domain of a property follow from; None where it was not calibrated.
+
+        Raises
+        ------
+        ModelLoadError
+            The file is there and cannot be used.
+        """
+        path = self.calibration_file(property_id)
+        return None if path is None else Calibration.load(path)
+
+    def calibration_file(self, property_id: str) -> Path | None:
+        """Return the file of a property's calibration; None where there is none."""
+        path = self.root / calibration_path(self._known_as(property_id))
+        return path if path.is_file() else None
 
     def _load(self, relative: str) -> "dict[str, torch.Tensor]":
         """Load a weight file after holding its size, and on request its hash, against the manifest."""

@@ -45,6 +45,8 @@ class BatchOptions:
         How the input is read.
     is_wide : bool
         One row a row of the input and a column a property, instead of one row a property.
+    level : float
+        Coverage of the intervals.
     """
 
     input: Path
@@ -57,6 +59,7 @@ class BatchOptions:
     report: Path | None = None
     table: TableOptions = field(default_factory=TableOptions)
     is_wide: bool = False
+    level: float = 0.9
 
     @property
     def output_path(self) -> Path:

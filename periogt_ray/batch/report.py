@@ -102,6 +102,8 @@ def _counts(figures: OutputFigures, summary: Mapping[str, Any]) -> str:
     ]
     if summary.get("n_warned"):
         counts.append((summary["n_warned"], "rows with warnings", ""))
+    outside = (("outside", "values outside the domain"), ("far_outside", "values far outside the domain"))
+    counts += [(figures.domains[status], what, "") for status, what in outside if status in figures.domains]
     items = (f"<li{kind}><strong>{count:,}</strong> {what}</li>" for count, what, kind in counts)
     return f'<ul class="figures">{"".join(items)}</ul>'
 

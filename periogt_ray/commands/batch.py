@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from periogt_ray.commands.output import OnceCommand, print_json, resolved_settings
+from periogt_ray.commands.output import OnceCommand, level_option, print_json, resolved_settings
 
 __all__ = ["batch"]
 
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--report", type=click.Path(path_type=Path), help="HTML report to write: counts, distributions, extremes."
 )
+@level_option
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option(
     "--workers", type=click.IntRange(1), help="Predictors.  [default: one a GPU, without GPUs one for two CPUs]"
@@ -47,6 +48,7 @@ def batch(
     keep_columns: bool,
     wide: bool,
     report: Path | None,
+    level: float,
     resume: bool,
     workers: int | None,
     part_size: int | None,
@@ -76,6 +78,7 @@ def batch(
             report=report,
             table=TableOptions(smiles_column, id_column, has_header=not no_header, keeps_columns=keep_columns),
             is_wide=wide,
+            level=level,
         ),
         resolved_settings(),
     )

@@ -13,7 +13,7 @@ from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.model.plausibility import Composition, polymer_warnings, unseen_parts, value_warnings
 from periogt_ray.model.similarity import distances
 
-__all__ = ["Domain", "DomainStatus", "KnownPlaces", "domain_of", "mean_distance"]
+__all__ = ["Domain", "DomainStatus", "KnownPlaces", "composition_of", "domain_of", "mean_distance"]
 
 DomainStatus = Literal["inside", "outside", "far_outside"]
 _OUTSIDE, _FAR = 95.0, 99.9  # percentiles
@@ -109,7 +109,7 @@ def domain_of(facts: CalibrationFacts, found: Place, *, smiles: str, info: Prope
     value : float
         The prediction, in its unit.
     """
-    seen = Composition(frozenset(facts.elements), frozenset(facts.charges), facts.n_training, facts.n_charged)
+    seen = composition_of(facts)
     impossible = value_warnings(info, value)
     strong = (*unseen_parts(smiles, seen), *impossible)
     weak = tuple(text for text in polymer_warnings(smiles, seen) if text not in strong)
@@ -133,3 +133,8 @@ def domain_of(facts: CalibrationFacts, found: Place, *, smiles: str, info: Prope
     else:
         status = "outside" if percentile > _OUTSIDE or is_beyond else "inside"
     return Domain(status, found.similarity, percentile, (*strong, *weak))
+
+
+def composition_of(facts: CalibrationFacts) -> Composition:
+    """Return of what the training polymers consist."""
+    return Composition(frozenset(facts.elements), frozenset(facts.charges), facts.n_training, facts.n_charged)

@@ -23,8 +23,9 @@ from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
 from periogt_ray.model.collate import collate, collate_prompts, match_prompts
 from periogt_ray.model.device import choose_device, probe_device
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
-from periogt_ray.model.plausibility import polymer_warnings, value_warnings
+from periogt_ray.model.plausibility import polymer_warnings
 from periogt_ray.model.tasks import Outcome, Task, shortest
+from periogt_ray.model.trust import Judges
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.settings import Settings
@@ -136,6 +137,13 @@ class _Encoded(NamedTuple):
     embeddings: np.ndarray  # float32 [polymers, 3D]
 
 
+class _Predicted(NamedTuple):
+    """A value in the property's unit, and the standard deviation over its members."""
+
+    value: float
+    spread: float
+
+
 class Predictor:
     """A pretrained network and the finetuned networks that share it.
 
@@ -169,6 +177,7 @@ class Predictor:
         self._encoder: PerioGTEncoder = load_encoder(artifacts.encoder_state_dict(), artifacts.encoder).to(device)
         width = self._encoder.sizes.width
         self._heads = _HeadNetworks(artifacts, device, width=width, max_bytes=weights_bytes)
+        self._judges = Judges(artifacts)
         self._lock = threading.Lock()
 
     @classmethod
@@ -259,7 +268,7 @@ class Predictor:
         position = {(polymer.smiles, polymer.scheme): index for index, polymer in enumerate(polymers)}
         rows = [position[task.polymer.smiles, task.polymer.scheme] for task in tasks]
         encoded = self._prompt_pass(polymers)
-        values: dict[tuple[str, int], float] = {}
+        values: dict[tuple[str, int], _Predicted] = {}
         errors: dict[str, PerioGTError] = {}
         for property_id in dict.fromkeys(task.property_id for task in tasks if task.property_id is not None):
             needed = sorted({row for row, task in zip(rows, tasks, strict=True) if task.property_id == property_id})
@@ -268,7 +277,7 @@ class Predictor:
             except PerioGTError as error:
                 errors[property_id] = error
                 continue
-            values |= {(property_id, row): shortest(value) for row, value in zip(needed, found, strict=True)}
+            values |= {(property_id, row): one for row, one in zip(needed, found, strict=True)}
         return [
             self._outcome(task, values, errors, row=row, embedding=encoded.embeddings[row])
             for row, task in zip(rows, tasks, strict=True)
@@ -293,8 +302,8 @@ class Predictor:
 
     def _head_pass(
         self, property_id: str, polymers: Sequence[FeaturizedPolymer], encoded: _Encoded, positions: Sequence[int]
-    ) -> np.ndarray:
-        """Return the property of polymers, float32 [polymers], in the property's unit: the mean over its members."""
+    ) -> list[_Predicted]:
+        """Return the property of polymers: the mean over its members, and their spread."""
         info = self.artifacts.property(property_id)
         if any(polymer.scheme != info.prompt_scheme for polymer in polymers):
             raise ValueError(f"{property_id} needs polymers featurized by the scheme {info.prompt_scheme.name!r}")
@@ -319,13 +328,15 @@ class Predictor:
         batch = batch.to(self.device)
         # Members are added one after the other, so a polymer's mean has the same bits in every pass.
         passes = (network.predict(batch, encoded.states, prompts).cpu().numpy() for network in networks)
-        normalized = np.mean([found.astype(np.float64) for found in passes], axis=0)
-        return (normalized * statistics.std + statistics.mean).astype(np.float32)
+        normalized = np.stack([found.astype(np.float64) for found in passes])
+        values = (normalized.mean(axis=0) * statistics.std + statistics.mean).astype(np.float32)
+        spreads = normalized.std(axis=0) * statistics.std
+        return [_Predicted(shortest(value), float(spread)) for value, spread in zip(values, spreads, strict=True)]
 
     def _outcome(
         self,
         task: Task,
-        values: Mapping[tuple[str, int], float],
+        values: Mapping[tuple[str, int], _Predicted],
         errors: Mapping[str, PerioGTError],
         *,
         row: int,
@@ -334,21 +345,29 @@ class Predictor:
         if task.wants_embedding and not np.isfinite(embedding).all():
             return Outcome(error=_not_finite(task.polymer.smiles, "embedding"))
         shown = embedding if task.wants_embedding else None
-        warnings = (*task.warnings, *polymer_warnings(task.polymer.smiles))
         if task.property_id is None:
+            warnings = (*task.warnings, *polymer_warnings(task.polymer.smiles))
             return Outcome(checkpoint=self.artifacts.encoder, embedding=shown, warnings=warnings)
         if task.property_id in errors:
             return Outcome(error=errors[task.property_id])
-        value = values[task.property_id, row]
+        value, spread = values[task.property_id, row]
         if not np.isfinite(value):
             return Outcome(error=_not_finite(task.polymer.smiles, task.property_id))
         info = self.artifacts.property(task.property_id)
+        try:
+            said = self._judges.judge(
+                info, value, polymer=task.polymer, embedding=embedding, spread=spread, level=task.level
+            )
+        except PerioGTError as error:
+            return Outcome(error=error)
         return Outcome(
             value=value,
             units=info.units,
             checkpoint=info.checkpoint,
             embedding=shown,
-            warnings=(*warnings, *value_warnings(info, value)),
+            warnings=(*task.warnings, *said.warnings),
+            interval=said.interval,
+            domain=said.domain,
         )
 
 

@@ -1,21 +1,25 @@
 """Interval and domain of a prediction, by the calibration of its property."""
 
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from periogt_ray.artifacts.calibration import Calibration
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.properties import PropertyInfo
-from periogt_ray.model.domain import Domain, KnownPlaces, domain_of
+from periogt_ray.model.domain import Domain, KnownPlaces, composition_of, domain_of
 from periogt_ray.model.intervals import (
     N_NEIGHBOURS,
     Interval,
     conformal_quantile,
     fewest_rows,
 )
+from periogt_ray.model.plausibility import PUBLISHED, Composition, polymer_warnings, value_warnings
 from periogt_ray.model.similarity import Bits, mean_of_nearest, morgan_bits
+from periogt_ray.polymer.features import FeaturizedPolymer
 
-__all__ = ["Trust", "coordinates_of"]
+__all__ = ["Judgement", "Judges", "Trust", "coordinates_of"]
 
 
 def coordinates_of(center: np.ndarray, projection: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
@@ -49,6 +53,11 @@ class Trust:
         self._sizes = np.abs(calibration.residuals[self._is_calibrated]).astype(np.float64)
         self._scores = self._sizes / calibration.scales[self._is_calibrated]
         self._quantiles: dict[float, float | None] = {}
+
+    @cached_property
+    def composition(self) -> Composition:
+        """Of what the training polymers consist."""
+        return composition_of(self.calibration.facts)
 
     @cached_property
     def n_calibrated(self) -> int:
@@ -117,3 +126,67 @@ class Trust:
         if facts.scale == "neighbours":
             return mean_of_nearest(self._sizes, closeness[self._is_calibrated], N_NEIGHBOURS) + facts.floor
         return spread + facts.floor if facts.scale == "spread" else 1.0
+
+
+class Judgement(NamedTuple):
+    """What is said of a prediction beside its value."""
+
+    interval: Interval | None = None
+    domain: Domain | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Judges:
+    """What judges the predictions of each property of an artifact directory; calibrations are read on first use.
+
+    Parameters
+    ----------
+    artifacts : ArtifactDirectory
+        Where they are.
+    """
+
+    def __init__(self, artifacts: ArtifactDirectory) -> None:
+        self._artifacts = artifacts
+        self._loaded: dict[str, Trust | None] = {}
+
+    def judge(
+        self,
+        info: PropertyInfo,
+        value: float,
+        *,
+        polymer: FeaturizedPolymer,
+        embedding: np.ndarray,
+        spread: float,
+        level: float,
+    ) -> Judgement:
+        """Return interval, domain and warnings; without a calibration only warnings.
+
+        Raises
+        ------
+        ModelLoadError
+            The calibration is damaged.
+        """
+        trust = self._of(info)
+        seen = PUBLISHED if trust is None else trust.composition
+        warnings = (*polymer_warnings(polymer.smiles, seen), *value_warnings(info, value))
+        if trust is None:
+            return Judgement(warnings=warnings)
+        interval, domain = trust.judge(
+            value,
+            smiles=polymer.smiles,
+            fingerprint=polymer.oligomers[1].fingerprint,
+            embedding=embedding,
+            spread=spread,
+            level=level,
+        )
+        if domain.status == "far_outside":
+            warnings = tuple(dict.fromkeys((*warnings, *domain.reasons)))
+        if interval is None:
+            warnings += (trust.too_few(level),)
+        return Judgement(interval, domain, warnings)
+
+    def _of(self, info: PropertyInfo) -> Trust | None:
+        if info.id not in self._loaded:
+            calibration = self._artifacts.calibration(info.id)
+            self._loaded[info.id] = None if calibration is None else Trust(calibration, info)
+        return self._loaded[info.id]
