@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.runtime.files import write_bytes_atomically
 
-__all__ = ["FINGERPRINT_BYTES", "Calibration", "CalibrationFacts", "calibration_path"]
+__all__ = ["FINGERPRINT_BYTES", "Calibration", "CalibrationFacts", "calibration_path", "polymer_hash"]
 
 FINGERPRINT_BYTES = 128  # of the 1024 Morgan bits
 _NAME = "calibration.npz"
@@ -25,6 +26,7 @@ _VERSION = 1
 _FACTS = "facts"  # JSON, as bytes
 _DTYPES = {
     "fingerprints": np.uint8,
+    "hashes": np.uint64,
     "is_training": np.bool_,
     "residuals": np.float32,
     "scales": np.float32,
@@ -34,6 +36,11 @@ _DTYPES = {
     "center": np.float32,
     "projection": np.float32,
 }
+
+
+def polymer_hash(smiles: str) -> np.uint64:
+    """Return the hash of a polymer by its canonical SMILES."""
+    return np.uint64(int.from_bytes(sha256(smiles.encode()).digest()[:8], "big"))
 
 
 def calibration_path(property_id: str) -> str:
@@ -91,6 +98,8 @@ class Calibration:
         The rest.
     fingerprints : numpy.ndarray
         uint8 [N, 128], packed Morgan bits of the 3-mer.
+    hashes : numpy.ndarray
+        uint64 [N], of the canonical SMILES: tells whether a polymer is among these, and not which those are.
     is_training : numpy.ndarray
         bool [N]: the network learned from it, or what stands for that; the domain is measured to these.
     residuals : numpy.ndarray
@@ -109,6 +118,7 @@ class Calibration:
 
     facts: CalibrationFacts
     fingerprints: np.ndarray
+    hashes: np.ndarray
     is_training: np.ndarray
     residuals: np.ndarray
     scales: np.ndarray
@@ -166,6 +176,10 @@ class Calibration:
                 {"file": str(path)},
             ) from error
         return found
+
+    def is_known(self, smiles: str) -> bool:
+        """Whether a polymer, by its canonical SMILES, is one that the network learned from."""
+        return bool(np.any(self.hashes[self.is_training] == polymer_hash(smiles)))
 
     def _check(self) -> None:
         """Raise ValueError where types or shapes are not those that are written."""

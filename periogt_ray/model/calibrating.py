@@ -1,13 +1,13 @@
 """From polymers with measured values and held-out predictions to a property's calibration."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from periogt_ray.artifacts.calibration import Calibration, CalibrationFacts
+from periogt_ray.artifacts.calibration import Calibration, CalibrationFacts, polymer_hash
 from periogt_ray.model.domain import mean_distance
 from periogt_ray.model.intervals import (
     DEFAULT_LEVEL,
@@ -21,7 +21,7 @@ from periogt_ray.model.plausibility import Composition
 from periogt_ray.model.similarity import Bits, morgan_bits
 from periogt_ray.model.trust import coordinates_of
 
-__all__ = ["KnownPolymers", "calibrate_property", "rounded", "with_report"]
+__all__ = ["KnownPolymers", "calibrate_property", "recalibrated", "rounded", "with_report"]
 
 _N_DIRECTIONS = 32
 _N_FOR_DIRECTIONS = 1000  # polymers that the principal components are computed from
@@ -104,6 +104,7 @@ def calibrate_property(
     return Calibration(
         facts,
         fingerprints=packed,
+        hashes=_hashes(known.smiles),
         is_training=known.is_training,
         residuals=np.where(has_residual, known.values - known.predictions, np.nan).astype(np.float32),
         scales=scales.astype(np.float32),
@@ -113,6 +114,10 @@ def calibrate_property(
         center=center,
         projection=projection,
     )
+
+
+def _hashes(smiles: Sequence[str]) -> np.ndarray:
+    return np.array([polymer_hash(name) for name in smiles], dtype=np.uint64)
 
 
 def _scales(
@@ -177,6 +182,38 @@ def _nearest_distances(coordinates: np.ndarray) -> np.ndarray:
         for row, polymer in enumerate(coordinates):
             found[row] = mean_distance(coordinates, polymer, left_out=row)
     return np.sort(found)
+
+
+def recalibrated(old: Calibration, known: KnownPolymers, *, report: Mapping[str, Any]) -> Calibration:
+    """Return a calibration with the training polymers of an old one and the held-out residuals of new rows.
+
+    Parameters
+    ----------
+    old : Calibration
+        Keeps its domain.
+    known : KnownPolymers
+        Rows that no network learned from; ``is_training`` is not looked at.
+    report : Mapping
+        What is to be kept with it.
+    """
+    has_residual = np.isfinite(known.predictions)
+    packed = morgan_bits(known.fingerprints)
+    kind, floor, scales, tried = _scales(known, packed, has_residual)
+    kept = old.is_training
+    nothing = np.full(int(kept.sum()), np.nan, np.float32)
+    residuals = np.where(has_residual, known.values - known.predictions, np.nan).astype(np.float32)
+    coordinates = coordinates_of(old.center, old.projection, known.embeddings).astype(np.float16)
+    document = {"n_calibration": int(has_residual.sum()), "scales": tried, **report}
+    return dataclasses.replace(
+        old,
+        facts=dataclasses.replace(old.facts, scale=kind, floor=floor, report=document),
+        fingerprints=np.concatenate([old.fingerprints[kept], packed]),
+        hashes=np.concatenate([old.hashes[kept], _hashes(known.smiles)]),
+        is_training=np.arange(len(nothing) + len(packed)) < len(nothing),
+        residuals=np.concatenate([nothing, residuals]),
+        scales=np.concatenate([nothing, scales.astype(np.float32)]),
+        coordinates=np.concatenate([old.coordinates[kept], coordinates]),
+    )
 
 
 def with_report(calibration: Calibration, **entries: Any) -> Calibration:
