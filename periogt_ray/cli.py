@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from periogt_ray.commands.batch import batch
+from periogt_ray.commands.calibrate import calibrate
 from periogt_ray.commands.evaluate import evaluate
 from periogt_ray.commands.output import (
     OnceCommand,
@@ -174,7 +175,7 @@ def serve(host: str | None, port: int | None) -> None:
     run_service(settings, ray_address=os.environ.get("RAY_ADDRESS"), announce=partial(click.echo, file=sys.stdout))
 
 
-for _command in (batch, evaluate, setup):
+for _command in (batch, calibrate, evaluate, setup):
     cli.add_command(_command)
 
 

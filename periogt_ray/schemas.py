@@ -221,6 +221,15 @@ class PropertyCard(_Wire):
     n_train: int | None = Field(description="Training rows.")
     label_mean: float | None = Field(description="Mean of the training labels.")
     label_std: float | None = Field(description="Standard deviation of the training labels.")
+    interval_scale: str | None = Field(
+        default=None,
+        description="What widths of intervals follow from: constant, neighbours or spread; null if not calibrated.",
+    )
+    n_calibration: int | None = Field(default=None, description="Polymers that the intervals were made from.")
+    prompt_scheme: str | None = Field(default=None, description="Which prompt graphs the network takes.")
+    is_scheme_verified: bool | None = Field(
+        default=None, description="Whether that is known; false: assumed, until `periogt calibrate` has found out."
+    )
 
 
 class Example(_Wire):

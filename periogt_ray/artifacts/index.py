@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from periogt_ray.artifacts.architecture import SERVED_FAMILIES, Architecture
 from periogt_ray.artifacts.inventory import Inventory, take_inventory
 from periogt_ray.artifacts.layout import INDEX_NAME, LABEL_STATS_NAME, require_files
+from periogt_ray.artifacts.manifest import read_finished_manifest, write_manifest, write_ready
 from periogt_ray.artifacts.members import WeightFile
 from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.artifacts.statistics import read_label_stats
@@ -16,7 +17,7 @@ from periogt_ray.errors import ModelLoadError
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.runtime.files import write_json_atomically
 
-__all__ = ["DEFAULT_NAME", "Index", "index_document", "read_index", "write_index"]
+__all__ = ["DEFAULT_NAME", "Index", "change_scheme", "index_document", "read_index", "write_index"]
 
 DEFAULT_NAME = "PerioGT"  # of a model that does not say its name
 _FORMAT = "periogt-index"
@@ -90,6 +91,23 @@ def write_index(root: Path, *, scheme: PromptScheme = PromptScheme.RELEASE, name
     document = index_document(inventory, infos, name=name)
     write_json_atomically(root / INDEX_NAME, document)
     return document
+
+
+def change_scheme(root: Path, property_id: str, scheme: PromptScheme) -> None:
+    """Write another prompt scheme of a property into index.json, and its new hash into a finished manifest.
+
+    Where there is no index that can be used here, one is written.
+    """
+    known = read_index(root)
+    inventory = take_inventory(root) if known is None else known.inventory
+    schemes = {**({} if known is None else known.schemes), property_id: scheme}
+    infos = inventory.infos(set(read_label_stats(root / LABEL_STATS_NAME)), schemes=schemes)
+    manifest = read_finished_manifest(root)
+    document = index_document(inventory, infos, name=DEFAULT_NAME if known is None else known.name)
+    write_json_atomically(root / INDEX_NAME, document)
+    if manifest is not None:
+        write_manifest(root, manifest.files, unused=manifest.unused)
+        write_ready(root)
 
 
 def read_index(root: Path) -> Index | None:

@@ -22,6 +22,7 @@ __all__ = [
     "SCALER_NAMES",
     "SCALER_NPZ_NAME",
     "WEIGHT_FOLDERS",
+    "dataset_path",
     "head_path",
     "missing_files",
     "read_json",
@@ -52,6 +53,11 @@ NEXT_STEP = "Run `periogt setup`, or put the files there and run `periogt setup 
 def head_path(property_id: str) -> str:
     """Return where setup puts the weights of a property, relative to the artifact directory."""
     return f"finetuned_ckpt/{property_id}/best_model.safetensors"
+
+
+def dataset_path(property_id: str, name: str) -> str:
+    """Return where setup keeps a file of a property's data set, relative to the artifact directory."""
+    return f"datasets/{property_id}/{name}"
 
 
 def scaler_path(root: Path) -> Path | None:

@@ -191,7 +191,11 @@ class Predictor:
         CudaUnavailableError, GPUUnsupportedError, DriverIncompatibleError
             If CUDA was asked for and cannot be used.
         """
-        artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
+        return cls.of(ArtifactDirectory.open(settings.checkpoint_dir), settings)
+
+    @classmethod
+    def of(cls, artifacts: ArtifactDirectory, settings: Settings) -> "Predictor":
+        """Load the pretrained network of artifacts that are open already; raises as :meth:`load`."""
         choice = choose_device(settings.device, probe_device(), min_driver=settings.min_driver)
         if choice.warning:
             logger.warning("%s", choice.warning)
@@ -366,6 +370,7 @@ class Predictor:
             checkpoint=info.checkpoint,
             embedding=shown,
             warnings=(*task.warnings, *said.warnings),
+            spread=spread,
             interval=said.interval,
             domain=said.domain,
         )

@@ -71,6 +71,8 @@ class Outcome:
         Why there is no answer.
     warnings : tuple of str
         Reasons not to trust the answer, and what was left out of the SMILES.
+    spread : float
+        Standard deviation over the members, in ``units``; 0 for one network.
     interval : Interval or None
         In ``units``; None where the property has no calibration, or too few calibration polymers.
     domain : Domain or None
@@ -83,5 +85,6 @@ class Outcome:
     embedding: np.ndarray | None = None
     error: PerioGTError | None = None
     warnings: tuple[str, ...] = ()
+    spread: float = 0.0
     interval: Interval | None = None
     domain: Domain | None = None

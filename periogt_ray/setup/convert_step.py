@@ -3,7 +3,7 @@
 import logging
 
 from periogt_ray.artifacts.inventory import is_outdated, is_sibling, take_inventory, weight_paths
-from periogt_ray.artifacts.layout import LABEL_STATS_NAME, SCALER_NPZ_NAME
+from periogt_ray.artifacts.layout import LABEL_STATS_NAME, SCALER_NPZ_NAME, dataset_path
 from periogt_ray.artifacts.safe_pickle import load_scaler_arrays
 from periogt_ray.artifacts.scaler import Scaler, read_scaler, scaler_bytes
 from periogt_ray.artifacts.statistics import read_label_stats
@@ -31,6 +31,7 @@ def convert(state: SetupState) -> None:
     """
     state.staging.mkdir(exist_ok=True)
     _make_scaler(state)
+    _keep_datasets(state)
     _make_label_stats(state)
     keep_pth = state.options.keep_pth
     for stage in state.stages:
@@ -52,6 +53,16 @@ def _make_scaler(state: SetupState) -> None:
     write_bytes_atomically(path, scaler_bytes(scaler))
     read_scaler(state.root)
     logger.info("%s: mean and scale of %d descriptors", SCALER_NPZ_NAME, len(scaler.mean))
+
+
+def _keep_datasets(state: SetupState) -> None:
+    """Keep the labels and the split of each property, from whose test rows `periogt calibrate` makes intervals."""
+    names = {"labels": "{}.csv", "split": "split.pkl"}
+    for file, source in state.sources.items():
+        if file.role in names and file.property_id is not None:
+            path = state.root / dataset_path(file.property_id, names[file.role].format(file.property_id))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes_atomically(path, source.read_bytes())
 
 
 def _make_label_stats(state: SetupState) -> None:
