@@ -18,8 +18,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from periogt_ray.commands.batch import batch
+from periogt_ray.commands.calibrate import calibrate
+from periogt_ray.commands.evaluate import evaluate
 from periogt_ray.commands.featurize import featurize
-from periogt_ray.commands.output import OnceCommand, as_json_option, print_json, resolved_settings, wants_json
+from periogt_ray.commands.output import (
+    OnceCommand,
+    as_json_option,
+    level_option,
+    print_json,
+    resolved_settings,
+    wants_json,
+)
 from periogt_ray.commands.setup import setup
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.runtime.logs import set_up_logging
@@ -68,7 +77,8 @@ def cli(quiet: bool, verbose: bool) -> None:
 @click.option("--property", "properties", required=True, help="Property ids, separated by commas, or 'all'.")
 @click.option("--return-embedding", is_flag=True, help="Add the embedding to the JSON.")
 @click.option("--format", "output_format", type=click.Choice(["json", "csv"]), default="json", show_default=True)
-def predict(smiles: str, properties: str, return_embedding: bool, output_format: str) -> None:
+@level_option
+def predict(smiles: str, properties: str, return_embedding: bool, output_format: str, level: float) -> None:
     """Predict properties of one polymer.
 
     Prints JSON, for several properties {"results": [...], "request_id": ...}; with --format csv one
@@ -82,7 +92,9 @@ def predict(smiles: str, properties: str, return_embedding: bool, output_format:
     if return_embedding and output_format == "csv":
         raise click.UsageError("--return-embedding needs --format json; a line of csv has no place for an embedding.")
     names = properties.split(",")
-    predictor, outcomes = predict_one(smiles, names, resolved_settings(), return_embedding=return_embedding)
+    predictor, outcomes = predict_one(
+        smiles, names, resolved_settings(), return_embedding=return_embedding, level=level
+    )
     request_id = new_request_id()
     given: dict[str, Any] = {"smiles": smiles, "request_id": request_id}
     if len(outcomes) == 1 and names != ["all"]:
@@ -164,7 +176,7 @@ def serve(host: str | None, port: int | None) -> None:
     run_service(settings, ray_address=os.environ.get("RAY_ADDRESS"), announce=partial(click.echo, file=sys.stdout))
 
 
-for _command in (batch, featurize, setup):
+for _command in (batch, calibrate, evaluate, featurize, setup):
     cli.add_command(_command)
 
 
@@ -178,14 +190,15 @@ def main() -> None:
 
 def _print_rows(smiles: str, results: "Mapping[str, PredictResponse | ErrorBody]", request_id: str) -> None:
     """Print rows with the columns of a batch's output."""
+    from periogt_ray.model.answers import predicted_value
     from periogt_ray.schemas import ErrorBody
-    from periogt_ray.tables.predictions import Answer, CsvOutput, OutputRow, Prediction, RowFailure
+    from periogt_ray.tables.predictions import Answer, CsvOutput, OutputRow, RowFailure
 
     for property_id, result in results.items():
         if isinstance(result, ErrorBody):
             found: Answer = RowFailure(result.code, result.message)
         else:
-            found = Prediction(result.prediction.value, result.prediction.units, tuple(result.warnings))
+            found = predicted_value(result)
         row = OutputRow.of("0", smiles, property_id=property_id, answer=found, request_id=request_id)
         CsvOutput(sys.stdout).write(row)
 

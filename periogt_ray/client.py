@@ -22,6 +22,7 @@ from periogt_ray.errors import (
     UnsupportedPropertyError,
     ValidationError,
 )
+from periogt_ray.model.intervals import DEFAULT_LEVEL
 from periogt_ray.predict import texts_of
 from periogt_ray.runtime.network import is_loopback
 from periogt_ray.schemas import MAX_ITEMS, PropertyCard
@@ -115,6 +116,7 @@ class PerioGTClient:
         smiles: str | Sequence[str],
         properties: str | Sequence[str] = "all",
         *,
+        level: float = 0.9,
         wide: bool = False,
         on_error: "OnError" = "row",
     ) -> "pd.DataFrame":
@@ -129,7 +131,9 @@ class PerioGTClient:
         """
         texts = texts_of(smiles, on_error=on_error)
         ids = self._ids([properties] if isinstance(properties, str) else properties)
-        items = [{"smiles": text, "property": name} for text in texts for name in ids]
+        # A service of an earlier version does not know the field.
+        chosen: dict[str, Any] = {} if level == DEFAULT_LEVEL else {"level": level}
+        items = [{"smiles": text, "property": name, **chosen} for text in texts for name in ids]
         parts = [items[start : start + MAX_ITEMS] for start in range(0, len(items), MAX_ITEMS)]
         with ThreadPoolExecutor(self._n_connections) as pool:
             sent = pool.map(partial(self._predicted, on_error=on_error), parts)
@@ -173,7 +177,7 @@ class PerioGTClient:
                 )
         return ids
 
-    def _predicted(self, items: Sequence[dict[str, str]], *, on_error: "OnError") -> list[Answer]:
+    def _predicted(self, items: Sequence[dict[str, Any]], *, on_error: "OnError") -> list[Answer]:
         """Return the answers to items; those that the service could not take on are sent again."""
         answers: dict[int, Answer] = {}
         waiting = list(range(len(items)))
@@ -260,7 +264,14 @@ def _answer(result: dict[str, Any]) -> Answer:
     if "code" in result:
         return RowFailure(str(result["code"]), str(result["message"]))
     found = result["prediction"]
-    return Prediction(float(found["value"]), str(found["units"]), tuple(result.get("warnings") or ()))
+    bounds, domain = result.get("interval"), result.get("domain")
+    return Prediction(
+        float(found["value"]),
+        str(found["units"]),
+        tuple(result.get("warnings") or ()),
+        None if bounds is None else (float(bounds["lower"]), float(bounds["upper"])),
+        "" if domain is None else str(domain["status"]),
+    )
 
 
 def _vector(document: Any) -> list[float]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.model.intervals import DEFAULT_LEVEL, LEVELS
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
@@ -136,6 +137,7 @@ class PerioGT:
         smiles: str | Sequence[str],
         properties: str | Sequence[str] = "all",
         *,
+        level: float = DEFAULT_LEVEL,
         wide: bool = False,
         on_error: OnError = "row",
     ) -> "pd.DataFrame":
@@ -147,6 +149,8 @@ class PerioGT:
             Repeat units.
         properties : str or sequence of str
             Property ids, or ``all``.
+        level : {0.9, 0.5, 0.8, 0.95}
+            Coverage of the intervals.
         wide : bool
             One row a polymer, and a column a property; else one row a polymer and property.
         on_error : {"row", "raise"}
@@ -161,14 +165,18 @@ class PerioGT:
         ------
         UnsupportedPropertyError
             If a property is not served.
+        ValueError
+            If ``level`` is another one.
         PerioGTError
             If the model cannot be loaded; with ``raise``, the first error of a polymer.
         """
         texts = texts_of(smiles, on_error=on_error)
+        if level not in LEVELS:
+            raise ValueError(f"level is {level!r}; expected one of {', '.join(map(str, LEVELS))}.")
         ids = self._artifacts.property_ids([properties] if isinstance(properties, str) else properties)
         rows: list[Sequence[Cell]] = []
         layout = OutputLayout(ids, is_wide=wide)
-        for number, (text, warnings, answers) in enumerate(self._answers(texts, ids, on_error)):
+        for number, (text, warnings, answers) in enumerate(self._answers(texts, ids, on_error, level)):
             rows += layout.rows(str(number), text, answers, warnings=warnings)
         return layout.frame(rows)
 
@@ -203,10 +211,11 @@ class PerioGT:
         return found
 
     def _answers(
-        self, texts: Sequence[str], ids: Sequence[str], on_error: OnError
+        self, texts: Sequence[str], ids: Sequence[str], on_error: OnError, level: float
     ) -> Iterator[tuple[str, tuple[str, ...], list[Answer]]]:
         """Yield each text with the warnings of its reading and one answer a property."""
         from periogt_ray.model.answers import answer_of
+        from periogt_ray.model.consistency import with_consistency
         from periogt_ray.model.tasks import Task
 
         predictor = self._loaded()
@@ -215,8 +224,9 @@ class PerioGT:
             some = texts[start : start + _AT_ONCE]
             polymers = self._read(some, set(schemes.values()), on_error)
             ready = [polymer for polymer in polymers if isinstance(polymer, _Polymer)]
-            tasks = [Task(polymer.features[schemes[name]], name) for polymer in ready for name in ids]
-            outcomes = iter(predictor.predict_many(tasks))
+            asked = [(number, name) for number in range(len(ready)) for name in ids]
+            tasks = [Task(ready[number].features[schemes[name]], name, level=level) for number, name in asked]
+            outcomes = iter(with_consistency(asked, predictor.predict_many(tasks)))
             for text, polymer in zip(some, polymers, strict=True):
                 if isinstance(polymer, RowFailure):
                     yield text, (), [polymer] * len(ids)
@@ -264,7 +274,12 @@ class PerioGT:
 
 
 def predict_one(
-    smiles: str, properties: Sequence[str], settings: Settings, *, return_embedding: bool = False
+    smiles: str,
+    properties: Sequence[str],
+    settings: Settings,
+    *,
+    return_embedding: bool = False,
+    level: float = DEFAULT_LEVEL,
 ) -> "tuple[Predictor, dict[str, Outcome]]":
     """Load the model and compute properties of one polymer.
 
@@ -278,6 +293,8 @@ def predict_one(
         Which artifacts, on which device.
     return_embedding : bool
         Whether each prediction comes with the embedding.
+    level : float
+        Coverage of the intervals.
 
     Returns
     -------
@@ -300,7 +317,12 @@ def predict_one(
 
     predictor = Predictor.load(settings)
     outcomes = predict_properties(
-        predictor, smiles, ids, engine=settings.descriptor_engine, return_embedding=return_embedding
+        predictor,
+        smiles,
+        ids,
+        engine=settings.descriptor_engine,
+        return_embedding=return_embedding,
+        level=level,
     )
     return predictor, dict(zip(ids, outcomes, strict=True))
 
@@ -323,16 +345,19 @@ def predict_properties(
     *,
     engine: "DescriptorEngine" = "native",
     return_embedding: bool = False,
+    level: float = DEFAULT_LEVEL,
 ) -> "list[Outcome]":
     """Compute properties of one polymer, featurized once a prompt scheme; one outcome a property, in order."""
+    from periogt_ray.model.consistency import with_consistency
     from periogt_ray.model.tasks import Task
 
     unit = RepeatUnit.parse(smiles)
     schemes = [predictor.scheme(property_id) for property_id in property_ids]
     features = {scheme: featurize(unit, scheme, engine=engine) for scheme in set(schemes)}
-    return predictor.predict_many(
+    outcomes = predictor.predict_many(
         [
-            Task(features[scheme], property_id, return_embedding, unit.warnings)
+            Task(features[scheme], property_id, return_embedding, unit.warnings, level)
             for scheme, property_id in zip(schemes, property_ids, strict=True)
         ]
     )
+    return with_consistency([(unit.smiles, property_id) for property_id in property_ids], outcomes)

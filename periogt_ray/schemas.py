@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
@@ -14,12 +14,14 @@ __all__ = [
     "BatchItem",
     "BatchRequest",
     "BatchResponse",
+    "DomainBody",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "ErrorBody",
     "ErrorResponse",
     "Example",
     "HealthResponse",
+    "IntervalBody",
     "ModelReference",
     "ModelResponse",
     "PredictRequest",
@@ -44,6 +46,18 @@ _Warnings = Annotated[
     list[str], Field(description="Reasons not to trust the value, and what was left out of the SMILES; usually empty.")
 ]
 _RequestId = Annotated[str, Field(description="As in the header X-Request-ID and in the service's log.")]
+
+
+_LEVELS = (0.5, 0.8, 0.9, 0.95)
+
+
+def _known_level(level: float) -> float:
+    if level not in _LEVELS:
+        raise PydanticCustomError("level", f"expected one of {', '.join(map(str, _LEVELS))}")
+    return level
+
+
+_Level = Annotated[float, AfterValidator(_known_level), WithJsonSchema({"type": "number", "enum": list(_LEVELS)})]
 
 
 class _Wire(BaseModel):
@@ -82,6 +96,7 @@ class PredictRequest(EmbeddingRequest):
         min_length=1, max_length=128, description="Property id, as /v1/properties lists them.", examples=["eps"]
     )
     return_embedding: bool = Field(default=False, description="Whether the answer holds the embedding.")
+    level: _Level = Field(default=0.9, description="Coverage of the interval: 0.5, 0.8, 0.9 or 0.95.")
 
 
 class BatchItem(PredictRequest):
@@ -116,6 +131,26 @@ class ModelReference(_Wire):
     artifacts: str = Field(description="Name of the artifacts, for example of the embedded compact model.")
 
 
+class IntervalBody(_Wire):
+    """A conformal interval."""
+
+    level: float = Field(description="Share of polymers like the data's whose value lies inside.")
+    lower: float = Field(allow_inf_nan=False, description="In the unit of the value.")
+    upper: float = Field(allow_inf_nan=False, description="In the unit of the value.")
+
+
+class DomainBody(_Wire):
+    """How the polymer lies to those that the network learned from."""
+
+    status: Literal["inside", "outside", "far_outside"] = Field(
+        description="`outside`: rarer than 95 % of the training polymers, or a value beyond their labels; "
+        "`far_outside`: rarer than 99.9 %, an unseen element or charge, or an impossible value."
+    )
+    similarity: float = Field(description="Tanimoto similarity to the nearest training polymer, 0 to 1.")
+    percentile: float = Field(description="Percent of the training polymers that lie closer to the others.")
+    reasons: list[str] = Field(description="Why it is not inside; usually empty.")
+
+
 class PredictResponse(_Wire):
     """Answer to one prediction."""
 
@@ -124,6 +159,10 @@ class PredictResponse(_Wire):
     prediction: Prediction
     embedding: _Embedding | None = Field(default=None, description="Of the repeat unit; null unless asked for.")
     model: ModelReference
+    interval: IntervalBody | None = Field(
+        default=None, description="Null where the property is not calibrated, or by too few polymers."
+    )
+    domain: DomainBody | None = Field(default=None, description="Null where the property is not calibrated.")
     warnings: _Warnings = []
     request_id: _RequestId
 
@@ -182,6 +221,15 @@ class PropertyCard(_Wire):
     n_train: int | None = Field(description="Training rows.")
     label_mean: float | None = Field(description="Mean of the training labels.")
     label_std: float | None = Field(description="Standard deviation of the training labels.")
+    interval_scale: str | None = Field(
+        default=None,
+        description="What widths of intervals follow from: constant, neighbours or spread; null if not calibrated.",
+    )
+    n_calibration: int | None = Field(default=None, description="Polymers that the intervals were made from.")
+    prompt_scheme: str | None = Field(default=None, description="Which prompt graphs the network takes.")
+    is_scheme_verified: bool | None = Field(
+        default=None, description="Whether that is known; false: assumed, until `periogt calibrate` has found out."
+    )
 
 
 class Example(_Wire):

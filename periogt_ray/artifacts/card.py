@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from periogt_ray import __version__
+from periogt_ray.artifacts.calibration import CalibrationFacts
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.properties import PropertyInfo
+from periogt_ray.errors import ModelLoadError
 from periogt_ray.schemas import Accuracy, Example, ModelResponse, PropertyCard
 from periogt_ray.settings import EXAMPLES
 
@@ -41,8 +43,10 @@ def read_examples() -> list[Example]:
 
 
 def _property_card(artifacts: ArtifactDirectory, card: Mapping[str, Any], info: PropertyInfo) -> PropertyCard:
+    calibration = _calibration(artifacts, info.id)
+    report: Mapping[str, Any] = {} if calibration is None else calibration.report
     # A card may come from elsewhere: what is not a mapping where one is expected is not shown.
-    test = _part(_part(card, "test"), info.id)
+    test = _part(_part(card, "test"), info.id) or _part(report, "test")
     n_train = _part(_part(_part(card, "data"), "n_rows"), info.id).get("train")
     labels = artifacts.statistics.get(info.id)
     return PropertyCard(
@@ -54,7 +58,20 @@ def _property_card(artifacts: ArtifactDirectory, card: Mapping[str, Any], info: 
         n_train=n_train if isinstance(n_train, int) else None,
         label_mean=None if labels is None else labels.mean,
         label_std=None if labels is None else labels.std,
+        interval_scale=None if calibration is None else calibration.scale,
+        n_calibration=report.get("n_calibration"),
+        prompt_scheme=info.prompt_scheme.name,
+        is_scheme_verified="scheme" in report or info.prompt_scheme.is_mirror_invariant,
     )
+
+
+def _calibration(artifacts: ArtifactDirectory, property_id: str) -> CalibrationFacts | None:
+    """Return what a calibration tells of itself; one that is damaged tells nothing, and answers say that it is."""
+    try:
+        found = artifacts.calibration(property_id)
+    except ModelLoadError:
+        return None
+    return None if found is None else found.facts
 
 
 def _part(mapping: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from periogt_ray.artifacts.calibration import Calibration, calibration_path
 from periogt_ray.artifacts.index import DEFAULT_NAME, Index, read_index
 from periogt_ray.artifacts.inventory import missing_statistics, take_inventory
 from periogt_ray.artifacts.layout import (
@@ -218,15 +219,38 @@ class ArtifactDirectory:
         """Load the pretrained encoder's tensors, on the CPU, names without ``module.``."""
         return self._load(self.encoder)
 
-    def property_state_dict(self, property_id: str) -> "dict[str, torch.Tensor]":
+    def property_state_dict(self, property_id: str, *, member: int = 0) -> "dict[str, torch.Tensor]":
         """Load a property's finetuned tensors, on the CPU, names without ``module.``.
+
+        Parameters
+        ----------
+        property_id : str
+            Of a property that is served.
+        member : int
+            Which of its :attr:`~periogt_ray.artifacts.properties.PropertyInfo.weight_paths`.
 
         Raises
         ------
         UnsupportedPropertyError, CheckpointMissingError, ChecksumMismatchError, ModelLoadError
             The property is not served; its file is absent, of another size than setup recorded, or corrupt.
         """
-        return self._load(self.property(property_id).checkpoint)
+        return self._load(self.property(property_id).weight_paths[member])
+
+    def calibration(self, property_id: str) -> Calibration | None:
+        """Return what intervals and domain of a property follow from; None where it was not calibrated.
+
+        Raises
+        ------
+        ModelLoadError
+            The file is there and cannot be used.
+        """
+        path = self.calibration_file(property_id)
+        return None if path is None else Calibration.load(path)
+
+    def calibration_file(self, property_id: str) -> Path | None:
+        """Return the file of a property's calibration; None where there is none."""
+        path = self.root / calibration_path(self._known_as(property_id))
+        return path if path.is_file() else None
 
     def _load(self, relative: str) -> "dict[str, torch.Tensor]":
         """Load a weight file after holding its size, and on request its hash, against the manifest."""

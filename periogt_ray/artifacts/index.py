@@ -7,15 +7,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from periogt_ray.artifacts.architecture import SERVED_FAMILIES, Architecture
-from periogt_ray.artifacts.inventory import Inventory, WeightFile, take_inventory
+from periogt_ray.artifacts.inventory import Inventory, take_inventory
 from periogt_ray.artifacts.layout import INDEX_NAME, LABEL_STATS_NAME, require_files
+from periogt_ray.artifacts.manifest import read_finished_manifest, write_manifest, write_ready
+from periogt_ray.artifacts.members import WeightFile
 from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.artifacts.statistics import read_label_stats
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.runtime.files import write_json_atomically
 
-__all__ = ["DEFAULT_NAME", "Index", "index_document", "read_index", "write_index"]
+__all__ = ["DEFAULT_NAME", "Index", "change_scheme", "index_document", "read_index", "write_index"]
 
 DEFAULT_NAME = "PerioGT"  # of a model that does not say its name
 _FORMAT = "periogt-index"
@@ -51,6 +53,10 @@ def index_document(
         entry = asdict(info)
         del entry["id"]
         entry["prompt_scheme"] = info.prompt_scheme.name
+        if info.members:
+            entry["members"] = list(info.members)
+        else:
+            del entry["members"]
         properties[property_id] = {**entry, "dims": inventory.properties[property_id].architecture.dims}
     return {
         "format": _FORMAT,
@@ -87,6 +93,23 @@ def write_index(root: Path, *, scheme: PromptScheme = PromptScheme.RELEASE, name
     return document
 
 
+def change_scheme(root: Path, property_id: str, scheme: PromptScheme) -> None:
+    """Write another prompt scheme of a property into index.json, and its new hash into a finished manifest.
+
+    Where there is no index that can be used here, one is written.
+    """
+    known = read_index(root)
+    inventory = take_inventory(root) if known is None else known.inventory
+    schemes = {**({} if known is None else known.schemes), property_id: scheme}
+    infos = inventory.infos(set(read_label_stats(root / LABEL_STATS_NAME)), schemes=schemes)
+    manifest = read_finished_manifest(root)
+    document = index_document(inventory, infos, name=DEFAULT_NAME if known is None else known.name)
+    write_json_atomically(root / INDEX_NAME, document)
+    if manifest is not None:
+        write_manifest(root, manifest.files, unused=manifest.unused)
+        write_ready(root)
+
+
 def read_index(root: Path) -> Index | None:
     """Read index.json; None if there is none that can be used here.
 
@@ -107,6 +130,7 @@ def read_index(root: Path) -> Index | None:
     try:
         encoder, entries = document["encoder"], document["properties"]
         paths = [encoder["checkpoint"], *(entry["checkpoint"] for entry in entries.values())]
+        paths += [path for entry in entries.values() for path in entry.get("members", ())]
         if document["version"] != _VERSION or not all(map(_is_inside, paths)):
             return None
         schemes = {key: _scheme(root, key, entry["prompt_scheme"]) for key, entry in entries.items()}
@@ -140,4 +164,7 @@ def _indexed_file(entry: Mapping[str, Any]) -> WeightFile:
     if is_known and not isinstance(entry["dims"]["width"], int):
         raise TypeError("a width is a number")
     reason = None if is_known else str(entry["reason"] or "a network of another kind")
-    return WeightFile(entry["checkpoint"], Architecture(family, dict(entry["dims"]), reason))
+    members = tuple(entry.get("members", ()))
+    if members and members[0] != entry["checkpoint"]:
+        raise ValueError("the checkpoint is the first member")
+    return WeightFile(entry["checkpoint"], Architecture(family, dict(entry["dims"]), reason), members)

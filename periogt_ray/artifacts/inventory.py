@@ -1,9 +1,9 @@
 """What weights lie under an artifact directory, whichever way its archives were laid out.
 
-Three layouts are known: ``finetuned_ckpt/<property>/best_model*.pth``,
-``finetuned_ckpt/light/<property>.pth`` and flat files. The property id comes from the path, the
-kind of network from the tensors' names and shapes; the order in which a directory is listed
-plays no part.
+Four layouts are known: ``finetuned_ckpt/<property>/best_model*.pth``,
+``finetuned_ckpt/<property>/member_<k>.safetensors``, ``finetuned_ckpt/light/<property>.pth`` and
+flat files. The property id comes from the path, the kind of network from the tensors' names and
+shapes; the order in which a directory is listed plays no part.
 """
 
 import os
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from periogt_ray.artifacts.architecture import Architecture, identify
+from periogt_ray.artifacts.members import WeightFile, gather_members, member_number
 from periogt_ray.artifacts.properties import PROPERTIES, PropertyInfo, describe
 from periogt_ray.artifacts.weight_files import WEIGHT_SUFFIXES, read_shapes
 from periogt_ray.errors import ModelLoadError
@@ -20,7 +21,6 @@ from periogt_ray.polymer.prompt_scheme import PromptScheme
 
 __all__ = [
     "Inventory",
-    "WeightFile",
     "file_property_id",
     "is_outdated",
     "is_sibling",
@@ -50,14 +50,6 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
-class WeightFile:
-    """A weight file, by its path relative to the artifact directory, and the network in it."""
-
-    path: str
-    architecture: Architecture
-
-
-@dataclass(frozen=True)
 class Inventory:
     """The weights of an artifact directory.
 
@@ -66,7 +58,7 @@ class Inventory:
     encoder : WeightFile or None
         The pretrained network.
     properties : Mapping of str to WeightFile
-        One file a property, served or not.
+        One network a property, or its members; served or not.
     unused : tuple of str
         Weight files that another one of the same property or kind takes precedence over.
     families : frozenset of str
@@ -98,8 +90,9 @@ class Inventory:
             if reason is None and property_id not in statistics:
                 reason = missing_statistics(property_id)
             scheme = (schemes or {}).get(property_id, PromptScheme.RELEASE)
+            family, is_served = file.architecture.family, reason is None
             infos[property_id] = PropertyInfo(
-                property_id, label, units, file.path, file.architecture.family, scheme, reason is None, reason
+                property_id, label, units, file.path, family, scheme, is_served, reason, file.members
             )
         return infos
 
@@ -159,18 +152,19 @@ def file_property_id(path: str) -> str | None:
         stem = _BEST_MODEL.sub("", stem, count=1).strip("_-.")
         stem_is_plain = True
     else:
-        stem_is_plain = stem.lower() in _PLAIN_NAMES
+        stem_is_plain = stem.lower() in _PLAIN_NAMES or member_number(path) is not None
     parents = [name for name in reversed(parts.parent.parts) if name.lower() not in _PLAIN_NAMES]
     candidates = [*parents, stem] if stem_is_plain else [stem, *parents]
     known = [name for name in candidates if name in PROPERTIES]
-    usable = [name for name in known + candidates if _ID.fullmatch(name) and name.lower() not in _PLAIN_NAMES]
+    named = [name for name in candidates if name != stem or member_number(path) is None]
+    usable = [name for name in known + named if _ID.fullmatch(name) and name.lower() not in _PLAIN_NAMES]
     return usable[0] if usable else None
 
 
 def _preference(file: WeightFile) -> tuple[object, ...]:
-    """Order files of the same property: a network we know, the converted file, then the shorter path."""
+    """Order files of the same property: a network we know, members, the converted file, then the shorter path."""
     is_known = file.architecture.family != "unknown"
-    return (not is_known, not file.path.endswith(".safetensors"), len(file.path), file.path)
+    return (not is_known, not file.members, not file.path.endswith(".safetensors"), len(file.path), file.path)
 
 
 def _encoder_preference(file: WeightFile) -> tuple[object, ...]:
@@ -204,12 +198,12 @@ def take_inventory(root: Path) -> Inventory:
         )
     encoder = min(encoders, key=_encoder_preference, default=None)
     by_property: dict[str, list[WeightFile]] = {}
-    for file in files:
+    for file in gather_members(files):
         property_id = file_property_id(file.path)
         if _in_pretrained(file.path) or file == encoder or property_id in (None, "base"):
             continue
         by_property.setdefault(str(property_id), []).append(file)
     chosen = {key: min(candidates, key=_preference) for key, candidates in by_property.items()}
-    used = {file.path for file in chosen.values()} | ({encoder.path} if encoder else set())
+    used = {path for file in chosen.values() for path in file.paths} | ({encoder.path} if encoder else set())
     unused = tuple(file.path for file in files if file.path not in used)
     return Inventory(encoder, chosen, unused, frozenset(file.architecture.family for file in files))

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from periogt_ray.artifacts.inventory import Inventory, WeightFile
+from periogt_ray.artifacts.inventory import Inventory
+from periogt_ray.artifacts.members import WeightFile
 from periogt_ray.errors import CheckpointMissingError, ModelLoadError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "SCALER_NAMES",
     "SCALER_NPZ_NAME",
     "WEIGHT_FOLDERS",
+    "dataset_path",
     "head_path",
     "missing_files",
     "read_json",
@@ -43,7 +45,7 @@ ENCODER_PATH = "pretrained_ckpt/base.safetensors"
 
 # What is expected, for people.
 ENCODER_EXPECTED = f"{ENCODER_PATH} or base.pth"
-HEADS_EXPECTED = "finetuned_ckpt/<property>/best_model.safetensors or .pth"
+HEADS_EXPECTED = "finetuned_ckpt/<property>/best_model.safetensors or .pth, or member_<k>.safetensors"
 SCALER_EXPECTED = " or ".join(SCALER_NAMES)
 NEXT_STEP = "Run `periogt setup`, or put the files there and run `periogt setup --skip-download`."
 
@@ -51,6 +53,11 @@ NEXT_STEP = "Run `periogt setup`, or put the files there and run `periogt setup 
 def head_path(property_id: str) -> str:
     """Return where setup puts the weights of a property, relative to the artifact directory."""
     return f"finetuned_ckpt/{property_id}/best_model.safetensors"
+
+
+def dataset_path(property_id: str, name: str) -> str:
+    """Return where setup keeps a file of a property's data set, relative to the artifact directory."""
+    return f"datasets/{property_id}/{name}"
 
 
 def scaler_path(root: Path) -> Path | None:
@@ -77,7 +84,8 @@ def require_files(root: Path, inventory: Inventory) -> WeightFile:
     """
     missing = [] if inventory.encoder is not None else [ENCODER_EXPECTED]
     listed = [inventory.encoder, *inventory.properties.values()]
-    missing += [file.path for file in listed if file is not None and not (root / file.path).is_file()]
+    paths = [path for file in listed if file is not None for path in file.paths]
+    missing += [path for path in paths if not (root / path).is_file()]
     if not inventory.properties:
         missing.append(HEADS_EXPECTED)
     if not (root / LABEL_STATS_NAME).is_file():

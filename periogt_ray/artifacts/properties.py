@@ -32,6 +32,8 @@ class PropertyInfo:
         Whether requests for it are answered.
     reason : str or None
         Why not, for people; None if supported.
+    members : tuple of str
+        Paths of the networks whose predictions are averaged, ``checkpoint`` first; empty where there is one network.
     """
 
     id: str
@@ -42,6 +44,12 @@ class PropertyInfo:
     prompt_scheme: PromptScheme = PromptScheme.RELEASE
     supported: bool = True
     reason: str | None = None
+    members: tuple[str, ...] = ()
+
+    @property
+    def weight_paths(self) -> tuple[str, ...]:
+        """Every weight file that a prediction reads, relative to the artifact directory."""
+        return self.members or (self.checkpoint,)
 
 
 # Id -> (label, unit). The authors' sets of tg and mt are in degrees Celsius (in them polystyrene has 99.9, and

@@ -103,14 +103,19 @@ def _load_findings(root: Path) -> Iterator[Finding]:
         yield Finding("fail", "load", error.message)
         return
     for property_id in opened.supported:
+        paths = opened.property(property_id).weight_paths
         try:
-            state = opened.property_state_dict(property_id)
-            if not state:
-                raise ModelLoadError(f"{opened.property(property_id).checkpoint}: holds no tensors.")
+            n_tensors = 0
+            for member, path in enumerate(paths):
+                state = opened.property_state_dict(property_id, member=member)
+                if not state:
+                    raise ModelLoadError(f"{path}: holds no tensors.")
+                n_tensors += len(state)
         except PerioGTError as error:
             yield Finding("fail", "load", error.message)
         else:
-            yield Finding("pass", "load", f"{property_id}: {len(state)} tensors load.")
+            of_members = f" of {len(paths)} members" if len(paths) > 1 else ""
+            yield Finding("pass", "load", f"{property_id}: {n_tensors} tensors{of_members} load.")
     for property_id, info in opened.properties.items():
         if not info.supported:
             yield Finding("warn", "load", f"{property_id} is not served: {info.reason}.")

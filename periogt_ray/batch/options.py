@@ -50,6 +50,8 @@ class BatchOptions:
         How the input is read.
     is_wide : bool
         One row a row of the input and a column a property, instead of one row a property.
+    level : float
+        Coverage of the intervals.
     """
 
     input: Path
@@ -64,6 +66,7 @@ class BatchOptions:
     n_cpus: int = 1
     table: TableOptions = field(default_factory=TableOptions)
     is_wide: bool = False
+    level: float = 0.9
 
     @property
     def output_path(self) -> Path:

@@ -9,6 +9,7 @@ from periogt_ray.batch.ledger import Guard, StageLedger
 from periogt_ray.batch.results import FinishedPart
 from periogt_ray.batch.spec import BatchSpec
 from periogt_ray.model.answers import answer_of
+from periogt_ray.model.consistency import with_consistency
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Task
 from periogt_ray.tables.predictions import Answer, RowFailure
@@ -59,11 +60,12 @@ class PredictPart:
     def _predicted(self, predictor: Predictor, polymers: Mapping[str, Features]) -> dict[str, list[Answer]]:
         """Return the answers of all properties."""
         tasks = [
-            Task(features[scheme], property_id)
+            Task(features[scheme], property_id, level=self._spec.level)
             for features in polymers.values()
             for property_id, scheme in self._spec.properties
         ]
-        answers = [answer_of(outcome) for outcome in predictor.predict_many(tasks)]
+        asked = [(key, property_id) for key in polymers for property_id, _ in self._spec.properties]
+        answers = [answer_of(outcome) for outcome in with_consistency(asked, predictor.predict_many(tasks))]
         n_properties = len(self._spec.properties)
         return {key: answers[i * n_properties : (i + 1) * n_properties] for i, key in enumerate(polymers)}
 

@@ -105,6 +105,8 @@ class OutputFigures:
         Predictions and failures, one a polymer and property.
     warnings : dict
         Rows by warning, of the first hundred that differ.
+    domains : dict
+        Values by the domain of their polymer, where the property is calibrated.
     """
 
     properties: dict[str, PropertyFigures] = field(default_factory=dict)
@@ -112,6 +114,12 @@ class OutputFigures:
     examples: dict[str, Failure] = field(default_factory=dict)
     n_rows: int = 0
     warnings: dict[str, int] = field(default_factory=dict)
+    domains: dict[str, int] = field(default_factory=dict)
+
+    def place(self, domain: str) -> None:
+        """Count the domain of a value."""
+        if domain:
+            self.domains[domain] = self.domains.get(domain, 0) + 1
 
     def warn(self, warnings: str) -> None:
         """Count the warnings of a row."""
@@ -133,6 +141,7 @@ def gather_figures(output: Path, units: Mapping[str, str] | None = None) -> Outp
     figures = OutputFigures()
     for row in _rows(output, units or {}):
         figures.warn(row.warnings)
+        figures.place(row.domain)
         figures.n_rows += 1
         of_property = figures.properties.setdefault(row.property, PropertyFigures())
         if row.prediction_value is not None:
@@ -163,7 +172,10 @@ def _rows(output: Path, units: Mapping[str, str]) -> Iterator[OutputRow]:
         of_row = {name: record[i] for name, i in at.items()}
         for i, name in enumerate(property_ids, 2):
             value = _number(record[i])
-            found = OutputRow(record[0], record[1], name, value, units.get(name, ""), value is not None, **of_row)
+            domain = str(record[names.index(f"{name}_domain")] or "")
+            found = OutputRow(
+                record[0], record[1], name, value, units.get(name, ""), value is not None, domain=domain, **of_row
+            )
             # The row tells of its first failure, and its warnings count once.
             yield found if i == 2 else found._replace(warnings="")
 

@@ -80,7 +80,11 @@ def answer_of(document: dict[str, Any]) -> Answer:
     """Return the answer that a JSON document holds; KeyError or TypeError if it holds none."""
     if "code" in document:
         return RowFailure(**document)
-    return Prediction(document["value"], document["units"], tuple(document["warnings"]))
+    # A part of an earlier version has neither interval nor domain.
+    lower_and_upper = document.get("interval")
+    interval = None if lower_and_upper is None else (float(lower_and_upper[0]), float(lower_and_upper[1]))
+    warnings = tuple(document["warnings"])
+    return Prediction(document["value"], document["units"], warnings, interval, document.get("domain", ""))
 
 
 @dataclass

@@ -32,6 +32,7 @@ _NAMES = {
     "columns": "how the input is read (--smiles-column, --id-column, --no-header, --keep-columns)",
     "properties": "--property",
     "is_wide": "--wide",
+    "level": "--level",
     "artifacts": "the artifacts",
 }
 
@@ -42,6 +43,7 @@ class Basis(TypedDict):
     input_sha256: str
     columns: dict[str, Any]
     is_wide: bool
+    level: float
     properties: list[str]
     artifacts: str
     feature_version: int
@@ -100,13 +102,16 @@ class BatchRecord:
         parts.begin(asdict(self))
 
 
-def basis_of(scan: TableScan, artifacts: ArtifactDirectory, layout: OutputLayout, *, settings: Settings) -> Basis:
+def basis_of(
+    scan: TableScan, artifacts: ArtifactDirectory, layout: OutputLayout, *, settings: Settings, level: float = 0.9
+) -> Basis:
     """Return everything that the output follows from."""
     property_ids = layout.property_ids
     return Basis(
         input_sha256=scan.sha256,
         columns=_columns(scan.table.columns, scan.table.n_skipped),
         is_wide=layout.is_wide,
+        level=level,
         properties=list(property_ids),
         artifacts=_digest(artifacts, property_ids),
         feature_version=FEATURE_VERSION,
@@ -128,7 +133,9 @@ def _columns(columns: Columns, n_skipped: int) -> dict[str, Any]:
 
 def _digest(artifacts: ArtifactDirectory, property_ids: Sequence[str]) -> str:
     """Return a digest of every file that the predictions follow from."""
-    names = [artifacts.encoder, *(artifacts.property(name).checkpoint for name in property_ids)]
+    names = [artifacts.encoder, *(path for name in property_ids for path in artifacts.property(name).weight_paths)]
+    files = (artifacts.calibration_file(name) for name in property_ids)
+    names += [file.relative_to(artifacts.root).as_posix() for file in files if file is not None]
     names += [name for name in (LABEL_STATS_NAME, *SCALER_NAMES) if (artifacts.root / name).is_file()]
     digest = sha256()
     for name in names:

@@ -90,7 +90,7 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
         if interrupted.is_set():
             return None
         layout = OutputLayout(property_ids, options.is_wide, scan.table.columns.kept_names)
-        basis = basis_of(scan, artifacts, layout, settings=settings)
+        basis = basis_of(scan, artifacts, layout, settings=settings, level=options.level)
         summary = None
         if record is not None:
             check_unchanged(record, basis, parts=parts)
@@ -99,7 +99,7 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
         if summary is None:
             summary = _Run(
                 options=options,
-                spec=_spec(scan, artifacts, property_ids, settings=settings),
+                spec=_spec(scan, artifacts, property_ids, settings=settings, level=options.level),
                 scan=scan,
                 layout=layout,
                 basis=basis,
@@ -118,12 +118,13 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
 
 
 def _spec(
-    scan: TableScan, artifacts: ArtifactDirectory, property_ids: Iterable[str], *, settings: Settings
+    scan: TableScan, artifacts: ArtifactDirectory, property_ids: Iterable[str], *, settings: Settings, level: float
 ) -> BatchSpec:
     return BatchSpec(
         table=scan.table,
         properties=tuple((name, artifacts.property(name).prompt_scheme) for name in property_ids),
         settings=settings,
+        level=level,
     )
 
 

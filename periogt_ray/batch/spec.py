@@ -16,6 +16,7 @@ class BatchSpec:
     table: CsvTable
     properties: tuple[tuple[str, PromptScheme], ...]
     settings: Settings
+    level: float = 0.9  # coverage of intervals
 
     @property
     def schemes(self) -> tuple[PromptScheme, ...]:

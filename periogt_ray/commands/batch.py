@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from periogt_ray.commands.output import OnceCommand, print_json, resolved_settings
+from periogt_ray.commands.output import OnceCommand, level_option, print_json, resolved_settings
 from periogt_ray.runtime.cpus import usable_cpus
 
 __all__ = ["batch"]
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--report", type=click.Path(path_type=Path), help="HTML report to write: counts, distributions, extremes."
 )
+@level_option
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option(
     "--workers", type=click.IntRange(1), help="Predictors.  [default: one a GPU, without GPUs one for two CPUs]"
@@ -54,6 +55,7 @@ def batch(
     keep_columns: bool,
     wide: bool,
     report: Path | None,
+    level: float,
     resume: bool,
     workers: int | None,
     engine: Literal["ray", "local"] | None,
@@ -86,6 +88,7 @@ def batch(
             n_cpus=usable_cpus(os.environ).n,
             table=TableOptions(smiles_column, id_column, has_header=not no_header, keeps_columns=keep_columns),
             is_wide=wide,
+            level=level,
         ),
         resolved_settings(),
     )

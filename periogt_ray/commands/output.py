@@ -10,7 +10,7 @@ import click
 
 from periogt_ray.settings import Settings
 
-__all__ = ["OnceCommand", "as_json_option", "print_json", "resolved_settings", "wants_json"]
+__all__ = ["OnceCommand", "as_json_option", "level_option", "print_json", "resolved_settings", "wants_json"]
 
 
 class OnceCommand(click.Command):
@@ -28,6 +28,16 @@ class OnceCommand(click.Command):
 
 as_json_option = click.option(
     "--json/--table", "as_json", default=None, help="What to print.  [default: a table on a terminal, else JSON]"
+)
+
+
+level_option = click.option(
+    "--level",
+    type=click.Choice(["0.5", "0.8", "0.9", "0.95"]),
+    default="0.9",
+    show_default=True,
+    callback=lambda _context, _option, text: float(text),
+    help="Share of polymers like the data's whose value the interval holds.",
 )
 
 

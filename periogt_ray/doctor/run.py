@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from periogt_ray.doctor.calibration import check_calibration
 from periogt_ray.doctor.installation import (
     check_drawings,
     check_embedded,
@@ -209,10 +210,11 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings
     n_bytes = {artifacts.encoder: artifacts.encoder_path.stat().st_size}
     for info in artifacts.properties.values():
         if info.supported:
-            n_bytes[info.checkpoint] = (artifacts.root / info.checkpoint).stat().st_size
+            n_bytes |= {path: (artifacts.root / path).stat().st_size for path in info.weight_paths}
         else:
             remedy = "Nothing, unless it is needed; `periogt setup` fetches what is published."
             yield Check(f"property {info.id}", Status.WARN, f"not served: {info.reason}", remedy)
+    yield from check_calibration(artifacts)
     yield Check("artifacts", Status.PASS, f"{artifacts.name}; serves {', '.join(artifacts.supported)}")
     needed = n_bytes[artifacts.encoder] + min(sum(n_bytes.values()), settings.weights_bytes) + _ACTIVATION_BYTES
     smallest = min((gpu.memory_bytes for gpu in facts.gpus), default=math.inf)

@@ -1,13 +1,18 @@
 """Outcomes, errors and what is served as the JSON of answers; without torch."""
 
+import numpy as np
+
 from periogt_ray.artifacts.card import describe
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.properties import PROPERTIES
 from periogt_ray.errors import InternalError, PerioGTError
+from periogt_ray.model.intervals import Interval
 from periogt_ray.model.tasks import Outcome, shortest
 from periogt_ray.schemas import (
+    DomainBody,
     EmbeddingResponse,
     ErrorBody,
+    IntervalBody,
     ModelReference,
     Prediction,
     PredictResponse,
@@ -18,7 +23,15 @@ from periogt_ray.schemas import (
 from periogt_ray.tables.predictions import ROW_ERRORS, Answer, RowFailure
 from periogt_ray.tables.predictions import Prediction as PredictedValue
 
-__all__ = ["answer_of", "embedding_response", "error_body", "predict_response", "predict_result", "properties_response"]
+__all__ = [
+    "answer_of",
+    "embedding_response",
+    "error_body",
+    "predict_response",
+    "predict_result",
+    "predicted_value",
+    "properties_response",
+]
 
 _ABSENT = "No weights for it here; `periogt setup` fetches the published ones."
 
@@ -54,8 +67,29 @@ def predict_response(
         prediction=Prediction(value=outcome.value, units=outcome.units),
         embedding=None if outcome.embedding is None else [shortest(value) for value in outcome.embedding],
         model=ModelReference(checkpoint=outcome.checkpoint, artifacts=artifacts.name),
+        interval=_wire_interval(outcome),
+        domain=_wire_domain(outcome),
         warnings=list(outcome.warnings),
         request_id=request_id,
+    )
+
+
+def _wire_interval(outcome: Outcome) -> IntervalBody | None:
+    if outcome.interval is None:
+        return None
+    lower, upper = _bounds(outcome.interval)
+    return IntervalBody(level=outcome.interval.level, lower=lower, upper=upper)
+
+
+def _wire_domain(outcome: Outcome) -> DomainBody | None:
+    domain = outcome.domain
+    if domain is None:
+        return None
+    return DomainBody(
+        status=domain.status,
+        similarity=round(domain.similarity, 4),
+        percentile=round(domain.percentile, 2),
+        reasons=list(domain.reasons),
     )
 
 
@@ -119,4 +153,18 @@ def answer_of(outcome: Outcome) -> Answer:
         return RowFailure.of(outcome.error)
     if outcome.value is None:
         raise InternalError("An outcome without an error has no value; this is a bug.")
-    return PredictedValue(outcome.value, outcome.units, outcome.warnings)
+    bounds = None if outcome.interval is None else _bounds(outcome.interval)
+    domain = "" if outcome.domain is None else outcome.domain.status
+    return PredictedValue(outcome.value, outcome.units, outcome.warnings, bounds, domain)
+
+
+def _bounds(interval: Interval) -> tuple[float, float]:
+    """Return lower and upper bound in float32's shortest decimal form, as values are."""
+    return shortest(np.float32(interval.lower)), shortest(np.float32(interval.upper))
+
+
+def predicted_value(answer: PredictResponse) -> PredictedValue:
+    """Return what a table of predictions shows of an answer."""
+    bounds = None if answer.interval is None else (answer.interval.lower, answer.interval.upper)
+    domain = "" if answer.domain is None else answer.domain.status
+    return PredictedValue(answer.prediction.value, answer.prediction.units, tuple(answer.warnings), bounds, domain)

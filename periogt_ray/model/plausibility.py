@@ -1,49 +1,103 @@
 """Reasons not to trust an answer: what the networks never saw, and values that a property cannot have."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from periogt_ray.artifacts.properties import PropertyInfo, possible_values
 
-__all__ = ["polymer_warnings", "value_warnings"]
+__all__ = ["PUBLISHED", "Composition", "polymer_warnings", "unseen_parts", "value_warnings"]
 
-# Counted over the 5833 rows of the published sets eat, eea, egb, egc, ei, eps and nc.
-_SEEN_ELEMENTS = frozenset({"H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I"})
-_SEEN_CHARGES = frozenset({("N", 1), ("O", -1), ("N", -1)})
-_N_ROWS = 5833
-_N_CHARGED = 12  # rows whose repeat unit has a net charge
+
+class Composition(NamedTuple):
+    """Of what training polymers consist.
+
+    Attributes
+    ----------
+    elements : frozenset of str
+        That occur.
+    charges : frozenset of (str, int)
+        Charged atoms that occur.
+    n_rows, n_charged : int
+        Polymers, and those among them whose repeat unit has a net charge.
+    """
+
+    elements: frozenset[str]
+    charges: frozenset[tuple[str, int]]
+    n_rows: int
+    n_charged: int
+
+    @classmethod
+    def of(cls, polymers: Sequence[str]) -> "Composition":
+        """Count over polymers, given by canonical SMILES."""
+        atoms = [list(_atoms(smiles)) for smiles in polymers]
+        return cls(
+            frozenset(element for of_one in atoms for element, _ in of_one),
+            frozenset(atom for of_one in atoms for atom in of_one if atom[1]),
+            len(polymers),
+            sum(sum(charge for _, charge in of_one) != 0 for of_one in atoms),
+        )
+
+
+# Counted over the 5833 rows of the published sets eat, eea, egb, egc, ei, eps and nc: for a network whose training
+# polymers are not known.
+PUBLISHED = Composition(
+    frozenset({"H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I"}),
+    frozenset({("N", 1), ("O", -1), ("N", -1)}),
+    n_rows=5833,
+    n_charged=12,
+)
+_FEW = 0.01  # share of the polymers below which charged ones were hardly seen
 
 _BRACKET_ATOM = re.compile(r"\[\d*(?P<element>[A-Z][a-z]?|[a-z][a-z]?|\*)[^\]+-]*(?P<charge>(?:\+|-)+\d*)?[^\]]*\]")
 _PLAIN_ATOM = re.compile(r"Cl|Br|[BCNOPSFIbcnops]")
 
 
 @lru_cache(maxsize=4096)
-def polymer_warnings(smiles: str) -> tuple[str, ...]:
+def polymer_warnings(smiles: str, seen: Composition = PUBLISHED) -> tuple[str, ...]:
     """Name the elements and charges of a repeat unit that training did not see, or hardly.
 
     Parameters
     ----------
     smiles : str
         Canonical SMILES.
+    seen : Composition
+        Of the training polymers.
 
     Examples
     --------
     >>> polymer_warnings("*[Pb](*)(C)C")
     ('Pb occurs in no training polymer',)
     """
-    atoms = list(_atoms(smiles))
-    warnings = [f"{name} occurs in no training polymer" for name in sorted({e for e, _ in atoms} - _SEEN_ELEMENTS)]
-    net = sum(charge for _, charge in atoms)
-    if net:
-        warnings.append(
-            f"The repeat unit has a charge of {net:+d}, and charged repeat units were hardly seen in training "
-            f"({_N_CHARGED} of {_N_ROWS} rows)"
-        )
-    for element, charge in sorted({atom for atom in atoms if atom[1]} - _SEEN_CHARGES):
-        if element in _SEEN_ELEMENTS:
-            warnings.append(f"{element} with charge {charge:+d} occurs in no training polymer")
-    return tuple(warnings)
+    return (*_unseen_elements(smiles, seen), *_net_charge(smiles, seen), *_unseen_charges(smiles, seen))
+
+
+def unseen_parts(smiles: str, seen: Composition) -> tuple[str, ...]:
+    """Name the elements and the charged atoms of a repeat unit that occur in no training polymer."""
+    return (*_unseen_elements(smiles, seen), *_unseen_charges(smiles, seen))
+
+
+def _unseen_elements(smiles: str, seen: Composition) -> Iterator[str]:
+    for element in sorted({element for element, _ in _atoms(smiles)} - seen.elements):
+        yield f"{element} occurs in no training polymer"
+
+
+def _unseen_charges(smiles: str, seen: Composition) -> Iterator[str]:
+    for element, charge in sorted({atom for atom in _atoms(smiles) if atom[1]} - seen.charges):
+        if element in seen.elements:
+            yield f"{element} with charge {charge:+d} occurs in no training polymer"
+
+
+def _net_charge(smiles: str, seen: Composition) -> tuple[str, ...]:
+    """Say it if a repeat unit has a net charge and training hardly saw any."""
+    net = sum(charge for _, charge in _atoms(smiles))
+    if not net or seen.n_charged > _FEW * seen.n_rows:
+        return ()
+    return (
+        f"The repeat unit has a charge of {net:+d}, and charged repeat units were hardly seen in training "
+        f"({seen.n_charged} of {seen.n_rows} rows)",
+    )
 
 
 def value_warnings(info: PropertyInfo, value: float) -> tuple[str, ...]:

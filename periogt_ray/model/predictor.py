@@ -23,9 +23,10 @@ from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
 from periogt_ray.model.device import choose_device, probe_device
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
 from periogt_ray.model.passes import HeadInput, PassInput, made_ahead, pass_input
-from periogt_ray.model.plausibility import polymer_warnings, value_warnings
+from periogt_ray.model.plausibility import polymer_warnings
 from periogt_ray.model.precision import Precision, arithmetic
 from periogt_ray.model.tasks import Outcome, Task, shortest
+from periogt_ray.model.trust import Judges
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.settings import Settings
@@ -93,6 +94,8 @@ class Packing:
 class _HeadNetworks:
     """The finetuned networks, loaded on first use; the least recently used ones go when memory is full.
 
+    The members of a property are loaded, and go, together.
+
     Parameters
     ----------
     artifacts : ArtifactDirectory
@@ -110,15 +113,15 @@ class _HeadNetworks:
         self._device = device
         self._width = width
         self._max_bytes = max_bytes
-        self._loaded: OrderedDict[str, PerioGTRegressor] = OrderedDict()
+        self._loaded: OrderedDict[str, list[PerioGTRegressor]] = OrderedDict()
 
     @property
     def loaded(self) -> tuple[str, ...]:
         """Properties whose networks are in memory, the least recently used one first."""
         return tuple(self._loaded)
 
-    def get(self, info: PropertyInfo) -> PerioGTRegressor:
-        """Return the network of a property.
+    def get(self, info: PropertyInfo) -> list[PerioGTRegressor]:
+        """Return the network of a property, or its members.
 
         Raises
         ------
@@ -130,18 +133,21 @@ class _HeadNetworks:
         if info.id in self._loaded:
             self._loaded.move_to_end(info.id)
             return self._loaded[info.id]
-        network = load_regressor(self._artifacts.property_state_dict(info.id), info.checkpoint)
-        if network.sizes.width != self._width:
-            raise InternalError(
-                f"{info.checkpoint} has width {network.sizes.width}, the encoder {self._width}; "
-                "they are not of one release."
-            )
-        needed = _n_bytes(network)
+        networks = [self._load(info.id, member, path) for member, path in enumerate(info.weight_paths)]
+        needed = _n_bytes(networks)
         while self._loaded and needed + sum(map(_n_bytes, self._loaded.values())) > self._max_bytes:
             dropped, _ = self._loaded.popitem(last=False)
             logger.info("dropped the weights of %s to make room for %s", dropped, info.id)
-        self._loaded[info.id] = network.to(self._device)
+        self._loaded[info.id] = [network.to(self._device) for network in networks]
         return self._loaded[info.id]
+
+    def _load(self, property_id: str, member: int, path: str) -> PerioGTRegressor:
+        network = load_regressor(self._artifacts.property_state_dict(property_id, member=member), path)
+        if network.sizes.width != self._width:
+            raise InternalError(
+                f"{path} has width {network.sizes.width}, the encoder {self._width}; they are not of one release."
+            )
+        return network
 
 
 class _Encoded(NamedTuple):
@@ -167,6 +173,13 @@ class _Known(NamedTuple):
 
 
 _Answers = _Started | _Known
+
+
+class _Predicted(NamedTuple):
+    """A value in the property's unit, and the standard deviation over its members."""
+
+    value: float
+    spread: float
 
 
 class Predictor:
@@ -206,6 +219,7 @@ class Predictor:
         width = self._encoder.sizes.width
         self.packing = packing or Packing.for_device(device, width=width)
         self._heads = _HeadNetworks(artifacts, device, width=width, max_bytes=weights_bytes)
+        self._judges = Judges(artifacts)
         self._lock = threading.Lock()
 
     @classmethod
@@ -219,7 +233,11 @@ class Predictor:
         CudaUnavailableError, GPUUnsupportedError, DriverIncompatibleError
             If CUDA was asked for and cannot be used.
         """
-        artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
+        return cls.of(ArtifactDirectory.open(settings.checkpoint_dir), settings)
+
+    @classmethod
+    def of(cls, artifacts: ArtifactDirectory, settings: Settings) -> "Predictor":
+        """Load the pretrained network of artifacts that are open already; raises as :meth:`load`."""
         choice = choose_device(settings.device, probe_device(), min_driver=settings.min_driver)
         if choice.warning:
             logger.warning("%s", choice.warning)
@@ -325,13 +343,13 @@ class Predictor:
             positions = given.positions(property_id)
             try:
                 info = self._info(property_id, [given.polymers[row] for row in positions])
-                network = self._heads.get(info)
+                networks = self._heads.get(info)
             except PerioGTError as error:
                 errors[property_id] = error
                 continue
             if positions not in on_device:
                 on_device[positions] = given.heads[positions].to(self.device)
-            values[property_id] = self._head_pass(network, on_device[positions], encoded)
+            values[property_id] = self._head_pass(networks, on_device[positions], encoded)
         return _Started(given, encoded.embeddings, values, errors)
 
     def _read(self, answers: _Answers) -> list[Outcome]:
@@ -340,15 +358,10 @@ class Predictor:
             return answers.outcomes
         given, errors = answers.given, answers.errors
         embeddings = answers.embeddings.cpu().numpy()
-        values: dict[tuple[str, int], float] = {}
+        values: dict[tuple[str, int], _Predicted] = {}
         for property_id, normalized in answers.values.items():
-            statistics = self.artifacts.label_stats(property_id)
-            found = normalized.cpu().numpy().astype(np.float64) * statistics.std + statistics.mean
-            positions = given.positions(property_id)
-            values |= {
-                (property_id, row): shortest(value)
-                for row, value in zip(positions, found.astype(np.float32), strict=True)
-            }
+            found = self._in_units(property_id, normalized.cpu().numpy())
+            values |= {(property_id, row): one for row, one in zip(given.positions(property_id), found, strict=True)}
         return [
             self._outcome(task, values, errors, row=row, embedding=embeddings[row])
             for row, task in zip(given.rows, given.tasks, strict=True)
@@ -361,9 +374,18 @@ class Predictor:
         own = torch.from_numpy(given.own_graphs).to(self.device)
         return _Encoded(states, self._encoder.readout(states, batch)[own])
 
-    def _head_pass(self, network: PerioGTRegressor, head: HeadInput, encoded: _Encoded) -> Tensor:
-        """Return the normalized property of a head's polymers, float32 [polymers]."""
-        return network.predict(head.batch, encoded.states, head.prompts)
+    def _head_pass(self, networks: Sequence[PerioGTRegressor], head: HeadInput, encoded: _Encoded) -> Tensor:
+        """Return the normalized property of a head's polymers by each member, float32 [members, polymers]."""
+        # Members are computed one after the other, so a polymer's mean has the same bits in every pass.
+        return torch.stack([network.predict(head.batch, encoded.states, head.prompts) for network in networks])
+
+    def _in_units(self, property_id: str, normalized: np.ndarray) -> list[_Predicted]:
+        """Return the property of polymers: the mean over its members, and their spread."""
+        statistics = self.artifacts.label_stats(property_id)
+        members = normalized.astype(np.float64)
+        values = (members.mean(axis=0) * statistics.std + statistics.mean).astype(np.float32)
+        spreads = members.std(axis=0) * statistics.std
+        return [_Predicted(shortest(value), float(spread)) for value, spread in zip(values, spreads, strict=True)]
 
     def _info(self, property_id: str, polymers: Sequence[FeaturizedPolymer]) -> PropertyInfo:
         """Return what is known of a property; ValueError where polymers were featurized by another scheme."""
@@ -376,7 +398,7 @@ class Predictor:
     def _outcome(
         self,
         task: Task,
-        values: Mapping[tuple[str, int], float],
+        values: Mapping[tuple[str, int], _Predicted],
         errors: Mapping[str, PerioGTError],
         *,
         row: int,
@@ -385,21 +407,30 @@ class Predictor:
         if task.wants_embedding and not np.isfinite(embedding).all():
             return Outcome(error=_not_finite(task.polymer.smiles, "embedding"))
         shown = embedding if task.wants_embedding else None
-        warnings = (*task.warnings, *polymer_warnings(task.polymer.smiles))
         if task.property_id is None:
+            warnings = (*task.warnings, *polymer_warnings(task.polymer.smiles))
             return Outcome(checkpoint=self.artifacts.encoder, embedding=shown, warnings=warnings)
         if task.property_id in errors:
             return Outcome(error=errors[task.property_id])
-        value = values[task.property_id, row]
+        value, spread = values[task.property_id, row]
         if not np.isfinite(value):
             return Outcome(error=_not_finite(task.polymer.smiles, task.property_id))
         info = self.artifacts.property(task.property_id)
+        try:
+            said = self._judges.judge(
+                info, value, polymer=task.polymer, embedding=embedding, spread=spread, level=task.level
+            )
+        except PerioGTError as error:
+            return Outcome(error=error)
         return Outcome(
             value=value,
             units=info.units,
             checkpoint=info.checkpoint,
             embedding=shown,
-            warnings=(*warnings, *value_warnings(info, value)),
+            warnings=(*task.warnings, *said.warnings),
+            spread=spread,
+            interval=said.interval,
+            domain=said.domain,
         )
 
 
@@ -418,8 +449,9 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(n_threads)
 
 
-def _n_bytes(network: torch.nn.Module) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+def _n_bytes(networks: Sequence[torch.nn.Module]) -> int:
+    tensors = (tensor for network in networks for tensor in network.state_dict().values())
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _not_finite(smiles: str, what: str) -> InternalError:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from periogt_ray.errors import PerioGTError
+from periogt_ray.model.domain import Domain
+from periogt_ray.model.intervals import DEFAULT_LEVEL, Interval
 from periogt_ray.polymer.features import FeaturizedPolymer
 
 __all__ = ["Outcome", "Task", "shortest"]
@@ -35,12 +37,15 @@ class Task:
         Whether a prediction comes with the embedding.
     warnings : tuple of str
         What was left out of the SMILES that was given; the outcome repeats them.
+    level : float
+        Coverage of the interval.
     """
 
     polymer: FeaturizedPolymer
     property_id: str | None = None
     return_embedding: bool = False
     warnings: tuple[str, ...] = ()
+    level: float = DEFAULT_LEVEL
 
     @property
     def wants_embedding(self) -> bool:
@@ -66,6 +71,12 @@ class Outcome:
         Why there is no answer.
     warnings : tuple of str
         Reasons not to trust the answer, and what was left out of the SMILES.
+    spread : float
+        Standard deviation over the members, in ``units``; 0 for one network.
+    interval : Interval or None
+        In ``units``; None where the property has no calibration, or too few calibration polymers.
+    domain : Domain or None
+        How the polymer lies to the training polymers; None where the property has no calibration.
     """
 
     value: float | None = None
@@ -74,3 +85,6 @@ class Outcome:
     embedding: np.ndarray | None = None
     error: PerioGTError | None = None
     warnings: tuple[str, ...] = ()
+    spread: float = 0.0
+    interval: Interval | None = None
+    domain: Domain | None = None

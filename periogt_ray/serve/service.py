@@ -49,6 +49,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
+from periogt_ray.model.intervals import DEFAULT_LEVEL
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.drawing import Theme
 from periogt_ray.polymer.features import FeaturizedPolymer
@@ -75,7 +76,7 @@ __all__ = [
 # few milliseconds, which is less than a call to another process.
 _PARSED_HERE = 300
 _DRAWING_BYTES = 8 << 20
-_TaskKey: TypeAlias = tuple[str, str | None, bool, tuple[str, ...]]
+_TaskKey: TypeAlias = tuple[str, str | None, bool, tuple[str, ...], float]
 FEATURIZING_EACH = 2  # polymers for each featurizer: it works on one while the next is on its way
 
 
@@ -85,6 +86,7 @@ class Asked(NamedTuple):
     smiles: str
     property_id: str | None = None
     return_embedding: bool = False
+    level: float = DEFAULT_LEVEL
 
 
 @dataclass(frozen=True)
@@ -373,7 +375,7 @@ class Service:
         trace.n_cache_hits += is_hit
         trace.featurize_s = max(trace.featurize_s, seconds)
         trace.n_triplets += polymer.n_triplets
-        return Task(polymer, asked.property_id, asked.return_embedding, unit.warnings)
+        return Task(polymer, asked.property_id, asked.return_embedding, unit.warnings, asked.level)
 
     async def _features(
         self, unit: RepeatUnit, scheme: PromptScheme, deadline: float
@@ -424,4 +426,4 @@ class Service:
 
 
 def _task_key(task: Task) -> _TaskKey:
-    return task.polymer.smiles, task.property_id, task.return_embedding, task.warnings
+    return task.polymer.smiles, task.property_id, task.return_embedding, task.warnings, task.level

@@ -3,7 +3,7 @@
 import logging
 
 from periogt_ray.artifacts.inventory import is_outdated, is_sibling, take_inventory, weight_paths
-from periogt_ray.artifacts.layout import LABEL_STATS_NAME, SCALER_NPZ_NAME
+from periogt_ray.artifacts.layout import LABEL_STATS_NAME, SCALER_NPZ_NAME, dataset_path
 from periogt_ray.artifacts.safe_pickle import load_scaler_arrays
 from periogt_ray.artifacts.scaler import Scaler, read_scaler, scaler_bytes
 from periogt_ray.artifacts.statistics import read_label_stats
@@ -31,6 +31,7 @@ def convert(state: SetupState) -> None:
     """
     state.staging.mkdir(exist_ok=True)
     _make_scaler(state)
+    _keep_datasets(state)
     _make_label_stats(state)
     keep_pth = state.options.keep_pth
     for stage in state.stages:
@@ -54,6 +55,16 @@ def _make_scaler(state: SetupState) -> None:
     logger.info("%s: mean and scale of %d descriptors", SCALER_NPZ_NAME, len(scaler.mean))
 
 
+def _keep_datasets(state: SetupState) -> None:
+    """Keep the labels and the split of each property, from whose test rows `periogt calibrate` makes intervals."""
+    names = {"labels": "{}.csv", "split": "split.pkl"}
+    for file, source in state.sources.items():
+        if file.role in names and file.property_id is not None:
+            path = state.root / dataset_path(file.property_id, names[file.role].format(file.property_id))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes_atomically(path, source.read_bytes())
+
+
 def _make_label_stats(state: SetupState) -> None:
     """Compute label statistics from the training rows of each property; the catalogue has those of unpublished rows."""
     path = state.root / LABEL_STATS_NAME
@@ -75,7 +86,8 @@ def _convert_in_place(state: SetupState) -> None:
     """Convert ``.pth`` files that were put into the directory by hand."""
     root, keep_pth = state.root, state.options.keep_pth
     inventory = take_inventory(root)
-    chosen = [file.path for file in (inventory.encoder, *inventory.properties.values()) if file is not None]
+    files = [file for file in (inventory.encoder, *inventory.properties.values()) if file is not None]
+    chosen = [path for file in files for path in file.paths]
     conversions = [
         Conversion(root / path, (root / path).with_suffix(".safetensors"))
         for path in [*(path for path in chosen if not path.endswith(".safetensors")), *_outdated(state)]

@@ -31,11 +31,12 @@ def load_everything(root: Path) -> dict[str, str]:
     logger.info("%s loads", artifacts.encoder)
     rejected = {}
     for property_id in artifacts.supported:
-        checkpoint = artifacts.property(property_id).checkpoint
+        paths = artifacts.property(property_id).weight_paths
         try:
-            load_regressor(artifacts.property_state_dict(property_id), checkpoint)
+            for member, path in enumerate(paths):
+                load_regressor(artifacts.property_state_dict(property_id, member=member), path)
         except ModelLoadError as error:
             rejected[property_id] = error.message
         else:
-            logger.info("%s loads", checkpoint)
+            logger.info("%s loads", ", ".join(paths))
     return rejected

@@ -38,7 +38,7 @@ def verify(state: SetupState) -> None:
     for info in opened.properties.values():
         if not info.supported:
             logger.warning("%s is listed but not served: %s", info.id, info.reason)
-    state.weights = [opened.encoder, *(info.checkpoint for info in opened.properties.values())]
+    state.weights = [opened.encoder, *(path for info in opened.properties.values() for path in info.weight_paths)]
     state.unused = [path for path in inventory.unused if not is_sibling(path, state.weights)]
     for path in state.unused:
         logger.warning("%s is not used: another file holds the same property", path)
@@ -48,7 +48,7 @@ def _write_index(state: SetupState, rejected: Mapping[str, str]) -> Inventory:
     """Write index.json; name and prompt schemes that an index of ours already stated stay."""
     found = take_inventory(state.root)
     refused = {
-        key: replace(found.properties[key], architecture=Architecture("unknown", reason=reason))
+        key: found.properties[key]._replace(architecture=Architecture("unknown", reason=reason))
         for key, reason in rejected.items()
     }
     inventory = replace(found, properties={**found.properties, **refused})

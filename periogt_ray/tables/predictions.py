@@ -32,11 +32,27 @@ ROW_ERRORS = (ValidationError, InternalError, GPUOutOfMemoryError)
 
 @dataclass(frozen=True)
 class Prediction:
-    """The value of one property of one polymer, in ``units``, and what the user should know about it."""
+    """The value of one property of one polymer, in ``units``, and what the user should know about it.
+
+    Attributes
+    ----------
+    value : float
+        The prediction.
+    units : str
+        Its unit, and that of the interval.
+    warnings : tuple of str
+        Reasons not to trust it.
+    interval : (float, float) or None
+        Lower and upper bound; None where there is no calibration.
+    domain : str
+        ``inside``, ``outside`` or ``far_outside``; empty where there is no calibration.
+    """
 
     value: float
     units: str
     warnings: tuple[str, ...] = ()
+    interval: tuple[float, float] | None = None
+    domain: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,9 @@ class OutputRow(NamedTuple):
     error_code: str
     error_message: str
     request_id: str
+    interval_lower: float | None = None
+    interval_upper: float | None = None
+    domain: str = ""
     warnings: str = ""
 
     @classmethod
@@ -84,13 +103,16 @@ class OutputRow(NamedTuple):
         told = _joined(warnings, [answer])
         if isinstance(answer, RowFailure):
             code, message = answer.code, answer.message
-            return cls(row_id, smiles, property_id, None, "", False, code, message, request_id, told)
-        return cls(row_id, smiles, property_id, answer.value, answer.units, True, "", "", request_id, told)
+            return cls(row_id, smiles, property_id, None, "", False, code, message, request_id, warnings=told)
+        found = (row_id, smiles, property_id, answer.value, answer.units, True, "", "", request_id)
+        return cls(*found, *_trust_cells(answer), told)
 
 
 OUTPUT_COLUMNS = OutputRow._fields
 _BEFORE_VALUES = ("id", "smiles")
-_BEHIND_VALUES = ("ok", "error_code", "error_message", "warnings", "request_id")
+_BEHIND_VALUES = ("ok", "error_code", "error_message")
+_LAST = ("warnings", "request_id")
+_OF_TRUST = ("interval_lower", "interval_upper", "domain")
 
 
 @dataclass(frozen=True)
@@ -114,7 +136,9 @@ class OutputLayout:
     @property
     def columns(self) -> tuple[str, ...]:
         """All names; they differ."""
-        names = list((*_BEFORE_VALUES, *self.property_ids, *_BEHIND_VALUES) if self.is_wide else OUTPUT_COLUMNS)
+        trust = (f"{name}_{part}" for name in self.property_ids for part in _OF_TRUST)
+        wide = (*_BEFORE_VALUES, *self.property_ids, *_BEHIND_VALUES, *trust, *_LAST)
+        names = list(wide if self.is_wide else OUTPUT_COLUMNS)
         for name in self.kept:
             free = f"input_{name}" if name in names else name
             n_alike = 1
@@ -133,7 +157,10 @@ class OutputLayout:
     @property
     def numbers(self) -> frozenset[str]:
         """Names of the columns that hold numbers."""
-        return frozenset(self.property_ids if self.is_wide else ("prediction_value",))
+        bounds = _OF_TRUST[:2]
+        if not self.is_wide:
+            return frozenset(("prediction_value", *bounds))
+        return frozenset((*self.property_ids, *(f"{name}_{bound}" for name in self.property_ids for bound in bounds)))
 
     def rows(
         self,
@@ -171,7 +198,16 @@ def _wide(row_id: str, smiles: str, answers: Sequence[Answer], warnings: Sequenc
     values = [answer.value if isinstance(answer, Prediction) else None for answer in answers]
     failure = next((answer for answer in answers if isinstance(answer, RowFailure)), None)
     shown = ("", "") if failure is None else (failure.code, failure.message)
-    return row_id, smiles, *values, failure is None, *shown, _joined(warnings, answers), str(uuid4())
+    trust = (cell for answer in answers for cell in _trust_cells(answer))
+    return row_id, smiles, *values, failure is None, *shown, *trust, _joined(warnings, answers), str(uuid4())
+
+
+def _trust_cells(answer: Answer) -> tuple[float | None, float | None, str]:
+    """Return lower and upper bound of the interval, and the domain."""
+    if isinstance(answer, RowFailure):
+        return None, None, ""
+    lower, upper = answer.interval or (None, None)
+    return lower, upper, answer.domain
 
 
 def _joined(warnings: Sequence[str], answers: Sequence[Answer]) -> str:

@@ -19,6 +19,8 @@ export class Answers {
     this.properties = properties;
     this.status = new Uint8Array(n_rows);
     this.values = properties.map(() => new Float64Array(n_rows).fill(NaN));
+    this.bounds = properties.map(() => ({ lower: new Float64Array(n_rows).fill(NaN), upper: new Float64Array(n_rows).fill(NaN) }));
+    this.domains = new Map(); // row -> the domain of each property, or null
     this.units = properties.map(({ units }) => units);
     this.errors = new Map(); // row -> one error or null a property
     this.warned = new Map(); // row -> the texts of each property
@@ -37,6 +39,14 @@ export class Answers {
 
   warnings(row, column) { return this.warned.get(row)?.[column] ?? []; }
 
+  /** Interval and domain status of a value: NaN and an empty text where the property is not calibrated. */
+  trust(row, column) {
+    const { lower, upper } = this.bounds[column];
+    return { lower: lower[row], upper: upper[row], domain: this.domain(row, column)?.status ?? "" };
+  }
+
+  domain(row, column) { return this.domains.get(row)?.[column] ?? null; }
+
   /** Forget rows, so that they can be asked again. */
   forget(rows) {
     for (const row of rows) this.#count(row, -1);
@@ -44,6 +54,8 @@ export class Answers {
       this.status[row] = Status.WAITING;
       this.errors.delete(row);
       this.warned.delete(row);
+      this.domains.delete(row);
+      for (const { lower, upper } of this.bounds) lower[row] = upper[row] = NaN;
       for (const column of this.values) column[row] = NaN;
     }
   }
@@ -52,6 +64,11 @@ export class Answers {
   put(row, results, requestId) {
     const errors = results.map((result) => (result.code === undefined ? null : { code: result.code, message: result.message }));
     results.forEach((result, i) => { this.values[i][row] = result.code === undefined ? result.prediction.value : NaN; });
+    this.bounds.forEach(({ lower, upper }, i) => {
+      lower[row] = results[i].interval?.lower ?? NaN;
+      upper[row] = results[i].interval?.upper ?? NaN;
+    });
+    if (results.some((result) => result.domain)) this.domains.set(row, results.map((result) => result.domain ?? null));
     this.requestIds[row] = requestId;
     const hasFailed = errors.some((error) => error !== null);
     if (hasFailed) this.errors.set(row, errors);

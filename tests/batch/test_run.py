@@ -616,9 +616,12 @@ def test_wide_has_one_row_a_row_of_the_input_and_keeps_columns(tmp_path: Path) -
     assert summary is not None
     assert (summary.n_rows, summary.n_failed, summary.n_warned) == (3, 1, 1)
     header, rows = read_rows(tmp_path / "in_predictions.csv")
-    own = ["id", "smiles", "tg", "eps", "ok", "error_code", "error_message", "warnings", "request_id"]
+    trust = [f"{name}_{part}" for name in ("tg", "eps") for part in ("interval_lower", "interval_upper", "domain")]
+    own = ["id", "smiles", "tg", "eps", "ok", "error_code", "error_message", *trust, "warnings", "request_id"]
     assert header == [*own, "Tg", "input_ok", "input_eps"]
-    assert len({row.pop(8) for row in rows}) == 3
+    assert len({row.pop(14) for row in rows}) == 3
+    assert [row[7:13] for row in rows] == [[""] * 6] * 3
+    rows = [row[:7] + row[13:] for row in rows]
     assert rows == [
         ["0", "*CC*", repr(4 / 3), repr(4 / 3), "true", "", "", "", "1,5", "x", ""],
         ["1", "bad", "", "", "false", "validation_error", "no, 2 *", "", "2", "y", "z"],

@@ -196,9 +196,9 @@ def test_finetuned_weights_stay_within_their_budget(polymers: list[FeaturizedPol
     loads: list[str] = []
     read = predictor.artifacts.property_state_dict
 
-    def recorded(property_id: str) -> dict[str, torch.Tensor]:
+    def recorded(property_id: str, *, member: int = 0) -> dict[str, torch.Tensor]:
         loads.append(property_id)
-        return read(property_id)
+        return read(property_id, member=member)
 
     object.__setattr__(predictor.artifacts, "property_state_dict", recorded)
     for property_id in ("eps", "eps", "tg", "eps"):

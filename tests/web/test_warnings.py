@@ -87,7 +87,7 @@ def test_in_the_table_and_the_download(open_page: Open, warned_way: Way) -> None
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     text = Path(download.value.path()).read_bytes().decode()
-    assert text.splitlines()[0].endswith(",request_id,warnings")
+    assert text.splitlines()[0].endswith(",request_id,interval_lower,interval_upper,domain,warnings")
     found = {(r["id"], r["property"]): r["warnings"] for r in csv.DictReader(io.StringIO(text))}
     assert found["plain", "egc"] == found["bad", "egc"] == ""
     assert found["labelled", "nc"] == found["lead", "nc"] == CLEARED

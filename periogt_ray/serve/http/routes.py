@@ -17,6 +17,7 @@ from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.model.answers import embedding_response, error_body, predict_response, properties_response
+from periogt_ray.model.consistency import with_consistency
 from periogt_ray.model.tasks import Outcome
 from periogt_ray.polymer.drawing import Theme
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
@@ -182,6 +183,7 @@ def _add_predicting_routes(api: FastAPI, service: Service, public: Callable[[Per
     async def predict_batch(request: Request, body: Annotated[BatchRequest, Body(openapi_examples=_BATCH)]) -> Response:
         """Answer up to 100 predictions together, in order; an item that failed is an error body."""
         outcomes, artifacts, request_id = await outcomes_of(request, [_asked(item) for item in body.items])
+        outcomes = with_consistency([(item.smiles, item.property) for item in body.items], outcomes)
         results: list[PredictResponse | ErrorBody] = []
         for item, outcome in zip(body.items, outcomes, strict=True):
             try:
@@ -258,7 +260,7 @@ def _path_remover(settings: Settings) -> Callable[[PerioGTError], PerioGTError]:
 
 
 def _asked(body: PredictRequest) -> Asked:
-    return Asked(body.smiles, body.property, body.return_embedding)
+    return Asked(body.smiles, body.property, body.return_embedding, body.level)
 
 
 def _json(model: BaseModel) -> Response:

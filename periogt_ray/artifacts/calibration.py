@@ -1,0 +1,208 @@
+"""calibration.npz beside a property's weights: what intervals and the domain of its answers follow from.
+
+Polymers are kept as fingerprints and as coordinates in the embedding, never as SMILES: data sets are not ours to ship.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from periogt_ray.errors import ModelLoadError
+from periogt_ray.runtime.files import write_bytes_atomically
+
+__all__ = ["FINGERPRINT_BYTES", "Calibration", "CalibrationFacts", "calibration_path", "polymer_hash"]
+
+FINGERPRINT_BYTES = 128  # of the 1024 Morgan bits
+_NAME = "calibration.npz"
+_FORMAT = "periogt-calibration"
+_VERSION = 1
+_FACTS = "facts"  # JSON, as bytes
+_DTYPES = {
+    "fingerprints": np.uint8,
+    "hashes": np.uint64,
+    "is_training": np.bool_,
+    "residuals": np.float32,
+    "scales": np.float32,
+    "coordinates": np.float16,
+    "nearest_similarities": np.float32,
+    "nearest_distances": np.float32,
+    "center": np.float32,
+    "projection": np.float32,
+}
+
+
+def polymer_hash(smiles: str) -> np.uint64:
+    """Return the hash of a polymer by its canonical SMILES."""
+    return np.uint64(int.from_bytes(sha256(smiles.encode()).digest()[:8], "big"))
+
+
+def calibration_path(property_id: str) -> str:
+    """Return where a property's calibration is, relative to the artifact directory."""
+    return f"finetuned_ckpt/{property_id}/{_NAME}"
+
+
+@dataclass(frozen=True)
+class CalibrationFacts:
+    """The part of a calibration that is not an array.
+
+    Attributes
+    ----------
+    property_id : str
+        Whose.
+    scale : str
+        What a residual is divided by: ``constant``, ``neighbours`` or ``spread``.
+    floor : float
+        Added to every scale, in the property's unit, against vanishing widths.
+    lowest, highest : float
+        Range of the training labels, in the property's unit.
+    elements : tuple of str
+        Elements of the training polymers.
+    charges : tuple of (str, int)
+        Charged atoms of the training polymers, as element and charge.
+    n_training, n_charged : int
+        Training polymers, and those among them whose repeat unit has a net charge.
+    reference : str
+        What the domain is measured against, in words: ``training``, or ``calibration`` where the training polymers are
+        not known.
+    report : dict
+        What was measured: coverage, widths, interval scores, by kind of scale and split; and where the rows came from.
+    """
+
+    property_id: str
+    scale: str
+    floor: float
+    lowest: float
+    highest: float
+    elements: tuple[str, ...]
+    charges: tuple[tuple[str, int], ...]
+    n_training: int
+    n_charged: int
+    reference: str = "training"
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Known polymers of a property: N of them, in K coordinates of an embedding of width E.
+
+    Attributes
+    ----------
+    facts : CalibrationFacts
+        The rest.
+    fingerprints : numpy.ndarray
+        uint8 [N, 128], packed Morgan bits of the 3-mer.
+    hashes : numpy.ndarray
+        uint64 [N], of the canonical SMILES: tells whether a polymer is among these, and not which those are.
+    is_training : numpy.ndarray
+        bool [N]: the network learned from it, or what stands for that; the domain is measured to these.
+    residuals : numpy.ndarray
+        float32 [N], value minus prediction of networks that did not see the row; NaN where there is none.
+    scales : numpy.ndarray
+        float32 [N], what each residual is divided by; NaN likewise.
+    coordinates : numpy.ndarray
+        float16 [N, K + 1], principal components of the standardised embedding and the length of what they leave out.
+    nearest_similarities, nearest_distances : numpy.ndarray
+        float32 [training polymers], of each to the nearest others, ascending.
+    center : numpy.ndarray
+        float32 [E].
+    projection : numpy.ndarray
+        float32 [E, K + 1]: the scale of each column of the embedding, then K directions.
+    """
+
+    facts: CalibrationFacts
+    fingerprints: np.ndarray
+    hashes: np.ndarray
+    is_training: np.ndarray
+    residuals: np.ndarray
+    scales: np.ndarray
+    coordinates: np.ndarray
+    nearest_similarities: np.ndarray
+    nearest_distances: np.ndarray
+    center: np.ndarray
+    projection: np.ndarray
+
+    def save(self, path: Path) -> None:
+        """Write the file atomically; equal calibrations give equal bytes.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            :func:`calibration_path` in an artifact directory; its folder is made.
+        """
+        document = {"format": _FORMAT, "version": _VERSION, **asdict(self.facts)}
+        text = json.dumps(document, sort_keys=True, allow_nan=False).encode()
+        arrays: dict[str, np.ndarray] = {
+            name: np.asarray(getattr(self, name), dtype=dtype) for name, dtype in _DTYPES.items()
+        }
+        arrays[_FACTS] = np.frombuffer(text, dtype=np.uint8)
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in arrays.items():
+                content = io.BytesIO()
+                np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
+                # The zip format's earliest date, in place of the time of writing.
+                info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+                archive.writestr(info, content.getvalue(), zipfile.ZIP_DEFLATED)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomically(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibration":
+        """Read the file; nothing in it is executed.
+
+        Raises
+        ------
+        ModelLoadError
+            The file is not a calibration of this version, or its arrays do not belong together.
+        """
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+                document = json.loads(archive[_FACTS].tobytes())
+                if document.pop("format") != _FORMAT or document.pop("version") != _VERSION:
+                    raise ValueError(f"expected {_FORMAT} of version {_VERSION}")
+                found = cls(_facts(document), **{name: archive[name] for name in _DTYPES})
+            found._check()
+        except (ValueError, KeyError, TypeError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
+            raise ModelLoadError(
+                f"{path}: not a calibration that this version reads ({type(error).__name__}: {error}). Remove it to "
+                "get answers without intervals, or run `periogt calibrate` again.",
+                {"file": str(path)},
+            ) from error
+        return found
+
+    def is_known(self, smiles: str) -> bool:
+        """Whether a polymer, by its canonical SMILES, is one that the network learned from."""
+        return bool(np.any(self.hashes[self.is_training] == polymer_hash(smiles)))
+
+    def _check(self) -> None:
+        """Raise ValueError where types or shapes are not those that are written."""
+        n, n_training = len(self.fingerprints), int(np.count_nonzero(self.is_training))
+        width, n_coordinates = len(self.center), self.coordinates.shape[-1]
+        shapes = {
+            "fingerprints": (n, FINGERPRINT_BYTES),
+            "coordinates": (n, n_coordinates),
+            "nearest_similarities": (n_training,),
+            "nearest_distances": (n_training,),
+            "center": (width,),
+            "projection": (width, n_coordinates),
+        }
+        for name, dtype in _DTYPES.items():
+            array = getattr(self, name)
+            expected = shapes.get(name, (n,))
+            if array.dtype != dtype or array.shape != expected:
+                raise ValueError(f"{name} is {array.dtype} {array.shape}; expected {np.dtype(dtype)} {expected}")
+
+
+def _facts(document: Mapping[str, Any]) -> CalibrationFacts:
+    known = {entry.name for entry in fields(CalibrationFacts)}
+    given = {key: value for key, value in document.items() if key in known}
+    given["elements"] = tuple(map(str, given["elements"]))
+    given["charges"] = tuple((str(element), int(charge)) for element, charge in given["charges"])
+    return CalibrationFacts(**given)

@@ -1,0 +1,74 @@
+"""``periogt evaluate``: predictions against measured values."""
+
+import logging
+from pathlib import Path
+
+import click
+
+from periogt_ray.commands.output import OnceCommand, as_json_option, print_json, resolved_settings, wants_json
+
+__all__ = ["evaluate"]
+
+logger = logging.getLogger(__name__)
+
+
+@click.command(cls=OnceCommand)
+@click.option("--input", "input_path", required=True, type=click.Path(path_type=Path), help="CSV or Parquet.")
+@click.option("--property", "property_id", required=True, help="Property id.")
+@click.option("--value-column", help="Column of the measured values.  [default: by its name, such as value]")
+@click.option("--smiles-column", help="Column of the SMILES.  [default: by its name]")
+@click.option("--id-column", help="Column of the ids.  [default: by its name, else row numbers]")
+@click.option("--output", type=click.Path(path_type=Path), help="Directory for evaluation.json and evaluation.html.")
+@click.option("--calibrate", is_flag=True, help="Store intervals for this property, made from these rows.")
+@as_json_option
+def evaluate(
+    input_path: Path,
+    property_id: str,
+    value_column: str | None,
+    smiles_column: str | None,
+    id_column: str | None,
+    output: Path | None,
+    calibrate: bool,
+    as_json: bool | None,
+) -> None:
+    """Compare predictions with measured values, to see whether it works for your polymers.
+
+    Values in another unit than the property's are refused, with the conversion. Exit status: 0 success, 1 some rows
+    were left out, 2 nothing could be done.
+    """
+    from periogt_ray.artifacts.directory import ArtifactDirectory
+    from periogt_ray.tables.columns import TableOptions
+    from periogt_ray.training.measured import read_measured
+
+    settings = resolved_settings()
+    info = ArtifactDirectory.open(settings.checkpoint_dir).property(property_id)
+    options = TableOptions(smiles_column, id_column)
+    measured = read_measured(input_path, info, options=options, value_column=value_column)
+
+    from periogt_ray.model.predictor import Predictor
+    from periogt_ray.runtime.files import write_bytes_atomically, write_json_atomically
+    from periogt_ray.training.evaluate import evaluate as run_evaluation
+    from periogt_ray.training.evaluate import evaluation_document, store_calibration
+    from periogt_ray.training.evaluation_report import evaluation_table, render_evaluation
+
+    predictor = Predictor.load(settings)
+    found = run_evaluation(
+        measured.rows, measured.left_out, property_id=info.id, predictor=predictor, settings=settings
+    )
+    document = evaluation_document(found)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json_atomically(output / "evaluation.json", document)
+        html = render_evaluation(found, document, source=input_path.name, artifacts=predictor.artifacts.name)
+        write_bytes_atomically(output / "evaluation.html", html.encode())
+        logger.info("The report is %s.", output / "evaluation.html")
+    if calibrate:
+        calibration = store_calibration(found, predictor, source=input_path.name)
+        logger.info(
+            "%s: intervals from %d rows, scale %s", info.id, document["groups"]["all"]["n"], calibration.facts.scale
+        )
+    if wants_json(as_json):
+        print_json(document)
+    else:
+        click.echo(evaluation_table(document))
+    raise SystemExit(1 if found.left_out else 0)

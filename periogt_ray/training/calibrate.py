@@ -1,0 +1,267 @@
+"""Intervals of weights that came without any: predict their own test rows under every scheme they may want.
+
+Which prompt graphs published weights were trained with is not recorded with them. The scheme under which they predict
+their own test rows best is taken, and all figures are kept. An interrupted run goes on where it stopped.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from periogt_ray.artifacts.calibration import calibration_path
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.artifacts.index import change_scheme
+from periogt_ray.artifacts.verdicts import LOWEST_R2, Verdict, write_verdict
+from periogt_ray.errors import ModelLoadError, ValidationError
+from periogt_ray.model.calibrating import KnownPolymers, calibrate_property
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.model.tasks import Outcome, Task
+from periogt_ray.polymer.feature_store import featurized
+from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
+from periogt_ray.runtime.files import atomic_file, sha256_of
+from periogt_ray.settings import Settings
+from periogt_ray.tables.predictions import ROW_ERRORS
+from periogt_ray.training.agreement import measure_agreement
+from periogt_ray.training.measured import MeasuredRow
+from periogt_ray.training.own_rows import OwnRows
+
+__all__ = ["calibrate_weights", "schemes_to_try"]
+
+logger = logging.getLogger(__name__)
+
+_WORK_FOLDER = ".calibrate"
+_AT_ONCE = 32  # polymers between two saves
+_SCHEME_NAMES = ("release", "release-unshifted", "monomer")
+
+Predicting = Callable[[ArtifactDirectory], Predictor]
+
+
+def schemes_to_try(given: PromptScheme) -> tuple[PromptScheme, ...]:
+    """Return the schemes that weights may want, the one that the index names first."""
+    named = (SCHEMES[name] for name in _SCHEME_NAMES if name in SCHEMES)
+    return tuple(dict.fromkeys((given, *named)))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What was computed of rows: NaN where a polymer failed."""
+
+    values: np.ndarray  # float64 [n], predictions
+    spreads: np.ndarray  # float64 [n]
+    fingerprints: np.ndarray  # uint8 [n, 1191]
+    embeddings: np.ndarray  # float32 [n, E]
+
+
+def calibrate_weights(
+    artifacts: ArtifactDirectory, property_id: str, rows: OwnRows, *, settings: Settings, load: Predicting
+) -> Verdict:
+    """Calibrate one property, and write calibration, verdict and prompt scheme into the artifact directory.
+
+    Parameters
+    ----------
+    artifacts : ArtifactDirectory
+        What to calibrate.
+    property_id : str
+        Of a property that is served.
+    rows : OwnRows
+        Its data set.
+    settings : Settings
+        Descriptors and the store of features.
+    load : callable
+        Makes a predictor of artifacts.
+
+    Returns
+    -------
+    Verdict
+        The scheme and how well the weights predict; where they do not, no intervals are written.
+
+    Raises
+    ------
+    ValidationError
+        If there are no test rows.
+    """
+    info = artifacts.property(property_id)
+    if not rows.test:
+        raise ValidationError(f"{property_id}: there are no test rows that trained nothing.")
+    measured = np.array([row.value for row in rows.test])
+    found: dict[str, _Rows] = {}
+    for scheme in schemes_to_try(info.prompt_scheme):
+        changed = replace(artifacts, properties={**artifacts.properties, info.id: replace(info, prompt_scheme=scheme)})
+        work = _Work(changed, info.id, f"{info.id}-{scheme.name}", settings, load)
+        found[scheme.name] = work.predicted(rows.test)
+    figures = {name: _figures(measured, one.values) for name, one in found.items()}
+    best = max(figures, key=lambda name: figures[name]["r2"])
+    verdict = Verdict(best, figures[best]["r2"], int(np.isfinite(found[best].values).sum()), figures, rows.source)
+    for name, figure in figures.items():
+        logger.info("%s: scheme %s: R2 %.4f, RMSE %.4g", info.id, name, figure["r2"], figure["rmse"])
+    write_verdict(artifacts.root, info.id, verdict)
+    path = artifacts.root / calibration_path(info.id)
+    if not verdict.is_recognised:
+        path.unlink(missing_ok=True)
+        logger.error(
+            "%s: these weights do not predict their own test set: R2 %.3f under the best of %s; expected at least %s",
+            info.id,
+            verdict.r2,
+            ", ".join(figures),
+            LOWEST_R2,
+        )
+        return verdict
+    known = _Work(artifacts, info.id, f"{info.id}-known", settings, load).embedded(rows.known)
+    polymers, reference = _known_polymers(rows, known, found[best])
+    report = {
+        "source": rows.source,
+        "scheme": best,
+        "schemes": figures,
+        "test": {**figures[best], "n": verdict.n},
+    }
+    calibrate_property(info.id, polymers, reference=reference, report=report).save(path)
+    change_scheme(artifacts.root, info.id, SCHEMES[best])
+    _clear(artifacts.root, info.id)
+    return verdict
+
+
+def _figures(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    ok = np.isfinite(predicted)
+    if ok.sum() < 2:
+        raise ModelLoadError("Fewer than two test rows have a prediction; see the log for the reasons.")
+    agreement = measure_agreement(measured[ok], predicted[ok])
+    return {"r2": round(agreement.r2 or 0.0, 6), "rmse": float(f"{agreement.rmse:.6g}")}
+
+
+def _known_polymers(rows: OwnRows, known: _Rows | None, test: _Rows) -> tuple[KnownPolymers, str]:
+    """Put training and test polymers together; without training polymers the test polymers stand for them."""
+    parts = [test] if known is None else [known, test]
+    usable = [np.isfinite(part.embeddings).all(axis=1) for part in parts]
+    all_rows = [rows.test] if known is None else [rows.known, rows.test]
+    n_test = len(rows.test)
+    unpredicted = np.full(sum(map(len, all_rows)) - n_test, np.nan)
+    values = np.concatenate([np.array([row.value for row in some]) for some in all_rows])
+    predictions = np.concatenate([unpredicted, test.values])
+    is_training = np.concatenate([np.ones(len(unpredicted), bool), np.full(n_test, known is None)])
+    kept = np.concatenate(usable)
+    has_spread = bool((test.spreads[np.isfinite(test.spreads)] > 0).any())
+    return (
+        KnownPolymers(
+            smiles=tuple(
+                row.unit.smiles
+                for row, is_in in zip([r for some in all_rows for r in some], kept, strict=True)
+                if is_in
+            ),
+            fingerprints=np.concatenate([part.fingerprints for part in parts])[kept],
+            embeddings=np.concatenate([part.embeddings for part in parts])[kept],
+            values=values[kept],
+            predictions=predictions[kept],
+            is_training=is_training[kept],
+            spreads=np.concatenate([unpredicted, test.spreads])[kept] if has_spread else None,
+        ),
+        "calibration" if known is None else "training",
+    )
+
+
+class _Work:
+    """Rows that are computed in order and kept in a file, so that a later run goes on with the next one."""
+
+    def __init__(
+        self, artifacts: ArtifactDirectory, property_id: str, name: str, settings: Settings, load: Predicting
+    ) -> None:
+        self._artifacts = artifacts
+        self._property_id = property_id
+        self._path = artifacts.root / _WORK_FOLDER / f"{name}.npz"
+        self._settings = settings
+        self._load = load
+
+    def predicted(self, rows: Sequence[MeasuredRow]) -> _Rows:
+        """Return predictions, fingerprints and embeddings."""
+        scheme = self._artifacts.property(self._property_id).prompt_scheme
+        return self._run(rows, scheme, self._property_id)
+
+    def embedded(self, rows: Sequence[MeasuredRow]) -> _Rows | None:
+        """Return fingerprints and embeddings; None without rows."""
+        return self._run(rows, self._artifacts.embedding_scheme, None) if rows else None
+
+    def _run(self, rows: Sequence[MeasuredRow], scheme: PromptScheme, property_id: str | None) -> _Rows:
+        key = self._key(rows, scheme)
+        done = self._read(key)
+        predictor: Predictor | None = None
+        while done is None or len(done.values) < len(rows):
+            predictor = predictor or self._load(self._artifacts)
+            start = 0 if done is None else len(done.values)
+            some = self._computed(predictor, rows[start : start + _AT_ONCE], scheme, property_id)
+            done = some if done is None else _joined(done, some)
+            self._write(key, done)
+            logger.info("%s: %d of %d polymers", self._path.stem, len(done.values), len(rows))
+        return done
+
+    def _computed(
+        self, predictor: Predictor, rows: Sequence[MeasuredRow], scheme: PromptScheme, property_id: str | None
+    ) -> _Rows:
+        fingerprints = np.zeros((len(rows), 1191), np.uint8)
+        embeddings = np.full((len(rows), predictor.embedding_dim), np.nan, np.float32)
+        values, spreads = np.full((2, len(rows)), np.nan)
+        ready: list[int] = []
+        tasks: list[Task] = []
+        for i, row in enumerate(rows):
+            try:
+                polymer = featurized(row.unit, scheme, self._settings)[0]
+            except ROW_ERRORS as error:
+                logger.warning("row %s is left out: %s", row.id, error.message)
+                continue
+            fingerprints[i] = polymer.oligomers[1].fingerprint
+            ready.append(i)
+            tasks.append(Task(polymer, property_id, return_embedding=True))
+        for i, outcome in zip(ready, predictor.predict_many(tasks), strict=True):
+            self._keep(outcome, rows[i])
+            if outcome.embedding is not None:
+                embeddings[i] = outcome.embedding
+                values[i] = np.nan if outcome.value is None else outcome.value
+                spreads[i] = outcome.spread
+        return _Rows(values, spreads, fingerprints, embeddings)
+
+    @staticmethod
+    def _keep(outcome: Outcome, row: MeasuredRow) -> None:
+        if outcome.error is not None:
+            if not isinstance(outcome.error, ROW_ERRORS):
+                raise outcome.error
+            logger.warning("row %s is left out: %s", row.id, outcome.error.message)
+
+    def _key(self, rows: Sequence[MeasuredRow], scheme: PromptScheme) -> str:
+        """Return a digest of everything that the rows follow from."""
+        names = (self._artifacts.encoder, *self._artifacts.property(self._property_id).weight_paths)
+        files = [sha256_of(self._artifacts.root / name) for name in names]
+        smiles = [row.unit.smiles for row in rows]
+        return sha256(json.dumps([files, smiles, scheme.name, self._settings.descriptor_engine]).encode()).hexdigest()
+
+    def _read(self, key: str) -> _Rows | None:
+        try:
+            with np.load(self._path, allow_pickle=False) as arrays:
+                if str(arrays["key"]) != key:
+                    return None
+                return _Rows(*(arrays[name] for name in _Rows.__dataclass_fields__))
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
+
+    def _write(self, key: str, rows: _Rows) -> None:
+        self._path.parent.mkdir(exist_ok=True)
+        arrays: dict[str, Any] = {name: getattr(rows, name) for name in _Rows.__dataclass_fields__}
+        with atomic_file(self._path) as file:
+            np.savez(file, key=np.array(key), **arrays)
+
+
+def _joined(first: _Rows, second: _Rows) -> _Rows:
+    names = _Rows.__dataclass_fields__
+    return _Rows(*(np.concatenate([getattr(first, name), getattr(second, name)]) for name in names))
+
+
+def _clear(root: Path, property_id: str) -> None:
+    """Remove what an unfinished run keeps."""
+    folder = root / _WORK_FOLDER
+    for path in folder.glob(f"{property_id}-*.npz"):
+        path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

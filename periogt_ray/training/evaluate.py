@@ -1,0 +1,245 @@
+"""Does it work for my polymers? Predictions against measured values, by domain, with the coverage of intervals."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from periogt_ray.artifacts.calibration import Calibration, calibration_path
+from periogt_ray.artifacts.properties import PropertyInfo
+from periogt_ray.errors import PerioGTError, ValidationError
+from periogt_ray.model.calibrating import KnownPolymers, calibrate_property, recalibrated
+from periogt_ray.model.intervals import LEVELS, fewest_rows, measure
+from periogt_ray.model.predictor import Predictor
+from periogt_ray.model.tasks import Outcome, Task
+from periogt_ray.polymer.feature_store import featurized
+from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.settings import Settings
+from periogt_ray.tables.predictions import ROW_ERRORS
+from periogt_ray.training.agreement import check_units, measure_agreement
+from periogt_ray.training.measured import LeftOut, MeasuredRow
+
+__all__ = ["Compared", "Evaluation", "evaluate", "evaluation_document", "store_calibration"]
+
+logger = logging.getLogger(__name__)
+
+_N_WORST = 10
+_AT_ONCE = 256  # polymers in memory with their features
+_STATUSES = ("inside", "outside", "far_outside")
+
+
+class Compared(NamedTuple):
+    """A measured row with its prediction.
+
+    Attributes
+    ----------
+    row : MeasuredRow
+        The polymer and its value.
+    outcomes : tuple of Outcome
+        One a level, which differ in their intervals.
+    fingerprint : numpy.ndarray
+        uint8 [1191].
+    is_known : bool
+        Whether the network learned from the polymer, as far as the calibration knows.
+    """
+
+    row: MeasuredRow
+    outcomes: tuple[Outcome, ...]
+    fingerprint: np.ndarray
+    is_known: bool
+
+    @property
+    def prediction(self) -> float:
+        """In the property's unit."""
+        return float(self.outcomes[0].value or 0.0)
+
+    @property
+    def status(self) -> str | None:
+        """The domain's status; None where the property is not calibrated."""
+        domain = self.outcomes[0].domain
+        return None if domain is None else domain.status
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes
+    ----------
+    info : PropertyInfo
+        The property.
+    compared : tuple of Compared
+        Rows with a prediction.
+    left_out : tuple of LeftOut
+        The others.
+    """
+
+    info: PropertyInfo
+    compared: tuple[Compared, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def values(self) -> np.ndarray:
+        """float64 [n]."""
+        return np.array([one.row.value for one in self.compared])
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """float64 [n]."""
+        return np.array([one.prediction for one in self.compared])
+
+    @property
+    def worst(self) -> list[Compared]:
+        """The rows of largest error."""
+        return sorted(self.compared, key=lambda one: -abs(one.prediction - one.row.value))[:_N_WORST]
+
+
+def evaluate(
+    rows: Sequence[MeasuredRow],
+    left_out: Sequence[LeftOut],
+    *,
+    property_id: str,
+    predictor: Predictor,
+    settings: Settings,
+) -> Evaluation:
+    """Predict measured polymers.
+
+    Parameters
+    ----------
+    rows : sequence of MeasuredRow
+        The polymers.
+    left_out : sequence of LeftOut
+        What reading left out; kept in the result.
+    property_id : str
+        Of a property that is served.
+    predictor : Predictor
+        What predicts.
+    settings : Settings
+        Descriptors and the store of features.
+
+    Raises
+    ------
+    ValidationError
+        If no row has a prediction, or the values look like another unit.
+    """
+    info = predictor.artifacts.property(property_id)
+    calibration = predictor.artifacts.calibration(info.id)
+    compared: list[Compared] = []
+    failed = list(left_out)
+    for start in range(0, len(rows), _AT_ONCE):
+        ready: list[tuple[MeasuredRow, FeaturizedPolymer]] = []
+        for row in rows[start : start + _AT_ONCE]:
+            try:
+                ready.append((row, featurized(row.unit, info.prompt_scheme, settings)[0]))
+            except ROW_ERRORS as error:
+                failed.append(LeftOut(row.id, row.unit.smiles, error.message))
+        tasks = [Task(polymer, info.id, True, level=level) for _, polymer in ready for level in LEVELS]
+        outcomes = predictor.predict_many(tasks)
+        for i, (row, polymer) in enumerate(ready):
+            found = tuple(outcomes[i * len(LEVELS) : (i + 1) * len(LEVELS)])
+            if found[0].error is not None:
+                failed.append(LeftOut(row.id, row.unit.smiles, _of_row(found[0].error).message))
+                continue
+            is_known = calibration is not None and calibration.is_known(polymer.smiles)
+            compared.append(Compared(row, found, polymer.oligomers[1].fingerprint, is_known))
+        logger.info("%d of %d polymers", min(start + _AT_ONCE, len(rows)), len(rows))
+    if not compared:
+        raise ValidationError(f"None of {len(rows)} polymers has a prediction; the first: {failed[0].reason}")
+    evaluation = Evaluation(info, tuple(compared), tuple(failed))
+    check_units(evaluation.values, evaluation.predictions, info.units)
+    return evaluation
+
+
+def _of_row(error: PerioGTError) -> PerioGTError:
+    """Return the error of one row; raise one that concerns all of them."""
+    if not isinstance(error, ROW_ERRORS):
+        raise error
+    return error
+
+
+def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the figures as JSON: over all rows, over new polymers, and by domain."""
+    info, compared = evaluation.info, evaluation.compared
+    groups: dict[str, list[Compared]] = {"all": list(compared)}
+    if any(one.is_known for one in compared):
+        groups["not in the training data"] = [one for one in compared if not one.is_known]
+    for status in _STATUSES:
+        groups[status] = [one for one in compared if one.status == status]
+    return {
+        "property": info.id,
+        "label": info.label,
+        "units": info.units,
+        "n_rows": len(compared) + len(evaluation.left_out),
+        "n_in_training_data": sum(one.is_known for one in compared),
+        "is_calibrated": compared[0].status is not None,
+        "groups": {name: _figures(group) for name, group in groups.items() if group},
+        "worst": [
+            {
+                "id": one.row.id,
+                "smiles": one.row.unit.smiles,
+                "value": one.row.value,
+                "prediction": one.prediction,
+                "domain": one.status,
+            }
+            for one in evaluation.worst
+        ],
+        "left_out": [one._asdict() for one in evaluation.left_out],
+    }
+
+
+def _figures(group: Sequence[Compared]) -> dict[str, Any]:
+    values = np.array([one.row.value for one in group])
+    predictions = np.array([one.prediction for one in group])
+    found: dict[str, Any] = measure_agreement(values, predictions)._asdict()
+    intervals: dict[str, Any] = {}
+    for place, level in enumerate(LEVELS):
+        bounds = [one.outcomes[place].interval for one in group]
+        half_widths = np.array([(b.upper - b.lower) / 2 for b in bounds if b is not None])
+        if len(half_widths) == len(group):
+            measured = measure(values - predictions, half_widths, level=level, deviation=float(values.std()))
+            intervals[f"{level:g}"] = measured._asdict()
+    return {**found, "intervals": intervals}
+
+
+def store_calibration(evaluation: Evaluation, predictor: Predictor, *, source: str) -> Calibration:
+    """Make intervals from the rows that no network learned from, and write them beside the weights.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the rows.
+    predictor : Predictor
+        Whose artifacts get the file.
+    source : str
+        Where the rows came from, for the card.
+
+    Raises
+    ------
+    ValidationError
+        If too few rows are left for an interval of 90 %.
+    """
+    info = evaluation.info
+    used = [one for one in evaluation.compared if not one.is_known]
+    if len(used) < fewest_rows(0.9):
+        raise ValidationError(
+            f"{len(used)} polymers are not in the training data; expected at least {fewest_rows(0.9)} for an interval "
+            "of 90 %. Give more rows."
+        )
+    known = KnownPolymers(
+        smiles=tuple(one.row.unit.smiles for one in used),
+        fingerprints=np.stack([one.fingerprint for one in used]),
+        embeddings=np.stack([one.outcomes[0].embedding for one in used if one.outcomes[0].embedding is not None]),
+        values=np.array([one.row.value for one in used]),
+        predictions=np.array([one.prediction for one in used]),
+        is_training=np.ones(len(used), bool),
+    )
+    report = {"source": source, "n_rows": len(used)}
+    old = predictor.artifacts.calibration(info.id)
+    if old is not None and old.facts.reference == "training":
+        calibration = recalibrated(old, known, report=report)
+    else:
+        calibration = calibrate_property(info.id, known, reference="calibration", report=report)
+    calibration.save(predictor.artifacts.root / calibration_path(info.id))
+    return calibration

@@ -1,0 +1,69 @@
+"""calibration.npz: read as it was written, refused where it is something else."""
+
+import dataclasses
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from periogt_ray.artifacts.calibration import Calibration, calibration_path
+from periogt_ray.errors import ModelLoadError
+from periogt_ray.model.calibrating import calibrate_property
+from support.artifact_files import Payload
+from support.known_polymers import known_polymers
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    return calibrate_property("eps", known_polymers(), report={"source": "made up"})
+
+
+def test_a_file_is_read_as_it_was_written(calibration: Calibration, tmp_path: Path) -> None:
+    path = tmp_path / calibration_path("eps")
+    calibration.save(path)
+    found = Calibration.load(path)
+    assert found.facts == calibration.facts
+    for entry in dataclasses.fields(calibration):
+        if entry.name != "facts":
+            np.testing.assert_array_equal(getattr(found, entry.name), getattr(calibration, entry.name))
+    first = path.read_bytes()
+    found.save(path)
+    assert path.read_bytes() == first
+
+
+def test_no_smiles_is_stored(calibration: Calibration, tmp_path: Path) -> None:
+    calibration.save(tmp_path / "calibration.npz")
+    with zipfile.ZipFile(tmp_path / "calibration.npz") as archive:
+        assert not any(b"c1ccccc1" in archive.read(name) for name in archive.namelist())
+
+
+def test_a_pickle_in_it_is_refused_and_not_run(calibration: Calibration, tmp_path: Path) -> None:
+    path, canary = tmp_path / "calibration.npz", tmp_path / "canary"
+    calibration.save(path)
+    content = io.BytesIO()
+    np.lib.format.write_array(content, np.array([Payload(canary)], dtype=object), allow_pickle=True)
+    with zipfile.ZipFile(path) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**kept, "scales.npy": content.getvalue()}.items():
+            archive.writestr(name, data)
+    with pytest.raises(ModelLoadError, match=r"calibration\.npz"):
+        Calibration.load(path)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"rubbish" * 100])
+def test_what_is_no_calibration_is_refused_with_advice(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "calibration.npz"
+    path.write_bytes(content)
+    with pytest.raises(ModelLoadError, match="periogt calibrate"):
+        Calibration.load(path)
+
+
+def test_arrays_that_do_not_belong_together_are_refused(calibration: Calibration, tmp_path: Path) -> None:
+    path = tmp_path / "calibration.npz"
+    dataclasses.replace(calibration, residuals=calibration.residuals[:-1]).save(path)
+    with pytest.raises(ModelLoadError, match="residuals is float32"):
+        Calibration.load(path)

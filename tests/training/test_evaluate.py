@@ -1,0 +1,94 @@
+"""`periogt evaluate` on the embedded model: figures, files, units, and the intervals it stores."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from periogt_ray.artifacts.calibration import Calibration, calibration_path
+from periogt_ray.cli import cli
+from periogt_ray.predict import PerioGT
+from periogt_ray.settings import EMBEDDED_DIR
+
+SMILES = [f"*{'C' * n}*" for n in range(2, 8)] + [f"*{'C' * n}O*" for n in range(1, 7)]
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the embedded model without calibrations."""
+    root = Path(shutil.copytree(EMBEDDED_DIR, tmp_path_factory.mktemp("evaluate") / "artifacts"))
+    for path in root.glob("finetuned_ckpt/*/calibration.npz"):
+        path.unlink()
+    return root
+
+
+@pytest.fixture(scope="module")
+def values(artifacts: Path) -> np.ndarray:
+    predicted = PerioGT(artifacts, device="cpu").predict(SMILES, "egc").prediction_value.to_numpy()
+    return np.asarray(predicted + np.random.default_rng(1).normal(0, 0.1, len(predicted)))
+
+
+def table(path: Path, values: np.ndarray, *, extra: str = "") -> Path:
+    path.write_text("smiles,value\n" + "".join(f"{s},{v}\n" for s, v in zip(SMILES, values, strict=True)) + extra)
+    return path
+
+
+def run(artifacts: Path, *arguments: object) -> Result:
+    environment = {"PERIOGT_CHECKPOINT_DIR": str(artifacts), "PERIOGT_DEVICE": "cpu"}
+    return CliRunner().invoke(cli, ["-q", "evaluate", *map(str, arguments)], env=environment)
+
+
+def test_figures_files_and_intervals(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
+    extra = "*CC,4.1\n*CCC*,high\n"
+    given = table(tmp_path / "in.csv", values, extra=extra)
+    output = tmp_path / "out"
+    result = run(root, "--input", given, "--property", "egc", "--output", output, "--calibrate", "--json")
+    assert result.exit_code == 1, result.output  # two rows are left out
+    document: dict[str, Any] = json.loads(result.stdout)
+    assert json.loads((output / "evaluation.json").read_text()) == document
+    of_all = document["groups"]["all"]
+    assert (of_all["n"], document["n_rows"], document["is_calibrated"]) == (12, 14, False)
+    assert 0.02 < of_all["rmse"] < 0.3
+    assert [one["reason"][:12] for one in document["left_out"]][1] == "The value is"
+    errors = [abs(one["value"] - one["prediction"]) for one in document["worst"]]
+    assert len(errors) == 10
+    assert errors == sorted(errors, reverse=True)
+    html = (output / "evaluation.html").read_text()
+    assert html.count("<circle") >= 12
+    assert " src=" not in html
+    assert "<script" not in html
+    calibration = Calibration.load(root / calibration_path("egc"))
+    assert (calibration.facts.reference, calibration.facts.report["n_rows"]) == ("calibration", 12)
+    row = PerioGT(root, device="cpu").predict("*CCC*", "egc").iloc[0]
+    assert row.interval_lower < row.prediction_value < row.interval_upper
+    again = run(root, "--input", given, "--property", "egc", "--table")
+    assert "90 % covers" in again.stdout
+    assert "inside" in again.stdout
+
+
+def test_another_unit_is_refused(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
+    given = table(tmp_path / "in.csv", values * 96.485)
+    result = run(artifacts, "--input", given, "--property", "egc")
+    assert result.exception is not None
+    assert "kJ/mol" in str(result.exception)
+
+
+def test_too_few_rows_for_an_interval_are_refused(artifacts: Path, tmp_path: Path) -> None:
+    given = tmp_path / "in.csv"
+    given.write_text("smiles,value\n*CC*,7\n*CCC*,7.1\n")
+    result = run(artifacts, "--input", given, "--property", "egc", "--calibrate")
+    assert "expected at least 9" in str(result.exception)
+
+
+def test_a_table_without_values_is_refused_with_its_columns(artifacts: Path, tmp_path: Path) -> None:
+    given = tmp_path / "in.csv"
+    given.write_text("smiles,note\n*CC*,x\n")
+    assert "--value-column" in str(run(artifacts, "--input", given, "--property", "egc").exception)
+    assert "no column 'gap'" in str(
+        run(artifacts, "--input", given, "--property", "egc", "--value-column", "gap").exception
+    )
