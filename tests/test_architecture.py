@@ -42,6 +42,7 @@ WING_WITHOUT = {
     "tables": {"torch", "ray", "fastapi", "click"},
     "artifacts": {"ray", "fastapi", "click"},
     "model": {"ray", "fastapi", "click"},
+    "training": {"ray", "fastapi", "click"},
 }
 FORBIDDEN = {
     "polymer.repeat_unit": {"torch", "ray", "fastapi", "click"},

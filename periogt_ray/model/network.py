@@ -100,6 +100,7 @@ class TransformerLayer(nn.Module):
         self.scale = sizes.width**-0.5  # by the full width, not by the width of a head
         self.attention_norm = nn.LayerNorm(sizes.width)
         self.qkv = nn.Linear(sizes.width, 3 * sizes.width)
+        self.attention_dropout = nn.Dropout(dropout)
         self.node_out_layer = NodeOutLayer(sizes, dropout)
 
     def forward(self, x: Tensor, biases: list[Tensor], batch: GraphBatch) -> Tensor:
@@ -126,7 +127,7 @@ class TransformerLayer(nn.Module):
             for part in qkv.view(n_graphs, n_nodes, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         )
         scores = torch.baddbmm(bias.flatten(0, 1), k, q.transpose(1, 2), alpha=self.scale)
-        gathered = torch.bmm(scores.softmax(dim=-1), v)
+        gathered = torch.bmm(self.attention_dropout(scores.softmax(dim=-1)), v)
         return gathered.view(n_graphs, self.n_heads, n_nodes, -1).transpose(1, 2).reshape(n_graphs, n_nodes, -1)
 
 
@@ -180,8 +181,9 @@ class NodeAttention(nn.Module):
     Of the second attention only the class token's answer is computed, because nothing else of it is used.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.alpha = nn.Parameter(torch.zeros(1))
         self.self_attn_1 = nn.MultiheadAttention(width, _N_PROMPT_HEADS, batch_first=True)
@@ -223,10 +225,10 @@ class NodeAttention(nn.Module):
         return by_blocks(self._leave_second, _attend_to_prompts(q, k, v, mask)[:, 0], token[:, 0], x)
 
     def _leave_first(self, attended: Tensor, tokens: Tensor) -> Tensor:
-        return self.norm_1(self.linear_1(self.self_attn_1.out_proj(attended)) + tokens)
+        return self.norm_1(self.dropout(self.linear_1(self.self_attn_1.out_proj(attended))) + tokens)
 
     def _leave_second(self, attended: Tensor, tokens: Tensor, x: Tensor) -> Tensor:
-        tokens = self.norm_2(self.linear_2(self.self_attn_2.out_proj(attended)) + tokens)
+        tokens = self.norm_2(self.dropout(self.linear_2(self.self_attn_2.out_proj(attended))) + tokens)
         return x + self.alpha * self.linear_3(tokens)
 
 
@@ -264,7 +266,7 @@ class PerioGTEncoder(nn.Module):
     sizes : ModelSizes
         Sizes of the network.
     dropout : float
-        In the layers; for training alone.
+        After the attention's softmax and in the layers' two residual branches; acts in training mode only.
     """
 
     def __init__(self, sizes: ModelSizes, *, dropout: float = 0.0) -> None:
@@ -309,7 +311,7 @@ class PerioGTRegressor(PerioGTEncoder):
 
     def __init__(self, sizes: ModelSizes, *, dropout: float = 0.0) -> None:
         super().__init__(sizes, dropout=dropout)
-        self.node_attn = NodeAttention(sizes.width)
+        self.node_attn = NodeAttention(sizes.width, dropout)
         self.predictor = nn.Sequential(
             nn.Linear(3 * sizes.width, sizes.head_width),
             nn.Dropout(dropout),

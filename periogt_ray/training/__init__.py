@@ -1,5 +1,7 @@
-"""Networks and measured values: how well predictions agree with them, and what intervals follow.
+"""Networks and measured values: finetuning on one's own property, evaluation, calibration.
 
-``measured.py`` reads rows with values, ``agreement.py`` has the figures. ``evaluate.py`` compares one property with
-them, ``calibrate.py`` makes the intervals of the published weights.
+Start with :mod:`~periogt_ray.training.trainer`: one network, update by update, as the authors train it.
+:mod:`~periogt_ray.training.evaluate` compares predictions with measured values, and
+:mod:`~periogt_ray.training.calibrate` gives the published weights intervals. What all of them read and
+draw is in modules that say so. torch is loaded here, and neither Ray nor click where a network is trained.
 """
