@@ -140,6 +140,19 @@ class CsvTable:
             for row, record in enumerate(records, part.first_row)
         ]
 
+    def records(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield every data row, all its fields, with the line that it begins on, counted from 1."""
+        with self.path.open("rb") as file:
+            lines = _Lines(file, self.source)
+            begins = 1
+            n_seen = 0
+            for record, _ in _records(lines, self.delimiter):
+                if record:
+                    n_seen += 1
+                    if n_seen > self.n_skipped:
+                        yield begins, record
+                begins = lines.n_lines + 1
+
 
 def first_record(path: Path, source: Path, *, delimiter: str, n_skipped: int) -> list[str] | None:
     """Return the first record behind some that are skipped; None if there is none.

@@ -1,7 +1,7 @@
-"""Networks and measured values: finetuning on one's own property, evaluation, calibration.
+"""Networks and measured values: finetuning on one's own data, evaluation, calibration.
 
-Start with :mod:`~periogt_ray.training.trainer`: one network, update by update, as the authors train it.
-:mod:`~periogt_ray.training.evaluate` compares predictions with measured values, and
-:mod:`~periogt_ray.training.calibrate` gives the published weights intervals. What all of them read and
-draw is in modules that say so. torch is loaded here, and neither Ray nor click where a network is trained.
+Finetuning starts at ``run.py``, which does the protocol step by step and can be interrupted anywhere: ``dataset.py`` reads
+rows and says what became of each, ``splits.py`` divides them, ``trainer.py`` trains one network, ``result.py`` writes what
+comes of it. ``evaluate.py`` compares predictions with measured values, and ``calibrate.py`` makes the intervals of the
+published weights; both read rows by ``measured.py`` and have their figures from ``agreement.py``.
 """
