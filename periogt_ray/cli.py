@@ -21,6 +21,7 @@ from periogt_ray.commands.batch import batch
 from periogt_ray.commands.calibrate import calibrate
 from periogt_ray.commands.evaluate import evaluate
 from periogt_ray.commands.featurize import featurize
+from periogt_ray.commands.finetune import finetune
 from periogt_ray.commands.output import (
     OnceCommand,
     as_json_option,
@@ -136,7 +137,7 @@ def properties(as_json: bool | None) -> None:
     from periogt_ray.artifacts.listing import property_table
     from periogt_ray.model.answers import properties_response
 
-    listed = properties_response(ArtifactDirectory.open(resolved_settings().checkpoint_dir))
+    listed = properties_response(ArtifactDirectory.of_settings(resolved_settings()))
     if wants_json(as_json):
         print_json(listed.model_dump())
     else:
@@ -176,7 +177,7 @@ def serve(host: str | None, port: int | None) -> None:
     run_service(settings, ray_address=os.environ.get("RAY_ADDRESS"), announce=partial(click.echo, file=sys.stdout))
 
 
-for _command in (batch, calibrate, evaluate, featurize, setup):
+for _command in (batch, calibrate, evaluate, featurize, finetune, setup):
     cli.add_command(_command)
 
 

@@ -113,7 +113,7 @@ class PerioGT:
 
     def __init__(self, artifacts: str | Path | None = None, *, device: Literal["cpu", "cuda"] | None = None) -> None:
         self._settings = Settings.of_process(checkpoint_dir=artifacts, device=device)
-        self._artifacts = ArtifactDirectory.open(self._settings.checkpoint_dir)
+        self._artifacts = ArtifactDirectory.of_settings(self._settings)
         self._predictor: Predictor | None = None
         self._forget()
 
@@ -311,7 +311,7 @@ def predict_one(
         If the model cannot be loaded.
     """
     RepeatUnit.parse(smiles)
-    ids = ArtifactDirectory.open(settings.checkpoint_dir).property_ids(properties)
+    ids = ArtifactDirectory.of_settings(settings).property_ids(properties)
 
     from periogt_ray.model.predictor import Predictor
 

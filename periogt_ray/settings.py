@@ -34,6 +34,7 @@ EXAMPLES = Path(__file__).parent / "examples" / "polymers.csv"
 VARIABLES: Mapping[str, str] = {
     "PERIOGT_BASE_DIR": "root of everything below (default: ~/periogt)",
     "PERIOGT_CHECKPOINT_DIR": "artifacts (default: BASE_DIR/checkpoints if it holds any, else the embedded model)",
+    "PERIOGT_MODELS": "your finetuned properties (default: BASE_DIR/models)",
     "PERIOGT_RESULTS_DIR": "outputs (default: BASE_DIR/results)",
     "PERIOGT_DEVICE": "cpu or cuda (default: detect)",
     "PERIOGT_HOST": "address that HTTP is bound to (default: 0.0.0.0)",
@@ -166,6 +167,8 @@ class Settings:
         Directory that keeps features for later runs; nobody else can write to it.
     feature_store_bytes : int
         Its maximum size, bytes.
+    models_dir : pathlib.Path or None
+        The user's finetuned properties; need not exist. None: there are none.
     service : ServiceSettings
         What bounds the HTTP service.
     """
@@ -184,6 +187,7 @@ class Settings:
     mirror: str | None = None
     feature_store: Path | None = None
     feature_store_bytes: int = 10 << 30
+    models_dir: Path | None = None
     service: ServiceSettings = ServiceSettings()
 
     @classmethod
@@ -216,6 +220,7 @@ class Settings:
             base_dir=base_dir,
             checkpoint_dir=checkpoint_dir,
             results_dir=_directory(given, "PERIOGT_RESULTS_DIR", must_exist=True) or base_dir / "results",
+            models_dir=_directory(given, "PERIOGT_MODELS", must_exist=False) or base_dir / "models",
             device=_choice(given, "PERIOGT_DEVICE", ("cpu", "cuda")),
             host=given.get("PERIOGT_HOST", "0.0.0.0"),
             port=_port(given),

@@ -48,6 +48,9 @@ def _property_card(artifacts: ArtifactDirectory, card: Mapping[str, Any], info: 
     # A card may come from elsewhere: what is not a mapping where one is expected is not shown.
     test = _part(_part(card, "test"), info.id) or _part(report, "test")
     n_train = _part(_part(_part(card, "data"), "n_rows"), info.id).get("train")
+    if info.id in artifacts.packages:
+        summary = artifacts.packages[info.id].summary
+        test, n_train = _part(summary, "test"), summary.get("n_train")
     labels = artifacts.statistics.get(info.id)
     return PropertyCard(
         id=info.id,

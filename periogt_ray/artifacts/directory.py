@@ -4,8 +4,9 @@ Opening one is cheap: it reads ``index.json``, or takes an inventory where there
 that another machine wrote), and says what is missing before any weight is read.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from periogt_ray.artifacts.layout import (
     require_files,
 )
 from periogt_ray.artifacts.manifest import RecordedFile, read_manifest
+from periogt_ray.artifacts.packages import PREFIX, Package, encoder_hash, find_packages, package_info
 from periogt_ray.artifacts.properties import ALIASES, PROPERTIES, PropertyInfo
 from periogt_ray.artifacts.scaler import Scaler, read_scaler
 from periogt_ray.artifacts.statistics import LabelStats, read_label_stats
@@ -35,11 +37,14 @@ from periogt_ray.errors import (
 )
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.runtime.files import sha256_of
+from periogt_ray.settings import Settings
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["ArtifactDirectory"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class ArtifactDirectory:
         What setup recorded of files, by relative path; empty without a manifest.
     verifies_hashes : bool
         Whether weight files are held against their recorded SHA-256, too.
+    packages : dict
+        The user's own finetuned properties by id, served and not; they are among ``properties``, too.
     """
 
     root: Path
@@ -77,6 +84,7 @@ class ArtifactDirectory:
     statistics: Mapping[str, LabelStats] = field(repr=False)
     recorded: Mapping[str, RecordedFile] = field(repr=False, default_factory=dict)
     verifies_hashes: bool = False
+    packages: Mapping[str, Package] = field(repr=False, default_factory=dict)
 
     @classmethod
     def open(cls, root: Path, *, verify_hashes: bool = False) -> "ArtifactDirectory":
@@ -122,6 +130,49 @@ class ArtifactDirectory:
             recorded={} if manifest is None else manifest.files,
             verifies_hashes=verify_hashes,
         )
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> "ArtifactDirectory":
+        """Open the directory that the settings name, with the user's own packages; raises as :meth:`open`."""
+        return cls.open(settings.checkpoint_dir).with_packages(settings.models_dir)
+
+    def with_packages(self, directory: Path | None) -> "ArtifactDirectory":
+        """Return the same artifacts with the packages of a directory; a property that is here already stays.
+
+        Parameters
+        ----------
+        directory : pathlib.Path or None
+            Of packages; need not exist.
+        """
+        found = {package.id: package for package in find_packages(directory)}
+        for property_id in [key for key in found if key in self.properties]:
+            logger.warning(
+                "%s is not used: %s serves a property %r itself.", found.pop(property_id).root, self.root, property_id
+            )
+        if not found:
+            return self
+        infos = {key: package_info(package, encoder_sha256=self.encoder_sha256) for key, package in found.items()}
+        statistics = {key: package.statistics for key, package in found.items()}
+        return replace(
+            self,
+            properties={**self.properties, **infos},
+            statistics={**self.statistics, **statistics},
+            packages=found,
+        )
+
+    @property
+    def encoder_sha256(self) -> str:
+        """SHA-256 of the pretrained encoder's file: as recorded, else of the file."""
+        recorded = self.recorded.get(self.encoder)
+        return encoder_hash(self.encoder_path) if recorded is None else recorded.sha256
+
+    def path_of(self, relative: str) -> Path:
+        """Return where a file lies that answers name by its relative path, a package's or the directory's own."""
+        prefix, _, rest = relative.partition("/")
+        property_id, _, inner = rest.partition("/")
+        if prefix == PREFIX and property_id in self.packages:
+            return self.packages[property_id].root / inner
+        return self.root / relative
 
     @property
     def encoder_path(self) -> Path:
@@ -254,7 +305,7 @@ class ArtifactDirectory:
 
     def _load(self, relative: str) -> "dict[str, torch.Tensor]":
         """Load a weight file after holding its size, and on request its hash, against the manifest."""
-        path = self.root / relative
+        path = self.path_of(relative)
         if not path.is_file():
             raise missing_files(self.root, [relative])
         expected = self.recorded.get(relative)

@@ -137,9 +137,10 @@ def _digest(artifacts: ArtifactDirectory, property_ids: Sequence[str]) -> str:
     files = (artifacts.calibration_file(name) for name in property_ids)
     names += [file.relative_to(artifacts.root).as_posix() for file in files if file is not None]
     names += [name for name in (LABEL_STATS_NAME, *SCALER_NAMES) if (artifacts.root / name).is_file()]
+    names += [f"models/{name}/{LABEL_STATS_NAME}" for name in property_ids if name in artifacts.packages]
     digest = sha256()
     for name in names:
-        digest.update(f"{name} {sha256_of(artifacts.root / name)}\n".encode())
+        digest.update(f"{name} {sha256_of(artifacts.path_of(name))}\n".encode())
     return digest.hexdigest()
 
 

@@ -75,7 +75,7 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
     InternalError
         If Ray cannot go on.
     """
-    artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
+    artifacts = ArtifactDirectory.of_settings(settings)
     property_ids = options.property_ids(artifacts)
     options.check_paths()
     if options.report_path is not None and (problem := drawing_problem()) is not None:

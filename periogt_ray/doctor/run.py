@@ -5,7 +5,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from periogt_ray.doctor.calibration import check_calibration
 from periogt_ray.doctor.installation import (
@@ -42,6 +42,9 @@ from periogt_ray.errors import PerioGTError
 from periogt_ray.model.device import DeviceFacts, choose_device, cuda_problem, probe_device
 from periogt_ray.runtime.cpus import usable_cpus
 from periogt_ray.settings import Settings
+
+if TYPE_CHECKING:
+    from periogt_ray.artifacts.directory import ArtifactDirectory
 
 __all__ = ["Check", "Status", "render", "run_checks", "verdict"]
 
@@ -203,18 +206,19 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings
     from periogt_ray.artifacts.verification import verify
 
     try:
-        artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
+        artifacts = ArtifactDirectory.of_settings(settings)
     except PerioGTError as error:
         yield Check("artifacts", Status.FAIL, error.message, _SETUP_REMEDY)
         return
     n_bytes = {artifacts.encoder: artifacts.encoder_path.stat().st_size}
     for info in artifacts.properties.values():
         if info.supported:
-            n_bytes |= {path: (artifacts.root / path).stat().st_size for path in info.weight_paths}
+            n_bytes |= {path: artifacts.path_of(path).stat().st_size for path in info.weight_paths}
         else:
             remedy = "Nothing, unless it is needed; `periogt setup` fetches what is published."
             yield Check(f"property {info.id}", Status.WARN, f"not served: {info.reason}", remedy)
     yield from check_calibration(artifacts)
+    yield from _check_packages(artifacts, hashes=hashes)
     yield Check("artifacts", Status.PASS, f"{artifacts.name}; serves {', '.join(artifacts.supported)}")
     needed = n_bytes[artifacts.encoder] + min(sum(n_bytes.values()), settings.weights_bytes) + _ACTIVATION_BYTES
     smallest = min((gpu.memory_bytes for gpu in facts.gpus), default=math.inf)
@@ -232,6 +236,21 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings
                 status = Status[finding.level.upper()]
                 remedy = "" if status is Status.PASS else _FINDING_REMEDIES.get(finding.check, _SETUP_REMEDY)
                 yield Check(finding.check, status, finding.message, remedy)
+
+
+def _check_packages(artifacts: "ArtifactDirectory", *, hashes: bool) -> Iterator[Check]:
+    """Compare the user's own finetuned properties with what their training recorded."""
+    for package in artifacts.packages.values():
+        problems = package.problems(hashes=hashes)
+        told = (
+            f"{package.root}: finetuned from {package.encoder_name} (encoder {package.encoder_sha256[:12]}) on data "
+            f"{package.data_sha256[:12]}, {len(package.members)} networks"
+        )
+        if problems:
+            remedy = "Import the package again, or remove it with `periogt models remove`."
+            yield Check(f"package {package.id}", Status.FAIL, f"{told}; changed: {'; '.join(problems)}", remedy)
+        else:
+            yield Check(f"package {package.id}", Status.PASS, told)
 
 
 def _check_predictions(settings: Settings) -> Iterator[Check]:

@@ -233,7 +233,7 @@ class Predictor:
         CudaUnavailableError, GPUUnsupportedError, DriverIncompatibleError
             If CUDA was asked for and cannot be used.
         """
-        return cls.of(ArtifactDirectory.open(settings.checkpoint_dir), settings)
+        return cls.of(ArtifactDirectory.of_settings(settings), settings)
 
     @classmethod
     def of(cls, artifacts: ArtifactDirectory, settings: Settings) -> "Predictor":

@@ -80,7 +80,7 @@ class Ingress:
     async def _watch_model(self) -> None:
         """Learn what is served, and whether a predictor is loaded."""
         try:
-            self._service.artifacts = await asyncio.to_thread(ArtifactDirectory.open, self._settings.checkpoint_dir)
+            self._service.artifacts = await asyncio.to_thread(ArtifactDirectory.of_settings, self._settings)
         except PerioGTError as error:
             # The predictor fails for the same reason, and with it the deployment.
             logger.error("%s: %s", error.code, error.message)

@@ -74,7 +74,7 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
         The reason why the model cannot be served.
     """
     # What can be known at once is said at once, before Ray is started.
-    ArtifactDirectory.open(settings.checkpoint_dir)
+    ArtifactDirectory.of_settings(settings)
     check_port(settings.host, settings.port)
     warning = exposure_warning(settings.host, settings.port, settings.api_key)
     if warning is not None:
@@ -125,9 +125,7 @@ def start_application(settings: Settings) -> None:
 def example_request(settings: Settings) -> str:
     """Return the line for a shell that asks the service."""
     key = f" -H '{API_KEY_HEADER}: '\"$PERIOGT_API_KEY\"" if settings.api_key is not None else ""
-    supported = (
-        info.id for info in ArtifactDirectory.open(settings.checkpoint_dir).properties.values() if info.supported
-    )
+    supported = (info.id for info in ArtifactDirectory.of_settings(settings).properties.values() if info.supported)
     body = f'{{"smiles": "*CC(*)c1ccccc1", "property": "{next(supported, "eps")}"}}'
     url = f"{local_url(settings.host, settings.port)}/v1/predict"
     return f"curl {url} -H 'Content-Type: application/json'{key} -d '{body}'"

@@ -36,7 +36,7 @@ def run_preflight(
     PerioGTError
         The first thing that is wrong.
     """
-    artifacts = ArtifactDirectory.open(Settings.from_env(env).checkpoint_dir)
+    artifacts = ArtifactDirectory.of_settings(Settings.from_env(env))
     names = artifacts.supported if properties == "all" else [name.strip() for name in properties.split(",")]
     for name in names:
         artifacts.property(name)

@@ -77,6 +77,8 @@ class Watch:
         Takes each :class:`Epoch` as it ends.
     on_update : callable
         Takes the number of each update that was done.
+    is_late : callable
+        Whether to end with the best epoch so far.
     save_every_s : float
         Seconds between snapshots.
     """
@@ -84,6 +86,7 @@ class Watch:
     is_stopping: Callable[[], bool] = lambda: False
     on_epoch: Callable[[Epoch], None] = lambda _: None
     on_update: Callable[[int], None] = lambda _: None
+    is_late: Callable[[], bool] = lambda: False
     save_every_s: float = SAVE_EVERY_S
 
 
@@ -327,6 +330,8 @@ class _Training:
 
     def _is_over(self) -> bool:
         best = max((epoch.number for epoch in self._history if epoch.is_best), default=0)
+        if self._history and self._watch.is_late():
+            return True
         return len(self._history) >= self._recipe.epochs or len(self._history) - best >= self._recipe.patience
 
     def _save(self) -> None:

@@ -1,0 +1,54 @@
+"""What a network has to beat: trees on fingerprint and descriptors, and the mean of the training values."""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["has_trees", "predict_by_trees"]
+
+_N_TREES = 300
+
+
+def has_trees() -> bool:
+    """Whether scikit-learn is installed, of the extra ``train``."""
+    return importlib.util.find_spec("sklearn") is not None
+
+
+def predict_by_trees(
+    features: np.ndarray, values: np.ndarray, train: Sequence[int], asked: Sequence[int], *, seed: int
+) -> np.ndarray:
+    """Fit extra trees and gradient boosting, and return the mean of their predictions.
+
+    Parameters
+    ----------
+    features : numpy.ndarray
+        float32 [n, columns].
+    values : numpy.ndarray
+        float64 [n].
+    train, asked : sequence of int
+        Rows that are fitted and predicted.
+    seed : int
+        Of both.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 [asked].
+    """
+    from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
+
+    known = features[list(train)]
+    # A column without two values tells nothing and costs as much as any other.
+    used = np.flatnonzero(known.min(axis=0) < known.max(axis=0))
+    labels = values[list(train)]
+    n_jobs = len(os.sched_getaffinity(0))
+    trees = ExtraTreesRegressor(_N_TREES, max_features=1 / 3, random_state=seed, n_jobs=n_jobs)
+    boosting = HistGradientBoostingRegressor(random_state=seed)
+    with threadpool_limits(n_jobs):
+        found = [
+            model.fit(known[:, used], labels).predict(features[list(asked)][:, used]) for model in (trees, boosting)
+        ]
+    return np.asarray(np.mean(found, axis=0), dtype=np.float64)
