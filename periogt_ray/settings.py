@@ -269,7 +269,8 @@ class Settings:
 
     def _notable(self) -> Iterator[str]:
         for field in fields(self):
-            is_notable = field.name == "device" or getattr(self, field.name) != field.default
+            default = self.base_dir / "models" if field.name == "models_dir" else field.default
+            is_notable = field.name == "device" or getattr(self, field.name) != default
             if is_notable and field.name != "service":
                 yield f"{field.name}={self._shown(field.name)}"
         for field in fields(self.service):

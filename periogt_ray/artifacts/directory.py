@@ -300,7 +300,9 @@ class ArtifactDirectory:
 
     def calibration_file(self, property_id: str) -> Path | None:
         """Return the file of a property's calibration; None where there is none."""
-        path = self.root / calibration_path(self._known_as(property_id))
+        known = self._known_as(property_id)
+        root = self.packages[known].root if known in self.packages else self.root
+        path = root / calibration_path(known)
         return path if path.is_file() else None
 
     def _load(self, relative: str) -> "dict[str, torch.Tensor]":

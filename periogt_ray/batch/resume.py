@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from periogt_ray import __version__
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.layout import LABEL_STATS_NAME, SCALER_NAMES
+from periogt_ray.artifacts.packages import PACKAGE_NAME
 from periogt_ray.batch.options import BatchOptions
 from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.batch.summary import BatchSummary
@@ -134,10 +135,12 @@ def _columns(columns: Columns, n_skipped: int) -> dict[str, Any]:
 def _digest(artifacts: ArtifactDirectory, property_ids: Sequence[str]) -> str:
     """Return a digest of every file that the predictions follow from."""
     names = [artifacts.encoder, *(path for name in property_ids for path in artifacts.property(name).weight_paths)]
-    files = (artifacts.calibration_file(name) for name in property_ids)
+    own = [name for name in property_ids if name not in artifacts.packages]
+    files = (artifacts.calibration_file(name) for name in own)
     names += [file.relative_to(artifacts.root).as_posix() for file in files if file is not None]
     names += [name for name in (LABEL_STATS_NAME, *SCALER_NAMES) if (artifacts.root / name).is_file()]
-    names += [f"models/{name}/{LABEL_STATS_NAME}" for name in property_ids if name in artifacts.packages]
+    # A package's record holds the hashes of all its files.
+    names += [f"models/{name}/{PACKAGE_NAME}" for name in property_ids if name in artifacts.packages]
     digest = sha256()
     for name in names:
         digest.update(f"{name} {sha256_of(artifacts.path_of(name))}\n".encode())

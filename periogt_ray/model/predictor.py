@@ -383,8 +383,8 @@ class Predictor:
         """Return the property of polymers: the mean over its members, and their spread."""
         statistics = self.artifacts.label_stats(property_id)
         members = normalized.astype(np.float64)
-        values = (members.mean(axis=0) * statistics.std + statistics.mean).astype(np.float32)
-        spreads = members.std(axis=0) * statistics.std
+        values = statistics.values(members.mean(axis=0)).astype(np.float32)
+        spreads = statistics.values(members).std(axis=0)
         return [_Predicted(shortest(value), float(spread)) for value, spread in zip(values, spreads, strict=True)]
 
     def _info(self, property_id: str, polymers: Sequence[FeaturizedPolymer]) -> PropertyInfo:

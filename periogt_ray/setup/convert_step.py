@@ -72,9 +72,9 @@ def _make_label_stats(state: SetupState) -> None:
         read_label_stats(path)
         return
     splits = {file.property_id: source for file, source in state.sources.items() if file.role == "split"}
-    stats = {property_id: known._asdict() for property_id, known in state.statistics.items()}
+    stats = {property_id: known.document() for property_id, known in state.statistics.items()}
     stats |= {
-        file.property_id: label_statistics(source, splits[file.property_id])._asdict()
+        file.property_id: label_statistics(source, splits[file.property_id]).document()
         for file, source in state.sources.items()
         if file.role == "labels" and file.property_id is not None
     }

@@ -47,10 +47,7 @@ def write_result(run: Finished, figures: Figures) -> None:
     for path, member in zip(members, run.kept, strict=True):
         make_directory((root / path).parent)
         write_bytes_atomically(root / path, _weights(member, extras))
-    statistics: dict[str, Any] = dict(run.context.statistics._asdict())
-    if options.table.is_log10:
-        statistics["transform"] = "log10"
-    write_json_atomically(root / LABEL_STATS_NAME, {options.property_id: statistics})
+    write_json_atomically(root / LABEL_STATS_NAME, {options.property_id: run.context.statistics.document()})
     figures.calibration.save(root / calibration_path(options.property_id))
     _write_tables(run, figures)
     write_json_atomically(root / "metrics.json", figures.metrics)

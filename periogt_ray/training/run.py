@@ -338,7 +338,7 @@ class _Run:
             polymers=prepared.polymers,
             labels=labels,
             weights=np.array([polymer.weight for polymer in dataset.polymers], np.float32),
-            statistics=LabelStats(float(known.mean()), float(known.std())),
+            statistics=LabelStats(float(known.mean()), float(known.std()), self.options.table.is_log10),
             directory=work / "networks",
         )
 

@@ -59,7 +59,7 @@ def write_artifacts(
     for property_id, network in regressors.items():
         _write_weights(root / "finetuned_ckpt" / property_id / "best_model.safetensors", network)
     np.savez(root / "descriptor_scaler.npz", mean=scaler.mean, scale=scaler.scale)
-    statistics = {name: LabelStats(*pair)._asdict() for name, pair in label_stats.items()}
+    statistics = {name: LabelStats(*pair).document() for name, pair in label_stats.items()}
     write_json_atomically(root / LABEL_STATS_NAME, statistics)
     write_index(root, scheme=SCHEME, name=MODEL_NAME)
 
