@@ -22,6 +22,7 @@ from periogt_ray.commands.calibrate import calibrate
 from periogt_ray.commands.evaluate import evaluate
 from periogt_ray.commands.featurize import featurize
 from periogt_ray.commands.finetune import finetune
+from periogt_ray.commands.models import models
 from periogt_ray.commands.output import (
     OnceCommand,
     as_json_option,
@@ -177,7 +178,7 @@ def serve(host: str | None, port: int | None) -> None:
     run_service(settings, ray_address=os.environ.get("RAY_ADDRESS"), announce=partial(click.echo, file=sys.stdout))
 
 
-for _command in (batch, calibrate, evaluate, featurize, finetune, setup):
+for _command in (batch, calibrate, evaluate, featurize, finetune, models, setup):
     cli.add_command(_command)
 
 

@@ -119,7 +119,7 @@ def check_id(text: str) -> str:
 def write_package(root: Path, document: Mapping[str, Any], files: Mapping[str, RecordedFile]) -> None:
     """Write package.json, which makes a directory a package."""
     listed = {name: record._asdict() for name, record in files.items()}
-    write_json_atomically(root / PACKAGE_NAME, {"format": _FORMAT, "version": _VERSION, **document, "files": listed})
+    write_json_atomically(root / PACKAGE_NAME, {**document, "format": _FORMAT, "version": _VERSION, "files": listed})
 
 
 def read_package(root: Path) -> Package:

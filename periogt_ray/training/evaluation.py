@@ -34,7 +34,7 @@ class Scores:
 
     def as_dict(self) -> dict[str, float]:
         """Return the scores for JSON, with six significant digits."""
-        return {key: float(f"{value:.6g}") for key, value in asdict(self).items()}
+        return {key: value if key == "n" else float(f"{value:.6g}") for key, value in asdict(self).items()}
 
 
 def score(values: np.ndarray, predictions: np.ndarray) -> Scores | None:

@@ -90,7 +90,7 @@ def _package_document(run: Finished, figures: Figures, members: Sequence[str]) -
             "width": run.artifacts.encoder_dims["width"],
         },
         "data_sha256": run.prepared.dataset.sha256,
-        "version": __version__,
+        "made_by": f"periogt_ray {__version__}",
         "summary": {"test": test, "n_train": len(run.folds.plan.known), "verdict": figures.verdict},
     }
 

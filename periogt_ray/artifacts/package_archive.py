@@ -1,0 +1,202 @@
+"""A package as one file, to be given to others: a zip that is checked from end to end before anything of it is used.
+
+What is not expected in it is refused: links, other directories, files that package.json does not list, other sizes or
+hashes, bytes beyond what it announces, and pickles. Nothing appears under the package's name before all of it is
+checked.
+"""
+
+import json
+import secrets
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+from periogt_ray.artifacts.architecture import identify
+from periogt_ray.artifacts.calibration import Calibration, calibration_path
+from periogt_ray.artifacts.manifest import RecordedFile
+from periogt_ray.artifacts.packages import PACKAGE_NAME, Package, check_id, read_package, write_package
+from periogt_ray.artifacts.weight_files import read_shapes
+from periogt_ray.errors import ModelLoadError, ValidationError
+from periogt_ray.runtime.files import atomic_file, make_directory
+
+__all__ = ["export_package", "import_package", "remove_package"]
+
+_SUFFIXES = frozenset({".safetensors", ".npz", ".json", ".csv", ".md", ".html"})
+_MOST_FILES = 1000
+_MOST_JSON_BYTES = 2**20
+_CHUNK_BYTES = 2**20
+# They hold rows of the user's data.
+_PRIVATE = frozenset({"rows.csv", "splits.csv", "predictions.csv", "report.html"})
+_DATE = (1980, 1, 1, 0, 0, 0)  # the format's earliest, so that equal packages give equal files
+
+
+def export_package(package: Package, target: Path, *, has_rows: bool = False) -> None:
+    """Write a package as one file.
+
+    Parameters
+    ----------
+    package : Package
+        Whose files are as they were recorded.
+    target : pathlib.Path
+        The file, which gets its name when it is whole.
+    has_rows : bool
+        Whether it holds tables of the training data, too.
+
+    Raises
+    ------
+    ModelLoadError
+        A file of the package was changed.
+    """
+    problems = package.problems()
+    if problems:
+        raise ModelLoadError(f"{package.root} was changed since it was made: {'; '.join(problems)}. Finetune again.")
+    kept = {name: record for name, record in package.files.items() if has_rows or name not in _PRIVATE}
+    document = json.loads((package.root / PACKAGE_NAME).read_text(encoding="utf-8"))
+    document["files"] = {name: record._asdict() for name, record in kept.items()}
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
+    with atomic_file(target) as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(PACKAGE_NAME, _DATE), f"{text}\n")
+        for name in sorted(kept):
+            with archive.open(zipfile.ZipInfo(name, _DATE), "w", force_zip64=True) as entry:
+                with (package.root / name).open("rb") as source:
+                    shutil.copyfileobj(source, entry, _CHUNK_BYTES)
+
+
+def import_package(source: Path, models: Path) -> Package:
+    """Check a file that :func:`export_package` wrote, and install its package.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        The file.
+    models : pathlib.Path
+        Directory of packages; made if absent.
+
+    Raises
+    ------
+    ValidationError
+        The file cannot be read, is no package or holds what does not belong there, or the id is taken.
+    """
+    make_directory(models)
+    place = models / f".import-{secrets.token_hex(4)}"
+    try:
+        make_directory(place)
+        with _reported(source):
+            _unpack(source, place)
+            package = read_package(place)
+            _check_content(package)
+        target = models / package.id
+        if target.exists():
+            raise ValidationError(
+                f"{target} exists. Remove it first (`periogt models remove {package.id}`), or import into another "
+                "directory (PERIOGT_MODELS)."
+            )
+        place.rename(target)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return read_package(target)
+
+
+@contextmanager
+def _reported(source: Path) -> Iterator[None]:
+    """Turn whatever a hostile or damaged file causes into one error."""
+    try:
+        yield
+    except ValidationError:
+        raise
+    except OSError as error:
+        raise ValidationError(f"{source} cannot be read: {error.strerror or error}. Check the path.") from error
+    except (
+        ModelLoadError,
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        NotImplementedError,
+        RecursionError,
+        RuntimeError,
+    ) as error:
+        raise _refused(source, str(error)) from error
+
+
+def _refused(source: Path, reason: str) -> ValidationError:
+    return ValidationError(
+        f"{source} is refused: {reason.rstrip('.')}. Expected a file of `periogt models export`; nothing was installed. "
+        "Get an intact copy from where it was made."
+    )
+
+
+def _unpack(source: Path, place: Path) -> None:
+    with zipfile.ZipFile(source) as archive:
+        entries = archive.infolist()
+        names = [entry.filename for entry in entries]
+        if len(entries) > _MOST_FILES or len(set(names)) < len(names):
+            raise _refused(source, "it holds too many files, or two of one name")
+        listed = archive.getinfo(PACKAGE_NAME)
+        if listed.file_size > _MOST_JSON_BYTES:
+            raise _refused(source, f"its {PACKAGE_NAME} is too large")
+        document = json.loads(_read_at_most(archive, listed, _MOST_JSON_BYTES))
+        check_id(document["id"])
+        files = {name: RecordedFile(int(e["size"]), str(e["sha256"])) for name, e in document.pop("files").items()}
+        if set(names) != {PACKAGE_NAME, *files}:
+            raise _refused(source, f"its files are not those that its {PACKAGE_NAME} lists")
+        for entry in entries:
+            if entry.filename != PACKAGE_NAME:
+                _unpack_file(archive, entry, files[entry.filename], source, place)
+        write_package(place, document, files)
+
+
+def _unpack_file(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, record: RecordedFile, source: Path, place: Path
+) -> None:
+    name = entry.filename
+    path = PurePosixPath(name)
+    is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
+    is_plain = not path.is_absolute() and not {"..", "."} & set(name.split("/")) and "\\" not in name
+    if is_link or entry.is_dir() or not is_plain or "\0" in name or path.suffix not in _SUFFIXES:
+        raise _refused(source, f"{name!r} is not a file that a package has")
+    if entry.file_size != record.size:
+        raise _refused(source, f"{name} has {entry.file_size} bytes, and {PACKAGE_NAME} says {record.size}")
+    target = place / name
+    make_directory(target.parent)
+    digest, n_bytes = sha256(), 0
+    with archive.open(entry) as content, target.open("wb") as file:
+        while chunk := content.read(_CHUNK_BYTES):
+            n_bytes += len(chunk)
+            if n_bytes > record.size:
+                raise _refused(source, f"{name} goes on beyond its {record.size} bytes")
+            digest.update(chunk)
+            file.write(chunk)
+    if n_bytes != record.size or digest.hexdigest() != record.sha256:
+        raise _refused(source, f"{name} is damaged: its SHA-256 is not that of {PACKAGE_NAME}")
+
+
+def _read_at_most(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, n_bytes: int) -> bytes:
+    with archive.open(entry) as content:
+        return content.read(n_bytes)
+
+
+def _check_content(package: Package) -> None:
+    """Raise where weights are not those of a network that is served, or the calibration cannot be read."""
+    for member in package.members:
+        if not member.endswith(".safetensors"):
+            raise ValueError(f"{member} is not a safetensors file")
+        found = identify(read_shapes(package.root / member))
+        if found.family != "common" or found.dims["width"] != package.width:
+            raise ValueError(f"{member} is not a finetuned network of width {package.width}")
+    calibration = package.root / calibration_path(package.id)
+    if calibration.is_file():
+        Calibration.load(calibration)
+
+
+def remove_package(package: Package) -> None:
+    """Remove a package; package.json goes first, so that a half removed one is none."""
+    (package.root / PACKAGE_NAME).unlink(missing_ok=True)
+    shutil.rmtree(package.root)
