@@ -61,9 +61,9 @@ def export_package(package: Package, target: Path, *, has_rows: bool = False) ->
     with atomic_file(target) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(zipfile.ZipInfo(PACKAGE_NAME, _DATE), f"{text}\n")
         for name in sorted(kept):
-            with archive.open(zipfile.ZipInfo(name, _DATE), "w", force_zip64=True) as entry:
-                with (package.root / name).open("rb") as source:
-                    shutil.copyfileobj(source, entry, _CHUNK_BYTES)
+            info = zipfile.ZipInfo(name, _DATE)
+            with (package.root / name).open("rb") as source, archive.open(info, "w", force_zip64=True) as entry:
+                shutil.copyfileobj(source, entry, _CHUNK_BYTES)
 
 
 def import_package(source: Path, models: Path) -> Package:
@@ -128,8 +128,8 @@ def _reported(source: Path) -> Iterator[None]:
 
 def _refused(source: Path, reason: str) -> ValidationError:
     return ValidationError(
-        f"{source} is refused: {reason.rstrip('.')}. Expected a file of `periogt models export`; nothing was installed. "
-        "Get an intact copy from where it was made."
+        f"{source} is refused: {reason.rstrip('.')}. Expected a file of `periogt models export`; nothing was "
+        "installed. Get an intact copy from where it was made."
     )
 
 

@@ -251,6 +251,11 @@ class _Run:
         clusters = cluster_of(prepared.fingerprints, prepared.dataset.keys, seed=options.seed)
         sizes = np.sort(np.bincount(clusters))[::-1]
         self.notes.append(f"{len(sizes)} clusters, the largest of {sizes[:5].tolist()} polymers")
+        if options.split == "cluster" and len(sizes) < 2 * options.n_folds:
+            raise ValidationError(
+                f"The polymers form {len(sizes)} clusters; expected at least {2 * options.n_folds}. Take --split "
+                "random."
+            )
         plan = self._plan(prepared, clusters if options.split == "cluster" else None)
         self.notes.append(f"division: {plan.note}; {len(plan.test)} polymers held out")
         context = self._context(prepared, plan, work)
@@ -465,6 +470,10 @@ class _Run:
         from periogt_ray.training.baselines import has_trees
 
         if self.options.recipe == "authors" or self.options.split == "cluster" or not plan.folds[0].held_out:
+            return None, None
+        largest = int(np.bincount(clusters).max())
+        if len(set(clusters.tolist())) < 2 * self.options.n_folds or largest > len(clusters) // 2:
+            self.notes.append("no figures of a division by clusters: too many polymers are alike")
             return None, None
         if not self._has_time(0.5):
             self.notes.append("no figures of a division by clusters: the time limit left no room")

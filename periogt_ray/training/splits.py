@@ -122,7 +122,7 @@ def make_plan(
     test = tuple(np.flatnonzero(is_tested).tolist())
     others = np.flatnonzero(~is_tested)
     rounds = n_rounds or (2 if n < _SOME else 1)
-    folds = _folds(names, others, seed, n_folds, rounds)
+    folds = _folds(names, others, seed, n_folds, rounds, keys=keys)
     note = f"{test_share:.0%} held out, {n_folds} folds" if test else f"no held-out test, {rounds} x {n_folds} folds"
     return SplitPlan(tuple(folds), test, (), note)
 
@@ -144,11 +144,13 @@ def _of_parts(keys: Sequence[str], parts: Sequence[str], seed: int, n_folds: int
         folds = [Fold(f"member-{k}", Rows(train, val), ()) for k in range(n_folds * (n_rounds or 1))]
         note = "own parts; the networks differ by their seeds"
         return SplitPlan(tuple(folds), test, calibration or val, note)
-    folds = _folds(keys, np.array(train), seed, n_folds, n_rounds or 1)
+    folds = _folds(keys, np.array(train), seed, n_folds, n_rounds or 1, keys=keys)
     return SplitPlan(tuple(folds), test, calibration, f"own test, {n_folds} folds of the rest")
 
 
-def _folds(names: Sequence[str], chosen: np.ndarray, seed: int, n_folds: int, n_rounds: int) -> list[Fold]:
+def _folds(
+    names: Sequence[str], chosen: np.ndarray, seed: int, n_folds: int, n_rounds: int, *, keys: Sequence[str]
+) -> list[Fold]:
     found = []
     for number in range(n_rounds):
         of_fold = _dealt([names[i] for i in chosen], seed, f"folds {number}", n_folds)
@@ -156,6 +158,8 @@ def _folds(names: Sequence[str], chosen: np.ndarray, seed: int, n_folds: int, n_
             held_out, learned = chosen[of_fold == k], chosen[of_fold != k]
             learned_names = [names[i] for i in learned]
             n_parts = round(1 / _VALIDATION_SHARE)
+            if len(set(learned_names)) < n_parts:  # so few groups that the parts would be very unequal, or empty
+                learned_names = [keys[i] for i in learned]
             of_part = _dealt(learned_names, seed, f"validation {number} {k}", n_parts)
             rows = Rows(tuple(learned[of_part != 0].tolist()), tuple(learned[of_part == 0].tolist()))
             found.append(Fold(f"member-{number * n_folds + k}", rows, tuple(held_out.tolist())))
