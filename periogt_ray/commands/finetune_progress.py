@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from typing import Any
 
 from rich.console import Console
@@ -30,6 +30,12 @@ def run_with_progress(options: FinetuneOptions, settings: Settings) -> dict[str,
     with ExitStack() as stack:
         stop = stack.enter_context(stop_event())
         shown = stack.enter_context(_Shown(options))
+        if options.engine == "ray":
+            from periogt_ray.runtime.local_ray import local_ray
+
+            # Ray prints what befalls workers on standard output, which is for results.
+            stack.enter_context(redirect_stdout(sys.stderr))
+            stack.enter_context(local_ray(address=options.address))
         try:
             run = run_finetune(options, settings, shown.listener(stop.is_set))
             if run is not None:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from periogt_ray.training.members import Context, Job, Member, OnEpoch, read_member, train_member
@@ -74,13 +75,13 @@ class RayEngine:
 
     Parameters
     ----------
-    address : str
-        Of a Ray that runs.
+    address : str or None
+        Of a Ray that runs; None: one of this machine, for as long as it trains.
     has_gpus : bool
         Whether each takes a GPU, else a CPU.
     """
 
-    def __init__(self, address: str, *, has_gpus: bool) -> None:
+    def __init__(self, address: str | None, *, has_gpus: bool) -> None:
         self._address = address
         self._has_gpus = has_gpus
 
@@ -93,37 +94,49 @@ class RayEngine:
         is_stopping: Callable[[], bool],
         ends_at: float | None,
     ) -> list[Member]:
-        """Train as many networks at a time as there are GPUs or CPUs."""
+        """Train as many networks at a time as there are GPUs or CPUs; raises as :class:`Engine` says."""
         import ray
 
-        if not ray.is_initialized():
-            ray.init(address=self._address, log_to_driver=False, configure_logging=False)
-        resources: dict[str, Any] = {"num_gpus": 1} if self._has_gpus else {"num_cpus": 1}
-        resources_of: Any = ray.cluster_resources
-        room = int(resources_of().get("GPU" if self._has_gpus else "CPU", 1))
-        make_remote: Any = ray.remote(max_retries=3, **resources)
-        task = make_remote(_train_remotely)
-        shared = ray.put(context)
+        from periogt_ray.runtime.local_ray import local_ray
+
         waiting = [job for job in jobs if read_member(job, context) is None]
-        running: dict[Any, Job] = {}
-        while waiting or running:
-            while waiting and len(running) < max(1, room):
-                job = waiting.pop(0)
-                rounds = 1 + len(waiting) // max(1, room)
-                budget = None if ends_at is None else max(0.0, ends_at - time.monotonic()) / rounds
-                running[task.remote(job, shared, budget)] = job
-            done, _ = ray.wait(list(running), timeout=_LOOK_EVERY_S)
-            for reference in done:
-                self._report(running.pop(reference), ray.get(reference), on_epoch)
-            if is_stopping():
-                for reference in running:
-                    ray.cancel(reference, force=True)
-                raise Stopped
+        if waiting:
+            with nullcontext() if ray.is_initialized() else local_ray(address=self._address):
+                self._train(waiting, context, on_epoch, is_stopping, ends_at)
         return [train_member(job, context) for job in jobs]
 
-    def _report(self, job: Job, member: Member, on_epoch: OnEpoch) -> None:
-        for epoch in member.history:
-            on_epoch(job, epoch)
+    def _train(
+        self,
+        waiting: list[Job],
+        context: Context,
+        on_epoch: OnEpoch,
+        is_stopping: Callable[[], bool],
+        ends_at: float | None,
+    ) -> None:
+        import ray
+
+        cluster: Any = ray  # not annotated throughout
+        kind = "GPU" if self._has_gpus else "CPU"
+        room = max(1, int(cluster.cluster_resources().get(kind, 1)))
+        resources = {"num_gpus": 1} if self._has_gpus else {"num_cpus": 1}
+        # What a lost node has not finished goes on elsewhere from its last snapshot.
+        task = cluster.remote(max_retries=3, **resources)(_train_remotely)
+        shared = cluster.put(context)
+        running: dict[Any, Job] = {}
+        while waiting or running:
+            while waiting and len(running) < room:
+                budget = None if ends_at is None else max(0.0, ends_at - time.monotonic()) / -(-len(waiting) // room)
+                job = waiting.pop(0)
+                running[task.remote(job, shared, budget)] = job
+            done, _ = cluster.wait(list(running), timeout=_LOOK_EVERY_S)
+            for reference in done:
+                job, member = running.pop(reference), cluster.get(reference)
+                for epoch in member.history:
+                    on_epoch(job, epoch)
+            if is_stopping():
+                for reference in running:
+                    cluster.cancel(reference, force=True)
+                raise Stopped
 
 
 def _train_remotely(job: Job, context: Context, budget_s: float | None) -> Member:

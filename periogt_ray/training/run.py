@@ -401,7 +401,7 @@ class _Run:
         self.listener.on_jobs(jobs)
         engine: Engine = LocalEngine()
         if self.options.engine == "ray":
-            engine = RayEngine(self.options.address or "auto", has_gpus=device.type == "cuda")
+            engine = RayEngine(self.options.address, has_gpus=device.type == "cuda")
 
         def on_epoch(job: Job, epoch: Epoch) -> None:
             std = float(context.labels[list(job.fold.rows.train)].std())
