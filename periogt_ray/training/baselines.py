@@ -1,7 +1,6 @@
 """What a network has to beat: trees on fingerprint and descriptors, and the mean of the training values."""
 
 import importlib.util
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,10 +43,10 @@ def predict_by_trees(
     # A column without two values tells nothing and costs as much as any other.
     used = np.flatnonzero(known.min(axis=0) < known.max(axis=0))
     labels = values[list(train)]
-    n_jobs = len(os.sched_getaffinity(0))
-    trees = ExtraTreesRegressor(_N_TREES, max_features=1 / 3, random_state=seed, n_jobs=n_jobs)
+    trees = ExtraTreesRegressor(_N_TREES, max_features=1 / 3, random_state=seed, n_jobs=1)
     boosting = HistGradientBoostingRegressor(random_state=seed)
-    with threadpool_limits(n_jobs):
+    # On small sets threads cost more than they bring: boosting on 250 rows took 5 s of CPU on one and 35 s on two.
+    with threadpool_limits(1):
         found = [
             model.fit(known[:, used], labels).predict(features[list(asked)][:, used]) for model in (trees, boosting)
         ]
