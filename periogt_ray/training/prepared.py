@@ -110,7 +110,7 @@ def prepare(
         on_polymer(number, len(dataset.polymers))
     dataset = without_polymers(dataset, failed)
     scaler = artifacts.scaler()
-    packing = Packing.for_device(device)
+    packing = Packing.for_device(device, width=artifacts.encoder_dims["width"])
     smiles = [polymer.smiles for polymer in found]
     known: dict[str, object] = {"encoder": artifacts.encoder_sha256, "scheme": scheme.name, "polymers": smiles}
     encoded = _read_prompts(work / _PROMPTS_NAME, known)
