@@ -37,6 +37,7 @@ LONG = (
     "tests/deploy/test_conda.py",
     "tests/test_cli.py",
     "tests/batch/test_run.py",
+    "tests/batch/test_featurize_run.py",
     "tests/serve/http/test_openapi.py",
     "tests/model/test_predictor.py",
 )
