@@ -214,7 +214,7 @@ periogt_check() {
 # Slurm's warning before the wall time (--signal=B:TERM@...) ends it in an orderly way: open requests are answered,
 # finished rows are kept. periogt_was_warned then is 1.
 periogt_on_nodes() {
-  local kill_wait child name
+  local kill_wait child name component n_nodes n_cpus steps=()
   kill_wait=$(scontrol show config | sed -n 's/^KillWait *= *\([0-9]*\).*/\1/p')
   periogt_job_dir=$PERIOGT_RESULTS_DIR/periogt-job-$SLURM_JOB_ID
   # shellcheck disable=SC2034 # for the script
@@ -229,12 +229,23 @@ periogt_on_nodes() {
   chmod 600 "$periogt_job_dir/environment"
   trap 'periogt_was_warned=1; touch "$periogt_job_dir/stop" 2>/dev/null || true' TERM INT
   trap 'rm -rf "$periogt_job_dir"' EXIT
-  # A task for each node; --overlap lets steps beside it in, such as those of ray_job.sh.
-  # shellcheck disable=SC2016 # expanded by the inner shell
-  srun --overlap --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
-    --wait=0 bash -c 'source "$1/slurm/env.sh"; shift; periogt_prepare; periogt_exec "$@"' periogt "$periogt_root" \
-    python -m periogt_ray.slurm "$1" --directory "$periogt_job_dir" --repository "$periogt_root" \
-    --kill-wait-s "${kill_wait:-30}" "${@:2}" &
+  # A task for each node, of each component where the job is heterogeneous; --overlap lets steps beside it in, such as
+  # those of ray_job.sh.
+  for ((component = 0; component < ${SLURM_HET_SIZE:-1}; component++)); do
+    n_nodes=$SLURM_JOB_NUM_NODES n_cpus=${SLURM_CPUS_PER_TASK:-1}
+    if [[ -n ${SLURM_HET_SIZE:-} ]]; then
+      name=SLURM_JOB_NUM_NODES_HET_GROUP_$component n_nodes=${!name}
+      name=SLURM_CPUS_PER_TASK_HET_GROUP_$component n_cpus=${!name:-1}
+      if ((component > 0)); then steps+=(:); fi
+      steps+=("--het-group=$component")
+    fi
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    steps+=(--overlap "--ntasks=$n_nodes" --ntasks-per-node=1 "--cpus-per-task=$n_cpus" --wait=0
+      bash -c 'source "$1/slurm/env.sh"; shift; periogt_prepare; periogt_exec "$@"' periogt "$periogt_root"
+      python -m periogt_ray.slurm "$1" --directory "$periogt_job_dir" --repository "$periogt_root"
+      --kill-wait-s "${kill_wait:-30}" "${@:2}")
+  done
+  srun "${steps[@]}" &
   child=$!
   # A trap interrupts wait, which is then taken up again.
   # shellcheck disable=SC2034 # for the script

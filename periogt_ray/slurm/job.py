@@ -72,6 +72,7 @@ class SlurmJob:
                 "SLURM_JOB_ID is not set, so this is not a Slurm job. Submit it (sbatch slurm/ray_serve.sbatch); in a "
                 "container, pass the job's SLURM_* variables, as slurm/env.sh does."
             )
+        env = _of_component(env)
         nodes = tuple(expand_nodelist(_text(env, "SLURM_JOB_NODELIST", "SLURM_NODELIST")))
         n_nodes = _number(env, "SLURM_JOB_NUM_NODES", default=len(nodes))
         if n_nodes != len(nodes):
@@ -88,6 +89,28 @@ class SlurmJob:
             memory_bytes=job_memory_bytes(env),
             n_restarts=_number(env, "SLURM_RESTART_COUNT", default=0),
         )
+
+
+def _of_component(env: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables of a task of a heterogeneous job as those of a job of all its nodes.
+
+    Such a job has components, each with its own kind of nodes. Of a step on all of them Slurm names the nodes in the
+    order of their names, though it numbers them in the order of the components, and states memory and CPUs of a task of
+    one component for all of them (measured with Slurm 22.05).
+    """
+    n_components = _number(env, "SLURM_HET_SIZE", default=1)
+    if n_components < 2:
+        return env
+    node_index = _number(env, "SLURM_NODEID", default=0)
+    nodes: list[str] = []
+    component = 0
+    for number in range(n_components):
+        if node_index >= len(nodes):
+            component = number
+        nodes += expand_nodelist(_text(env, f"SLURM_JOB_NODELIST_HET_GROUP_{number}"))
+    names = ("SLURM_CPUS_PER_TASK", "SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_MEM_PER_GPU")
+    stated = {name: env.get(f"{name}_HET_GROUP_{component}", "") for name in names}
+    return {**env, **stated, "SLURM_JOB_NODELIST": ",".join(nodes), "SLURM_JOB_NUM_NODES": str(len(nodes))}
 
 
 def expand_nodelist(nodelist: str) -> list[str]:

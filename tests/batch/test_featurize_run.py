@@ -16,6 +16,8 @@ from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from support.golden import ARTIFACTS, golden_polymers
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 300
 DEADLY = Path(__file__).parents[1] / "support" / "deadly"
 N_POLYMERS = 16

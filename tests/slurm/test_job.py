@@ -33,6 +33,44 @@ def test_a_task_is_read_whole() -> None:
     assert job(SLURM_NODEID="0").is_head
 
 
+# As Slurm 22.05 sets them for a task of a step on both components of `sbatch -c2 --mem=1G --gres=gpu:h200:1 -w n2 :
+# -c3 --mem=2G -N2`, on the second component.
+HETEROGENEOUS = {
+    "SLURM_JOB_ID": "1",
+    "SLURM_HET_SIZE": "2",
+    "SLURM_JOB_NODELIST": "n[1-3]",
+    "SLURM_JOB_NODELIST_HET_GROUP_0": "n2",
+    "SLURM_JOB_NODELIST_HET_GROUP_1": "n[1,3]",
+    "SLURM_JOB_NUM_NODES": "3",
+    "SLURM_NODEID": "2",
+    "SLURM_CPUS_PER_TASK": "2",
+    "SLURM_CPUS_PER_TASK_HET_GROUP_0": "2",
+    "SLURM_CPUS_PER_TASK_HET_GROUP_1": "3",
+    "SLURM_CPUS_ON_NODE": "3",
+    "SLURM_JOB_CPUS_PER_NODE": "3,2,3",
+    "SLURM_MEM_PER_NODE": "1024",
+    "SLURM_MEM_PER_NODE_HET_GROUP_0": "1024",
+    "SLURM_MEM_PER_NODE_HET_GROUP_1": "2048",
+}
+
+
+def test_a_heterogeneous_job_is_one_job_of_all_its_nodes() -> None:
+    nodes = ("n2", "n1", "n3")
+    found = SlurmJob.from_env(HETEROGENEOUS)
+    assert found == SlurmJob(job_id=1, nodes=nodes, node_index=2, n_cpus=3, memory_bytes=2 * GIB)
+    assert SlurmJob.from_env({**HETEROGENEOUS, "SLURM_NODEID": "1"}).n_cpus == 3
+    on_gpu = {"SLURM_NODEID": "0", "SLURM_CPUS_ON_NODE": "2", "SLURM_GPUS_ON_NODE": "1", "SLURM_CPUS_PER_TASK": "3"}
+    found = SlurmJob.from_env({**HETEROGENEOUS, **on_gpu})
+    assert found == SlurmJob(job_id=1, nodes=nodes, node_index=0, n_cpus=2, n_gpus=1, memory_bytes=GIB)
+    assert found.is_head
+
+
+def test_memory_of_a_component_that_states_it_for_a_cpu() -> None:
+    changed = {**HETEROGENEOUS, "SLURM_MEM_PER_CPU_HET_GROUP_1": "500"}
+    del changed["SLURM_MEM_PER_NODE_HET_GROUP_1"]
+    assert SlurmJob.from_env(changed).memory_bytes == 1500 << 20
+
+
 @pytest.mark.parametrize(
     ("nodelist", "names"),
     [

@@ -23,7 +23,7 @@ def test_slurm_takes_every_script(site: SlurmSite, script: str) -> None:
     arguments = ("--", "--input", str(EXAMPLE), "--property", "egc") if script in WITH_INPUT else ()
     # 32 CPUs are more than a node here has.
     sized = ("--cpus-per-task=2",) if script == "featurize.sbatch" else ()
-    result = check(site, script, *FITS, *sized, *arguments, PERIOGT_FEATURE_STORE=str(site.results))
+    result = check(site, script, *FITS, *sized, *arguments, PERIOGT_FEATURE_STORE=str(site.home))
     assert result.returncode == 0, result.stderr
     assert "everything needed is there" in result.stdout
 

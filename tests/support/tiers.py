@@ -39,6 +39,7 @@ LONG = (
     "tests/test_cli.py",
     "tests/batch/test_run.py",
     "tests/batch/test_local_engine.py",
+    "tests/batch/test_featurize_run.py",
     "tests/serve/http/test_openapi.py",
     "tests/model/test_predictor.py",
 )
