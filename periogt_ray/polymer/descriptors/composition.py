@@ -19,11 +19,6 @@ _ELEMENTS = (5, 6, 7, 8, 16, 15, 9, 17, 35, 53)
 _ACID = "[$([O;H1]-[C,S,P]=O),$([*;-;!$(*~[*;+])]),$([NH](S(=O)=O)C(F)(F)F),$(n1nnnc1)]"
 _BASE = "[$([NH2]-[CX4]),$([NH](-[CX4])-[CX4]),$(N(-[CX4])(-[CX4])-[CX4]),$([*;+;!$(*~[*;-])]),$(N=C-N),$(N-C=N)]"
 
-# Contributions of a hydrogen to logP and refractivity (Wildman and Crippen, J. Chem. Inf. Comput. Sci. 39, 868, 1999),
-# in the order in which RDKit tries its types.
-_H_ON_CARBON, _H_ON_OTHERS, _H_ON_NITROGEN, _H_ACIDIC, _H_UNKNOWN = range(5)
-_HYDROGENS = np.array([[0.123, 1.057], [-0.2677, 1.395], [0.2142, 0.9627], [0.298, 1.805], [0.1125, 1.112]])
-
 _MCGOWAN_BOND = 6.56
 
 # RDKit's search for a pattern ends after so many matches; so it was in training.
@@ -57,7 +52,7 @@ def composition_descriptors(arrays: MoleculeArrays, charges: np.ndarray) -> dict
     n_rotatable = rdMolDescriptors.CalcNumRotatableBonds(mol)
     weight = rdMolDescriptors.CalcExactMolWt(mol)
     acceptors, donors = rdMolDescriptors.CalcNumHBA(mol), rdMolDescriptors.CalcNumHBD(mol)
-    log_p, refractivity = _crippen(arrays)
+    log_p, refractivity = rdMolDescriptors.CalcCrippenDescriptors(mol)
     n_heavy_bonds = int(((number[arrays.begin] != 1) & (number[arrays.end] != 1)).sum())
     return {
         "acid_base": [float(len(mol.GetSubstructMatches(pattern))) for pattern in _acid_base()],
@@ -109,58 +104,6 @@ def surface_areas(arrays: MoleculeArrays, by_state: np.ndarray, by_area: np.ndar
 @functools.cache
 def _acid_base() -> tuple[Chem.Mol, Chem.Mol]:
     return Chem.MolFromSmarts(_ACID), Chem.MolFromSmarts(_BASE)
-
-
-def _crippen(arrays: MoleculeArrays) -> list[float]:
-    """Wildman and Crippen's logP and refractivity, as RDKit's CalcCrippenDescriptors.
-
-    RDKit's patterns give an atom the same type with and without hydrogens as atoms, so those need not be added: what
-    they contribute follows from the atom that they are bound to. RDKit keeps the contributions for the surface areas.
-    """
-    if (arrays.number == 1).any():  # an isotope, whose own type depends on other hydrogens
-        return list(rdMolDescriptors.CalcCrippenDescriptors(arrays.mol))
-    kinds = np.full(arrays.n_atoms, _H_ON_OTHERS)
-    kinds[arrays.number == 6] = _H_ON_CARBON
-    kinds[arrays.number == 7] = _H_ON_NITROGEN
-    for atom in np.flatnonzero((arrays.number == 8) & (arrays.n_implicit > 0)).tolist():
-        kinds[atom] = _hydroxyl(arrays, atom)
-    heavy = np.array(rdMolDescriptors._CalcCrippenContribs(arrays.mol)).sum(axis=0)
-    total: np.ndarray = heavy + (_HYDROGENS[kinds] * arrays.n_implicit[:, None]).sum(axis=0)
-    return [float(value) for value in total]
-
-
-def _hydroxyl(arrays: MoleculeArrays, oxygen: int) -> int:
-    """Return the kind of the hydrogens of an oxygen; the first that one of its neighbours asks for holds."""
-    graph, number = arrays.graph, arrays.number
-    if arrays.is_aromatic[oxygen]:
-        return _H_UNKNOWN
-    kinds = [_H_ON_OTHERS] if arrays.n_implicit[oxygen] > 1 else []
-    for atom in graph.neighbor[graph.start[oxygen] : graph.start[oxygen + 1]].tolist():
-        is_saturated = graph.start[atom + 1] - graph.start[atom] + arrays.n_implicit[atom] == 4
-        if number[atom] not in (6, 7, 8, 16) or (number[atom] == 6 and (arrays.is_aromatic[atom] or is_saturated)):
-            kinds.append(_H_ON_OTHERS)
-        elif number[atom] == 7:
-            kinds.append(_H_ON_NITROGEN)
-        elif arrays.is_aromatic[atom] or (number[atom] == 6 and not _is_carbonyl_like(arrays, atom, oxygen)):
-            kinds.append(_H_UNKNOWN)
-        else:
-            kinds.append(_H_ACIDIC)
-    return min(kinds, default=_H_UNKNOWN)
-
-
-def _is_carbonyl_like(arrays: MoleculeArrays, carbon: int, oxygen: int) -> bool:
-    """Tell whether a carbon has a double bond to another atom than an oxygen: C, N, or O or S that is not aromatic."""
-    graph = arrays.graph
-    for edge in range(graph.start[carbon], graph.start[carbon + 1]):
-        other = graph.neighbor[edge]
-        number = int(arrays.number[other])
-        if (
-            other != oxygen
-            and arrays.bond_type[graph.bond[edge]] == BondType.DOUBLE
-            and (number in (6, 7) or (number in (8, 16) and not arrays.is_aromatic[other]))
-        ):
-            return True
-    return False
 
 
 def _atom_counts(arrays: MoleculeArrays) -> list[float]:

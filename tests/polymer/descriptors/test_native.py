@@ -8,11 +8,10 @@ from functools import cache
 import numpy as np
 import pytest
 from rdkit import Chem
-from rdkit.Chem import rdMolDescriptors
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.descriptors import composition, descriptors, eta
+from periogt_ray.polymer.descriptors import descriptors, eta
 from periogt_ray.polymer.descriptors.columns import assemble, blocks, column_names
 from periogt_ray.polymer.descriptors.estate import _MOST_MATCHES
 from periogt_ray.polymer.descriptors.molecule import extract
@@ -34,13 +33,6 @@ C[Si](C)(C)O[Si](C)(C)C FS(F)(F)(F)(F)F CP(F)(F)(F)F CS(=O)(=O)C CS([O-])(=O)=O 
 CON(=O)=O C[Sn](C)(C)C C[As](C)C Cl[Cu]Cl C[Zn]C [Li]C CI BrCCBr ClC(Cl)(Cl)Cl [He] [NH4+] [CH3] C[S+](C)C
 c1ccc2ccccc2c1 C1CC1C2CC2 C12CC1C2 c1ccncc1 c1cc[nH]c1 c1ccsc1 c1ccpcc1 Cn1cnnn1 NS(=O)(=O)C(F)(F)F CC(N)=N
 C1CC2CCC1CC2 C1CCC2(CC1)CCCCC2 C1=CC2=CC=CC2=C1 [O-][n+]1ccccc1 CN=[N+]=[N-] C[B-](F)(F)F CC(=S)C [2H]c1ccccc1
-"""
-
-
-# Hydrogens of each kind that Crippen's contributions tell apart.
-_HYDROGENS = """
-O CO Oc1ccccc1 C(=O)O OC=C OC=N OC=CC(O)=S OP(=O)(O)C O[Si](C)(C)C OB(O)C OO ON c1cc[nH]c1 On1cccc1 CS CP O[n+]1ccccc1
-C=[OH+] [OH2+]C [NH4+] OC(=[Si])C Oc1ccco1 OS(=O)O OCl [2H]O [2H]C([2H])O
 """
 
 
@@ -173,13 +165,6 @@ def test_hydrogens_of_the_saturated_skeleton(smiles: str) -> None:
     # The short way, by valences, against the skeleton built and sanitized by RDKit.
     arrays = extract(RepeatUnit.parse(smiles).oligomer(3))
     assert eta._saturated_hydrogens(arrays) == eta._rebuilt_hydrogens(arrays)
-
-
-@pytest.mark.parametrize("smiles", _HYDROGENS.split())
-def test_hydrogens_need_not_be_atoms_for_crippen(smiles: str) -> None:
-    arrays = extract(Chem.MolFromSmiles(smiles))
-    expected = rdMolDescriptors.CalcCrippenDescriptors(Chem.Mol(arrays.mol))
-    np.testing.assert_allclose(composition._crippen(arrays), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_deuterium_counts_as_an_atom() -> None:
