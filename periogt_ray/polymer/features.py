@@ -9,7 +9,7 @@ import numpy as np
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.descriptors import DescriptorEngine, descriptors
-from periogt_ray.polymer.fingerprint import fingerprint
+from periogt_ray.polymer.fingerprint import fingerprint, have_same_keys
 from periogt_ray.polymer.limits import MAX_ATOMS
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
@@ -130,7 +130,7 @@ def featurize(
         scheme=scheme,
         graphs=tuple(graphs),
         n_units=sizes,
-        oligomers={n_units: _oligomer_features(unit, n_units, engine) for n_units in sorted(set(sizes))},
+        oligomers=_oligomer_features(unit, sorted(set(sizes)), engine),
     )
 
 
@@ -145,6 +145,15 @@ def _check_size(unit: RepeatUnit, scheme: PromptScheme) -> None:
         )
 
 
-def _oligomer_features(unit: RepeatUnit, n_units: int, engine: DescriptorEngine) -> OligomerFeatures:
-    oligomer = unit.oligomer(_UNITS_OF_OLIGOMER * n_units)
-    return OligomerFeatures(fingerprint(oligomer), descriptors(oligomer, engine=engine))
+def _oligomer_features(unit: RepeatUnit, sizes: list[int], engine: DescriptorEngine) -> dict[int, OligomerFeatures]:
+    """Compute the features of the 3n-mer for each number n of repeat units, ascending."""
+    features: dict[int, OligomerFeatures] = {}
+    shorter: tuple[int, np.ndarray] | None = None
+    for size in sizes:
+        n_units = _UNITS_OF_OLIGOMER * size
+        oligomer = unit.oligomer(n_units)
+        same_keys = shorter[1] if shorter and have_same_keys(n_units, shorter[0], unit.n_backbone_atoms) else None
+        bits = fingerprint(oligomer, same_keys=same_keys)
+        features[size] = OligomerFeatures(bits, descriptors(oligomer, engine=engine))
+        shorter = n_units, bits
+    return features

@@ -124,6 +124,15 @@ class RepeatUnit:
         """Type of the bonds to the connection points, hence between repeat units."""
         return self.mol.GetAtomWithIdx(self.connection_points[0]).GetBonds()[0].GetBondType()
 
+    @property
+    def n_backbone_atoms(self) -> int:
+        """Atoms on the shortest path between the connection points, which are left out."""
+        return len(self._backbone) - 2
+
+    @cached_property
+    def _backbone(self) -> tuple[int, ...]:
+        return tuple(Chem.GetShortestPath(self.mol, *self.connection_points))
+
     def mirror_image(self) -> "RepeatUnit":
         """Return the repeat unit with every stereocentre inverted; without any, the unit itself."""
         if "@" not in self.smiles:
@@ -176,9 +185,7 @@ class RepeatUnit:
         Every backbone bond that is in no ring is cut once and the old connection points joined.
         """
         shifts = [self.smiles]
-        first, second = self.connection_points
-        path = Chem.GetShortestPath(self.mol, first, second)
-        for left, right in pairwise(path[1:-1]):
+        for left, right in pairwise(self._backbone[1:-1]):
             bond = self.mol.GetBondBetweenAtoms(left, right)
             if not bond.IsInRing():
                 shifts.append(self._cut(left, right, bond.GetBondType()))

@@ -12,13 +12,13 @@ latest of them is undone, and the set is remembered, so that it is not tried aga
 left out that leads to a match, the first match is the same. Whether atoms and bonds fit is RDKit's own verdict.
 """
 
-from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 import numpy as np
 from rdkit import Chem
 
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.atoms_and_bonds import atoms_of, bonds_of
 from periogt_ray.polymer.kernels import kernel
 from periogt_ray.polymer.limits import MAX_MATCH_STEPS
 
@@ -56,9 +56,10 @@ class SubstructureSearch:
 
     def __init__(self, mol: Chem.Mol) -> None:
         self._mol = mol
-        bonds = (mol.GetBondWithIdx(index) for index in range(mol.GetNumBonds()))
-        ends = np.array([(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in bonds], dtype=np.int32)
-        tails, heads = ends.reshape(-1, 2).ravel(), ends.reshape(-1, 2)[:, ::-1].ravel()
+        bonds = bonds_of(mol)
+        ends = [list(map(Chem.Bond.GetBeginAtomIdx, bonds)), list(map(Chem.Bond.GetEndAtomIdx, bonds))]
+        pairs_of_ends = np.array(ends, dtype=np.int32).T
+        tails, heads = pairs_of_ends.ravel(), pairs_of_ends[:, ::-1].ravel()
         # RDKit visits an atom's neighbours in the order of its bonds, which is that of their indices.
         order = np.argsort(tails, kind="stable")
         self._start = np.searchsorted(tails[order], np.arange(mol.GetNumAtoms() + 1)).astype(np.int32)
@@ -107,34 +108,17 @@ class SubstructureSearch:
 
     def _order(self, query: Chem.Mol) -> _Order:
         """Order the atoms: first 0, then always the smallest index among the neighbours of those before."""
-        kinds = [query.GetAtomWithIdx(index).DescribeQuery() for index in range(query.GetNumAtoms())]
-        links: list[list[tuple[int, int]]] = [[] for _ in kinds]
-        for index in range(query.GetNumBonds()):
-            bond = query.GetBondWithIdx(index)
-            begin, end = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-            key = kinds[begin], bond.DescribeQuery(), kinds[end]
+        kinds = list(map(Chem.Atom.DescribeQuery, atoms_of(query)))
+        bonds = bonds_of(query)
+        begins, ends = list(map(Chem.Bond.GetBeginAtomIdx, bonds)), list(map(Chem.Bond.GetEndAtomIdx, bonds))
+        rows = []
+        for bond, begin, end, kind in zip(bonds, begins, ends, map(Chem.Bond.DescribeQuery, bonds), strict=True):
+            key = kinds[begin], kind, kinds[end]
             if (row := self._rows.get(key)) is None:
                 row = self._rows[key] = self._new_rows(bond)
-            links[end].append((begin, row))
-            links[begin].append((end, row + 1))
-        depths: dict[int, int] = {}
-        queue, is_queued = [0], {0}
-        starts, link_depths, link_rows = [0], [], []
-        while queue:
-            atom = heappop(queue)
-            depths[atom] = len(depths)
-            for other, row in links[atom]:
-                if (depth := depths.get(other)) is not None:
-                    link_depths.append(depth)
-                    link_rows.append(row)
-                elif other not in is_queued:
-                    is_queued.add(other)
-                    heappush(queue, other)
-            starts.append(len(link_depths))
-        degrees = [len(links[atom]) for atom in depths]
-        return _Order(
-            *(np.array(values, dtype=np.int32) for values in (list(depths), degrees, starts, link_depths, link_rows))
-        )
+            rows.append(row)
+        arrays = (np.array(values, dtype=np.int32) for values in (begins, ends, rows))
+        return _Order(*_order_atoms(len(kinds), *arrays))
 
     def _new_rows(self, bond: Chem.Bond) -> int:
         """Look up the arcs that fit a query's bond, its atoms included, and return the index of the first row."""
@@ -161,6 +145,44 @@ _STATE = "Tuple((int32[::1], int32[::1], boolean[:,::1], int32[::1]))"
 # Remembered failures, in linked lists by their latest choice: heads [A, atoms], next ones, and the other choices
 # [failures, 4, 2] as depth and partner. Then two counts: steps, failures.
 _MEMORY = "Tuple((int32[:,::1], int32[::1], int32[:,:,::1], int64[::1]))"
+
+
+@kernel(
+    "Tuple((int32[::1], int32[::1], int32[::1], int32[::1], int32[::1]))(int64, int32[::1], int32[::1], int32[::1])"
+)
+def _order_atoms(n: int, begins: np.ndarray, ends: np.ndarray, rows: np.ndarray) -> Any:
+    """Return the fields of an order from the atoms of a query's bonds and their first rows."""
+    m = len(begins)
+    start = np.zeros(n + 1, np.int32)
+    for bond in range(m):
+        start[begins[bond] + 1] += 1
+        start[ends[bond] + 1] += 1
+    for atom in range(n):
+        start[atom + 1] += start[atom]
+    other, row, filled = np.empty(2 * m, np.int32), np.empty(2 * m, np.int32), start.copy()
+    for bond in range(m):
+        begin, end = begins[bond], ends[bond]
+        other[filled[end]], row[filled[end]] = begin, rows[bond]
+        filled[end] += 1
+        other[filled[begin]], row[filled[begin]] = end, rows[bond] + 1
+        filled[begin] += 1
+    atoms, degrees, link_start = np.empty(n, np.int32), np.empty(n, np.int32), np.zeros(n + 1, np.int32)
+    link_depth, link_row = np.empty(m, np.int32), np.empty(m, np.int32)
+    depths, is_queued = np.full(n, _NONE, np.int32), np.zeros(n, np.bool_)
+    is_queued[0] = True
+    n_links = 0
+    for depth in range(n):
+        atom = 0
+        while not is_queued[atom] or depths[atom] != _NONE:
+            atom += 1
+        depths[atom], atoms[depth], degrees[depth] = depth, atom, start[atom + 1] - start[atom]
+        for link in range(start[atom], start[atom + 1]):
+            if depths[other[link]] != _NONE:
+                link_depth[n_links], link_row[n_links] = depths[other[link]], row[link]
+                n_links += 1
+            is_queued[other[link]] = True
+        link_start[depth + 1] = n_links
+    return atoms, degrees, link_start, link_depth, link_row
 
 
 @kernel(f"boolean(int64, int64, {_MOL}, {_QUERY}, {_STATE})")

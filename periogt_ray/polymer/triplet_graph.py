@@ -124,7 +124,9 @@ def build_triplet_graph(smiles: str, classes: "BondClasses") -> TripletGraph | N
         return None
     mol = Chem.RenumberAtoms(mol, order)
     n_bonds = mol.GetNumBonds()
-    atoms = np.array([sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())) for bond in bonds_of(mol)], dtype=np.int32)
+    bonds = bonds_of(mol)
+    ends = [list(map(Chem.Bond.GetBeginAtomIdx, bonds)), list(map(Chem.Bond.GetEndAtomIdx, bonds))]
+    atoms = np.sort(np.array(ends, dtype=np.int32).T, axis=1)
     edges, kinds, paths = _edges(atoms, mol.GetNumAtoms())
     return TripletGraph(
         atom_features=_atom_features(mol),
@@ -140,30 +142,37 @@ def build_triplet_graph(smiles: str, classes: "BondClasses") -> TripletGraph | N
 
 def _atom_features(mol: Chem.Mol) -> np.ndarray:
     """Return float32 [A, 138]: one-hot blocks, each with a last place for other values, and scalars."""
-    features = np.zeros((mol.GetNumAtoms(), N_ATOM_FEATURES), dtype=np.float32)
-    for row, atom in zip(features, atoms_of(mol), strict=True):
-        row[_ATOMIC_NUMBER + min(atom.GetAtomicNum(), 101)] = 1
-        row[_DEGREE + min(atom.GetDegree(), 11)] = 1
-        row[_CHARGE] = atom.GetFormalCharge()
-        row[_RADICALS + min(atom.GetNumRadicalElectrons(), 5)] = 1
-        row[_HYBRIDIZATION + _HYBRIDIZATIONS.get(atom.GetHybridization(), 5)] = 1
-        row[_AROMATIC] = atom.GetIsAromatic()
-        row[_HYDROGENS + min(atom.GetTotalNumHs(), 5)] = 1
-        row[_CHIRALITY_POSSIBLE] = atom.HasProp("_ChiralityPossible")
+    atoms = atoms_of(mol)
+    features = np.zeros((len(atoms), N_ATOM_FEATURES), dtype=np.float32)
+    rows = np.arange(len(atoms))
+    for first, last, getter in (
+        (_ATOMIC_NUMBER, 101, Chem.Atom.GetAtomicNum),
+        (_DEGREE, 11, Chem.Atom.GetDegree),
+        (_RADICALS, 5, Chem.Atom.GetNumRadicalElectrons),
+        (_HYDROGENS, 5, Chem.Atom.GetTotalNumHs),
+    ):
+        features[rows, first + np.minimum(list(map(getter, atoms)), last)] = 1
+    kinds = map(Chem.Atom.GetHybridization, atoms)
+    features[rows, [_HYBRIDIZATION + _HYBRIDIZATIONS.get(kind, 5) for kind in kinds]] = 1
+    features[:, _CHARGE] = list(map(Chem.Atom.GetFormalCharge, atoms))
+    features[:, _AROMATIC] = list(map(Chem.Atom.GetIsAromatic, atoms))
+    features[:, _CHIRALITY_POSSIBLE] = [atom.HasProp("_ChiralityPossible") for atom in atoms]
+    features[:, _MASS] = [mass * 0.01 for mass in map(Chem.Atom.GetMass, atoms)]
+    for row, atom in enumerate(atoms):
         if atom.HasProp("_CIPCode") and atom.GetProp("_CIPCode") in _CIP_LABELS:
-            row[_CIP + _CIP_LABELS[atom.GetProp("_CIPCode")]] = 1
-        row[_MASS] = atom.GetMass() * 0.01
+            features[row, _CIP + _CIP_LABELS[atom.GetProp("_CIPCode")]] = 1
     return features
 
 
 def _bond_features(mol: Chem.Mol) -> np.ndarray:
     """Return float32 [T, 14] for the triplets of real bonds."""
-    features = np.zeros((mol.GetNumBonds(), N_BOND_FEATURES), dtype=np.float32)
-    for row, bond in zip(features, bonds_of(mol), strict=True):
-        row[_BOND_TYPE + _BOND_TYPES.get(bond.GetBondType(), 4)] = 1
-        row[_CONJUGATED] = bond.GetIsConjugated()
-        row[_IN_RING] = bond.IsInRing()
-        row[_STEREO + _STEREOS.get(bond.GetStereo(), 6)] = 1
+    bonds = bonds_of(mol)
+    features = np.zeros((len(bonds), N_BOND_FEATURES), dtype=np.float32)
+    rows = np.arange(len(bonds))
+    features[rows, [_BOND_TYPE + _BOND_TYPES.get(kind, 4) for kind in map(Chem.Bond.GetBondType, bonds)]] = 1
+    features[rows, [_STEREO + _STEREOS.get(kind, 6) for kind in map(Chem.Bond.GetStereo, bonds)]] = 1
+    features[:, _CONJUGATED] = list(map(Chem.Bond.GetIsConjugated, bonds))
+    features[:, _IN_RING] = list(map(Chem.Bond.IsInRing, bonds))
     return features
 
 

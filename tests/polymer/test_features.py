@@ -8,7 +8,7 @@ from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.descriptors import descriptors
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize, prompt_graphs
-from periogt_ray.polymer.fingerprint import fingerprint
+from periogt_ray.polymer.fingerprint import fingerprint, have_same_keys
 from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import build_triplet_graph
@@ -24,6 +24,28 @@ def test_fingerprints_equal_the_reference_bit_for_bit(golden: GoldenPolymer) -> 
     for index, n_units in enumerate(UNITS):
         mol = Chem.MolFromSmiles(golden.record["oligomers"][str(n_units)])
         np.testing.assert_array_equal(fingerprint(mol), golden.fingerprints[index])
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    ["*CC*", "*CO*", "*C(F)C*", "*OCC*", "*CCC*", "*CC(C)*", "*C(=O)N*", "*SC*", "*c1ccc(*)cc1", "*CC1CC1*", "*C=C*"],
+)
+def test_six_units_have_the_keys_of_nine(smiles: str) -> None:
+    unit = RepeatUnit.parse(smiles)
+    assert have_same_keys(9, 6, unit.n_backbone_atoms)
+    features = featurize(unit)
+    for n_units in features.oligomers:
+        expected = fingerprint(unit.oligomer(3 * n_units))
+        np.testing.assert_array_equal(features.oligomers[n_units].fingerprint, expected)
+
+
+def test_keys_of_a_short_chain_or_unit_are_its_own() -> None:
+    # Six carbon atoms in a row hold no pattern of seven, nine do.
+    shorter, longer = (fingerprint(RepeatUnit.parse("*C*").oligomer(n_units))[:167] for n_units in (6, 9))
+    assert not np.array_equal(shorter, longer)
+    assert not have_same_keys(9, 6, RepeatUnit.parse("*C*").n_backbone_atoms)
+    assert not have_same_keys(6, 3, RepeatUnit.parse("*CC*").n_backbone_atoms)
+    np.testing.assert_array_equal(featurize(RepeatUnit.parse("*C*")).oligomers[3].fingerprint[:167], longer)
 
 
 def test_descriptors_equal_the_reference(golden: GoldenPolymer) -> None:

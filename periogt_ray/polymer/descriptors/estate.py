@@ -48,17 +48,15 @@ def estate_descriptors(arrays: MoleculeArrays, distances: np.ndarray) -> dict[st
     indices = _indices(arrays, distances)
     table = np.full((4, len(ESTATE_TYPES)), np.nan)
     table[:2] = 0.0
+    found: dict[int, list[float]] = {}
     n_matches = [0] * len(ESTATE_TYPES)
-    for atom, environment in enumerate(_environments(arrays)):
+    for value, environment in zip(indices.tolist(), _environments(arrays), strict=True):
         for kind, n_ways in _types(environment):
-            if n_matches[kind] >= _MOST_MATCHES:
-                continue
-            n_matches[kind] += n_ways
-            value = indices[atom]
-            table[0, kind] += 1.0
-            table[1, kind] += value
-            table[2, kind] = np.fmax(table[2, kind], value)
-            table[3, kind] = np.fmin(table[3, kind], value)
+            if n_matches[kind] < _MOST_MATCHES:
+                n_matches[kind] += n_ways
+                found.setdefault(kind, []).append(value)
+    for kind, values in found.items():
+        table[:, kind] = len(values), sum(values), max(values), min(values)
     areas = np.array(rdMolDescriptors._CalcLabuteASAContribs(arrays.mol, True)[0])
     by_state = np.bincount(np.searchsorted(_ESTATE_BINS, indices, side="right"), areas, len(_ESTATE_BINS) + 1)
     by_area = np.bincount(np.searchsorted(_AREA_BINS, areas, side="right"), indices, len(_AREA_BINS) + 1)

@@ -109,7 +109,9 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
         If it has several fragments, no atom, or more than 1200 atoms, hydrogens left out.
     """
     _check_size(mol)
-    plain = Chem.RemoveHs(mol, updateExplicitCount=True)
+    has_hydrogen = 1 in map(Chem.Atom.GetAtomicNum, atoms_of(mol))
+    # Without any there is nothing to remove, and no need to sanitize the molecule again.
+    plain = Chem.RemoveHs(mol, updateExplicitCount=True) if has_hydrogen else Chem.Mol(mol)
     hydrogenated = Chem.AddHs(mol if plain.GetNumAtoms() == mol.GetNumAtoms() else plain)
     begin, end, bond_type, bond_order, bond_is_aromatic = _bonds(plain)
     kekule_order = _kekule_orders(hydrogenated, len(begin))

@@ -28,6 +28,9 @@ _LARGE = 40.0
 _PRECISION = 1e-10
 _SUM_PRECISION = 1e-10
 
+# Likewise, how far beside a threshold eigenvalues are counted.
+_OFFSET = 1.7e-10
+
 _MAX_ITERATIONS = 200
 _CONVERGED = 1e-13
 
@@ -448,7 +451,9 @@ def _all_sums(
         chosen[3 * one : 3 * one + 3] = one
         # Others must be too far below it to be seen beside it in a sum of exponentials.
         thresholds[3 * one] = largest[one] - _LARGE
-        thresholds[3 * one + 1], thresholds[3 * one + 2] = min(mean, 0.0), max(mean, 0.0)
+        # Lengths and diagonals are ratios of small numbers: just at zero or the mean a pivot can vanish.
+        offset = _OFFSET * largest[one]
+        thresholds[3 * one + 1], thresholds[3 * one + 2] = min(mean, 0.0) + offset, max(mean, 0.0) + offset
     counts = np.zeros(3 * n_sets, np.int64)
     lanes, room = _make_lanes(_N_LANES, n, width)
     _count_above(matrices, chosen, thresholds, counts, lanes, room)

@@ -15,6 +15,7 @@ from periogt_ray.polymer.descriptors.molecule import MoleculeArrays, extract
 from periogt_ray.polymer.descriptors.path_spectra import dense_sums, path_sums, total_length
 from periogt_ray.polymer.descriptors.simple_paths import SimplePaths, molecular_ids
 from periogt_ray.polymer.descriptors.spectra import path_spectra
+from periogt_ray.polymer.descriptors.weights import FIRST_ELEMENT, atom_weights, carbon_weights
 
 MOLECULES = [
     "CCCCC",
@@ -155,6 +156,21 @@ def test_sums_over_spectra_are_those_of_all_eigenvalues(smiles: str) -> None:
     expected = dense_sums(matrices)
     for name, values, others in zip(found._fields, found, expected, strict=True):
         np.testing.assert_allclose(np.abs(values), np.abs(others), rtol=1e-8, atol=1e-11, err_msg=name)
+
+
+@pytest.mark.parametrize("smiles", ["CCCC(=S)" * 9 + "C", "CC(c1cccc2c1OCO2)" * 6, "CC(=O)C(C)C(c1ccc(O)c2ncccc12)"])
+def test_sums_where_a_pivot_vanishes_just_at_a_threshold(smiles: str) -> None:
+    arrays = extract(Chem.MolFromSmiles(smiles))
+    parts = components(arrays.graph)
+    weights, carbon = atom_weights(arrays)[FIRST_ELEMENT:], carbon_weights()
+    bonds = (carbon**2)[:, None] / (weights[:, arrays.begin] * weights[:, arrays.end] * arrays.bond_order)
+    cells = component_distances(arrays.graph, parts, np.ascontiguousarray(bonds))
+    diagonals = 1.0 - carbon[:, None] / weights
+    matrices = np.stack([compose(parts, one) for one in cells])
+    matrices[:, range(arrays.n_atoms), range(arrays.n_atoms)] = diagonals
+    found, expected = path_sums(parts, cells, diagonals), dense_sums(matrices)
+    np.testing.assert_allclose(found.absolute, expected.absolute, rtol=1e-8)
+    np.testing.assert_allclose(found.deviation, expected.deviation, rtol=1e-8)
 
 
 def test_small_matrices_have_all_their_eigenvalues_computed(monkeypatch: pytest.MonkeyPatch) -> None:
