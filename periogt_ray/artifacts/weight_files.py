@@ -9,12 +9,14 @@ import json
 import pickle
 import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from periogt_ray.artifacts.packed_weights import packed_shapes, unpack
 from periogt_ray.artifacts.safe_pickle import PICKLE_ERRORS
 from periogt_ray.errors import ModelLoadError
 
@@ -95,7 +97,19 @@ def _shapes_of_safetensors(path: Path) -> Shapes:
     expected_bytes = 8 + n_header + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     if path.stat().st_size != expected_bytes:
         raise ValueError(f"{path.stat().st_size} bytes where its header says {expected_bytes}")
-    return {key: tuple(entry["shape"]) for key, entry in entries.items()}
+    packed = packed_shapes(header.get("__metadata__"))
+    return packed or {key: tuple(entry["shape"]) for key, entry in entries.items()}
+
+
+def _read_safetensors(path: Path) -> "dict[str, torch.Tensor]":
+    """Read the tensors of a safetensors file, of a packed one those that it stands for."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    with safe_open(path, "pt") as file:
+        packed = packed_shapes(file.metadata())
+    tensors: dict[str, torch.Tensor] = load_file(path)
+    return tensors if packed is None else unpack(tensors, packed)
 
 
 def _unwrap(document: Any) -> dict[str, Any]:
@@ -170,12 +184,11 @@ def read_state_dict(path: Path) -> "dict[str, torch.Tensor]":
     """
     import torch
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     try:
         if path.suffix == ".safetensors":
-            return _strip_prefix(load_file(path))
+            return _strip_prefix(_read_safetensors(path))
         document = _unwrap(torch.load(path, map_location="cpu", weights_only=True))
-    except (*PICKLE_ERRORS, OSError, RuntimeError, SafetensorError, struct.error) as error:
+    except (*PICKLE_ERRORS, OSError, RuntimeError, SafetensorError, struct.error, zlib.error) as error:
         raise _unreadable(path, error) from error
     return _strip_prefix({key: value for key, value in document.items() if isinstance(value, torch.Tensor)})

@@ -87,3 +87,29 @@ function guessedByContent(header, records) {
 export function rowsOf(records, smilesAt, idAt) {
   return records.map((record, i) => ({ id: idAt >= 0 ? (record[idAt] ?? "") : String(i), smiles: record[smilesAt] ?? "" }));
 }
+
+const MOST_NUMBER_COLUMNS = 8;
+const SHARE_OF_NUMBERS = 0.8;
+
+/**
+ * Return the columns of numbers, such as measured values, for the plot of two columns.
+ * @param {{header: string[], records: string[][]}} table
+ * @param {number[]} taken - positions of other columns
+ * @param {{id: string, label: string}[]} properties - one that a column is named after is named with it
+ * @returns {{label: string, values: Float64Array, property: ?string}[]}
+ */
+export function numbersOf({ header, records }, taken, properties) {
+  const number = (cell) => (cell?.trim() ? Number(cell) : NaN);
+  const found = header.flatMap((label, at) => {
+    if (taken.includes(at)) return [];
+    const values = Float64Array.from(records, (record) => number(record[at]));
+    const n_filled = records.filter((record) => record[at]?.trim()).length;
+    const n_numbers = values.filter((value) => !Number.isNaN(value)).length;
+    if (n_numbers === 0 || n_numbers < SHARE_OF_NUMBERS * n_filled) return [];
+    const named = properties.find(({ id, label: name }) => [id, name].some((text) => nameOf(text) === nameOf(label)));
+    const isValue = ["value", "measured", "experimental"].includes(nameOf(label));
+    const property = named?.id ?? (isValue && properties.length === 1 ? properties[0].id : null);
+    return [{ label: label || `Column ${at + 1}`, values, property }];
+  });
+  return found.slice(0, MOST_NUMBER_COLUMNS);
+}

@@ -75,11 +75,11 @@ export class CsvView {
   start() {
     const decided = this.plan.decided();
     if (!decided) return;
-    const { rows, properties, fileName } = decided;
+    const { rows, properties, fileName, measured } = decided;
     this.answers = new Answers(rows.length, properties);
     this.askedRows = rows;
     this.fileName = fileName;
-    this.results.begin(rows, this.answers);
+    this.results.begin(rows, this.answers, measured);
     byId("results").hidden = false;
     byId("progress").hidden = false;
     byId("progress").scrollIntoView({ block: "start" });

@@ -23,6 +23,7 @@ export class Answers {
     this.domains = new Map(); // row -> the domain of each property, or null
     this.units = properties.map(({ units }) => units);
     this.errors = new Map(); // row -> one error or null a property
+    this.outside = new Map(); // row -> why its polymer is outside the domain, of each property
     this.warned = new Map(); // row -> the texts of each property
     this.requestIds = new Array(n_rows).fill("");
     this.n_ok = 0;
@@ -45,6 +46,8 @@ export class Answers {
     return { lower: lower[row], upper: upper[row], domain: this.domain(row, column)?.status ?? "" };
   }
 
+  reasons(row, column) { return this.outside.get(row)?.[column] ?? []; }
+
   domain(row, column) { return this.domains.get(row)?.[column] ?? null; }
 
   /** Forget rows, so that they can be asked again. */
@@ -55,6 +58,7 @@ export class Answers {
       this.errors.delete(row);
       this.warned.delete(row);
       this.domains.delete(row);
+      this.outside.delete(row);
       for (const { lower, upper } of this.bounds) lower[row] = upper[row] = NaN;
       for (const column of this.values) column[row] = NaN;
     }
@@ -73,6 +77,8 @@ export class Answers {
     const hasFailed = errors.some((error) => error !== null);
     if (hasFailed) this.errors.set(row, errors);
     const warnings = results.map((result) => result.warnings ?? []);
+    const reasons = results.map((result) => result.domain?.reasons ?? []);
+    if (reasons.some((texts) => texts.length > 0)) this.outside.set(row, reasons);
     if (warnings.some((texts) => texts.length > 0)) this.warned.set(row, warnings);
     this.status[row] = hasFailed ? Status.FAILED : Status.OK;
     this.#count(row, 1);

@@ -1,6 +1,6 @@
 // What is to be done with a file: its header, its columns, the properties, and a look at its first rows.
 
-import { lacksHeader, looksLikeUnit, rowsOf, tableOf } from "./columns.js";
+import { lacksHeader, looksLikeUnit, numbersOf, rowsOf, tableOf } from "./columns.js";
 import { byId, el } from "./dom.js";
 
 const PREVIEW_ROWS = 6;
@@ -63,7 +63,8 @@ export class Plan {
       return null;
     }
     const [smilesAt, idAt] = this.#columns();
-    return { rows: rowsOf(records, smilesAt, idAt), fileName: this.file.name, properties };
+    const measured = numbersOf(this.table, [smilesAt, idAt], this.model.properties);
+    return { rows: rowsOf(records, smilesAt, idAt), fileName: this.file.name, properties, measured };
   }
 
   #answer(isRow) {

@@ -4,7 +4,7 @@ import { byId, debounced, el, shown } from "./dom.js";
 import { Status } from "./job.js";
 import { histogram, scatter } from "./plots.js";
 import { VirtualTable } from "./table.js";
-import { gathered, warningBox } from "./warnings.js";
+import { DOMAIN_TEXT, farthest, gathered, warningBox } from "./warnings.js";
 
 const POINT_AFTER_MS = 120;
 const PLOT_EVERY_MS = 1500;
@@ -28,8 +28,9 @@ export class Results {
   }
 
   /** Show a new run. */
-  begin(rows, answers) {
+  begin(rows, answers, measured = []) {
     this.rows = rows;
+    this.measured = measured;
     this.answers = answers;
     this.isPinned = false;
     const { properties } = answers;
@@ -44,11 +45,19 @@ export class Results {
         cell: (row) => shown(answers.values[column][row]),
         order: (row) => answers.values[column][row],
       })),
+      ...this.#trustColumns(),
     ]);
-    const options = () => properties.map(({ label }, i) => el("option", { value: i, text: label }));
-    for (const id of ["filter-property", "scatter-x", "scatter-y"]) byId(id).replaceChildren(...options());
-    byId("scatter-y").value = String(Math.min(1, properties.length - 1));
-    byId("scatter-part").hidden = properties.length < 2;
+    const options = (series) => series.map(({ label }, i) => el("option", { value: i, text: label }));
+    // Numbers of a row by name: predictions, then half the widths of intervals; and beside them those of the file.
+    this.series = properties.map((property, column) => ({ ...property, at: (row) => answers.values[column][row] }));
+    this.ranges = [...this.series, ...this.#calibrated().map(({ property, column }) =>
+      ({ label: `half width of ${property.label}`, units: property.units, at: (row) => halfWidth(answers, row, column) }))];
+    this.axes = [...this.series, ...measured.map(({ label, values }) => ({ label: `${label} (of the file)`, units: "", at: (row) => values[row] }))];
+    byId("filter-property").replaceChildren(...options(this.ranges));
+    for (const id of ["scatter-x", "scatter-y"]) byId(id).replaceChildren(...options(this.axes));
+    const pair = this.#parity() ?? [0, Math.min(1, this.axes.length - 1)];
+    ["scatter-x", "scatter-y"].forEach((id, i) => { byId(id).value = String(pair[i]); });
+    byId("scatter-part").hidden = this.axes.length < 2;
     byId("detail").replaceChildren(el("p", { class: "hint", text: "Point at a row, or select one with the arrow keys, to see its structure." }));
     this.#clear();
     this.refresh({ isLast: true });
@@ -64,6 +73,44 @@ export class Results {
     if (!isLast && (isInUse || now - this.plottedAt < PLOT_EVERY_MS)) return;
     this.plottedAt = now;
     this.#plots();
+  }
+
+  #calibrated() {
+    return this.answers.properties.flatMap((property, column) => (property.interval_scale ? [{ property, column }] : []));
+  }
+
+  /** Half the width of each interval, and the domain farthest outside. */
+  #trustColumns() {
+    const { answers } = this;
+    const calibrated = this.#calibrated();
+    if (calibrated.length === 0) return [];
+    const status = (row) => farthest(calibrated.map(({ column }) => answers.domain(row, column)?.status));
+    return [
+      ...calibrated.map(({ property: { label, units }, column }) => ({
+        title: `± ${label}${units ? ` (${units})` : ""}`,
+        class: "num",
+        cell: (row) => shown(halfWidth(answers, row, column)),
+        order: (row) => halfWidth(answers, row, column),
+      })),
+      { title: "Domain", cell: (row) => DOMAIN_TEXT[status(row)] ?? "", order: (row) => ["inside", "outside", "far_outside"].indexOf(status(row)), notes: (row) => this.#reasons(row) },
+    ];
+  }
+
+  #reasons(row) {
+    const { answers } = this;
+    if (!answers.outside.has(row)) return [];
+    return gathered(answers.properties.flatMap(({ label }, column) =>
+      (answers.error(row, column) ? [] : [{ label, warnings: answers.reasons(row, column) }])));
+  }
+
+  /** The axes of a measured column of the file and of the property that it is named after; null where there is none. */
+  #parity() {
+    const { properties } = this.answers;
+    for (const [i, { property }] of this.measured.entries()) {
+      const column = properties.findIndex(({ id }) => id === property);
+      if (column >= 0) return [properties.length + i, column];
+    }
+    return null;
   }
 
   recolour() {
@@ -95,26 +142,34 @@ export class Results {
   /** Filter and sort. */
   #order() {
     if (!this.answers) return;
-    const { status, values, n_rows, warned } = this.answers;
+    const { status, n_rows, warned } = this.answers;
     const text = byId("filter-text").value.trim().toLowerCase();
     const wanted = { ok: Status.OK, failed: Status.FAILED }[byId("filter-status").value];
     const isWarned = byId("filter-status").value === "warned";
+    const isInside = { inside: true, outside: false }[byId("filter-status").value];
     const limit = (id) => (byId(id).value === "" ? null : Number(byId(id).value));
     const [low, high] = [limit("filter-min"), limit("filter-max")];
-    const column = values[Number(byId("filter-property").value)];
+    const { at } = this.ranges[Number(byId("filter-property").value)];
     const order = [];
     for (let row = 0; row < n_rows; row += 1) {
       if (wanted !== undefined && status[row] !== wanted) continue;
       if (isWarned && !warned.has(row)) continue;
+      if (isInside !== undefined && this.#isInside(row) !== isInside) continue;
       if (text && !this.rows[row].id.toLowerCase().includes(text) && !this.rows[row].smiles.toLowerCase().includes(text)) continue;
-      if (low !== null && !(column[row] >= low)) continue;
-      if (high !== null && !(column[row] <= high)) continue;
+      if (low !== null && !(at(row) >= low)) continue;
+      if (high !== null && !(at(row) <= high)) continue;
       order.push(row);
     }
     const { sort } = this.table;
     if (sort.column >= 0) order.sort(comparison(this.table.columns[sort.column].order, sort.isDescending));
     this.table.setOrder(order);
     byId("filter-count").textContent = order.length === n_rows ? "" : `${order.length} of ${n_rows} rows are shown.`;
+  }
+
+  /** Whether a row is inside the domain of all its properties; null where that is not known. */
+  #isInside(row) {
+    const status = farthest((this.answers.domains.get(row) ?? []).map((domain) => domain?.status));
+    return status === null ? null : status === "inside";
   }
 
   #detail(row) {
@@ -126,10 +181,12 @@ export class Results {
     Object.assign(area.dataset, { row, status: state, theme: this.drawings.theme });
     const place = el("div", { class: "drawing-area" });
     const error = this.#firstError(row);
-    const warnings = this.#warnings(row);
+    const warnings = [...new Set([...this.#warnings(row), ...this.#reasons(row)])];
     const values = this.answers.properties.flatMap(({ label, units }, column) => {
       const value = this.answers.values[column][row];
-      return Number.isNaN(value) ? [] : [el("dt", { text: label }), el("dd", { text: `${shown(value)} ${units}` })];
+      const half = halfWidth(this.answers, row, column);
+      const range = Number.isNaN(half) ? "" : ` ± ${shown(half)}`;
+      return Number.isNaN(value) ? [] : [el("dt", { text: label }), el("dd", { text: `${shown(value)}${range} ${units}` })];
     });
     area.replaceChildren(el("h3", { text: id || "No id" }), place, el("p", { class: "smiles mono", text: smiles }),
       ...(error ? [el("p", { class: "error", text: `${error.code}: ${error.message}` })] : []),
@@ -155,16 +212,16 @@ export class Results {
   }
 
   #scatter() {
-    if (this.answers.properties.length < 2) return;
-    const [x, y] = ["scatter-x", "scatter-y"].map((id) => Number(byId(id).value));
-    const { properties, values, n_rows } = this.answers;
+    if (this.axes.length < 2) return;
+    const [x, y] = ["scatter-x", "scatter-y"].map((id) => this.axes[Number(byId(id).value)]);
+    const { n_rows } = this.answers;
     const points = [];
     for (let row = 0; row < n_rows; row += 1) {
-      const point = { x: values[x][row], y: values[y][row], row };
+      const point = { x: x.at(row), y: y.at(row), row };
       if (!Number.isNaN(point.x) && !Number.isNaN(point.y)) points.push(point);
     }
     const area = byId("scatter");
-    scatter(area, { x: properties[x], y: properties[y] }, points, (row, left, top) => this.#tip(area, { row, left, top, x, y }));
+    scatter(area, { x, y }, points, (row, left, top) => this.#tip(area, { row, left, top, x, y }));
   }
 
   /** Show the structure beside a point. */
@@ -172,8 +229,7 @@ export class Results {
     area.querySelector(".tip")?.remove();
     if (row === null) return;
     const place = el("div", { class: "drawing-area" });
-    const { properties, values } = this.answers;
-    const line = (column) => el("p", { text: `${properties[column].label}: ${shown(values[column][row])} ${properties[column].units}` });
+    const line = ({ label, units, at }) => el("p", { text: `${label}: ${shown(at(row))} ${units}` });
     const tip = el("div", { class: "tip", role: "status" }, place, el("p", {}, el("strong", { text: this.rows[row].id })), line(x), line(y));
     area.append(tip);
     const isRight = left + 14 + tip.offsetWidth > area.clientWidth;
@@ -181,6 +237,12 @@ export class Results {
     tip.style.top = `${Math.max(4, Math.min(top - 20, area.clientHeight - 200))}px`;
     this.drawings.show(place, this.rows[row].smiles);
   }
+}
+
+/** Half the width of an interval; NaN where there is none. */
+function halfWidth(answers, row, column) {
+  const { lower, upper } = answers.trust(row, column);
+  return (upper - lower) / 2;
 }
 
 /** Numbers by size and texts as people count; what is missing comes last either way. */

@@ -2,7 +2,7 @@
 
 import { ApiError } from "./api.js";
 import { byId, copy, debounced, download, el, shown, svg } from "./dom.js";
-import { gathered, warningBox } from "./warnings.js";
+import { DOMAIN_TEXT, gathered, told, warningBox } from "./warnings.js";
 
 const DRAW_AFTER_MS = 250;
 const EMPTY = "The SMILES is empty; expected a repeat unit with two connection points, such as *CC(*)c1ccccc1.";
@@ -93,7 +93,7 @@ export class SinglePolymer {
     this.#problem("");
     byId("one-values").replaceChildren(...body.results.map((result, i) => this.#row(result, this.model.properties[i])));
     const warnings = gathered(body.results.flatMap((result, i) =>
-      (result.code === undefined ? [{ label: this.model.properties[i].label, warnings: result.warnings }] : [])));
+      (result.code === undefined ? [{ label: this.model.properties[i].label, warnings: told(result) }] : [])));
     byId("one-warnings").replaceChildren(...(warnings.length > 0 ? [warningBox(warnings)] : []));
     const answered = body.results.find((result) => result.model);
     const n = body.results.length - failures.length;
@@ -110,7 +110,7 @@ export class SinglePolymer {
     if (result.code !== undefined) return el("tr", { class: "failed" }, name, el("td", { colspan: 4, text: result.message }));
     const { value, units } = result.prediction;
     return el("tr", {}, name,
-      el("td", { class: "num value" }, shown(value), " ", el("span", { class: "units", text: units })),
+      el("td", { class: "num value" }, shown(value), " ", el("span", { class: "units", text: units }), ...trust(result)),
       el("td", { class: "num", text: card.test ? `± ${shown(card.test.rmse)}` : "not known" }),
       el("td", { class: "num", text: card.test ? card.test.r2.toFixed(3) : "not known" }),
       el("td", {}, strip(value, card)));
@@ -154,6 +154,13 @@ export class SinglePolymer {
       byId("one-done").textContent = error.message;
     }
   }
+}
+
+/** The interval below a value, and the domain where the polymer is not inside. */
+function trust({ interval, domain }) {
+  const range = interval ? [el("span", { class: "range", text: `${Math.round(100 * interval.level)} %: ${shown(interval.lower)} to ${shown(interval.upper)}` })] : [];
+  const place = domain && domain.status !== "inside" ? [el("span", { class: "range far", text: DOMAIN_TEXT[domain.status] })] : [];
+  return [...range, ...place];
 }
 
 /** Show where a value lies among the training labels: mean and one standard deviation, three to either side. */

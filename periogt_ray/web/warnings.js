@@ -15,6 +15,15 @@ export function gathered(answered) {
   return [...labels].map(([text, concerned]) => (concerned.length === answered.length ? text : `${concerned.join(", ")}: ${text}`));
 }
 
+export const DOMAIN_TEXT = Object.freeze({ inside: "inside the domain", outside: "outside the domain", far_outside: "far outside the domain" });
+const STATUSES = ["inside", "outside", "far_outside"];
+
+/** What is to be known of an answer: its warnings, and why its polymer is outside the domain. */
+export const told = ({ warnings, domain }) => [...new Set([...(warnings ?? []), ...(domain?.reasons ?? [])])];
+
+/** The status farthest outside; null where none is known. */
+export const farthest = (statuses) => STATUSES.filter((status) => statuses.includes(status)).at(-1) ?? null;
+
 export const counted = (n) => `${n} ${n === 1 ? "warning" : "warnings"}`;
 
 /** Show warnings as a titled list. */

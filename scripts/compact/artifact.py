@@ -1,7 +1,8 @@
 """Writing the artifact directory."""
 
 import hashlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,23 @@ from compact.card import CARD_NAME, TEXT_NAME
 from compact.features import SCHEME
 from periogt_ray.artifacts.index import write_index
 from periogt_ray.artifacts.layout import LABEL_STATS_NAME
+from periogt_ray.artifacts.members import member_path
 from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.artifacts.statistics import LabelStats
-from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
+from periogt_ray.model.network import PerioGTEncoder
 from periogt_ray.runtime.files import write_json_atomically
 
-__all__ = ["MODEL_NAME", "checksums", "to_stored_precision", "write_artifacts"]
+__all__ = ["MODEL_NAME", "checksums", "write_artifacts"]
 
 MODEL_NAME = "PerioGT compact"
-# Half the size of float32. A network is measured with the rounded weights, as it is shipped.
+# Half the size of float32. Networks are measured with the rounded weights, as they are shipped.
 _STORED = torch.float16
-
-
-def to_stored_precision(network: PerioGTEncoder) -> None:
-    """Round a network's weights to the precision in which they are stored."""
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(parameter.to(_STORED).float())
 
 
 def write_artifacts(
     root: Path,
     encoder: PerioGTEncoder,
-    regressors: Mapping[str, PerioGTRegressor],
+    members: Mapping[str, Sequence[Path]],
     *,
     scaler: Scaler,
     label_stats: Mapping[str, tuple[float, float]],
@@ -48,16 +43,19 @@ def write_artifacts(
         Directory; made if absent.
     encoder : PerioGTEncoder
         The pretrained network.
-    regressors : Mapping of str to PerioGTRegressor
-        The finetuned networks by property id.
+    members : Mapping of str to sequence of pathlib.Path
+        Packed weight files by property id, one a fold.
     scaler : Scaler
         Of the descriptors.
     label_stats : Mapping of str to (float, float)
         Mean and population standard deviation of each property's train rows.
     """
     _write_weights(root / "pretrained_ckpt" / "base.safetensors", encoder)
-    for property_id, network in regressors.items():
-        _write_weights(root / "finetuned_ckpt" / property_id / "best_model.safetensors", network)
+    for property_id, paths in members.items():
+        for number, path in enumerate(paths):
+            destination = root / member_path(property_id, number)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, destination)
     np.savez(root / "descriptor_scaler.npz", mean=scaler.mean, scale=scaler.scale)
     statistics = {name: LabelStats(*pair).document() for name, pair in label_stats.items()}
     write_json_atomically(root / LABEL_STATS_NAME, statistics)

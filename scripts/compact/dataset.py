@@ -69,18 +69,6 @@ class Dataset:
         tested = self.test_polymers()
         return [smiles for smiles in self.polymers() if smiles not in tested]
 
-    def joint_rows(self) -> dict[str, list[Row]]:
-        """Return the train rows of each property whose polymer is in no test split of any property.
-
-        A stage that learns several properties at once must not learn one property of a polymer
-        whose other property is to be tested.
-        """
-        tested = self.test_polymers()
-        return {
-            property_id: [row for row in self.split(property_id, "train") if row.smiles not in tested]
-            for property_id in self.rows
-        }
-
     def label_stats(self, property_id: str) -> tuple[float, float]:
         """Return mean and population standard deviation of the train rows' values."""
         values = np.array([row.value for row in self.split(property_id, "train")])

@@ -18,7 +18,6 @@ from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
 __all__ = [
     "FinetuneSettings",
     "Targets",
-    "average_weights",
     "joint_network",
     "predict_normalized",
     "property_network",
@@ -150,13 +149,6 @@ def train_network(
     if best is not None:
         average.network.load_state_dict(best[2])
     return average.network
-
-
-def average_weights(networks: Sequence[PerioGTRegressor]) -> PerioGTRegressor:
-    """Average the weights of networks that started from the same one; the first is changed in place."""
-    states = [network.state_dict() for network in networks]
-    networks[0].load_state_dict({key: torch.stack([state[key] for state in states]).mean(dim=0) for key in states[0]})
-    return networks[0]
 
 
 class _Average:

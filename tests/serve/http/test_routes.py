@@ -332,7 +332,7 @@ def test_very_many_unknown_fields_are_one_error(served: Any) -> None:
     answer = served.client.post("/v1/predict", json={"smiles": "*CC*", "property": "eps", **fields})
     assert answer.status_code == 422
     [problem] = answer.json()["error"]["details"]["problems"]
-    assert problem["problem"] == "the object has 100002 fields; expected smiles, property, return_embedding"
+    assert problem["problem"] == "the object has 100002 fields; expected smiles, property, return_embedding, level"
 
 
 def test_many_polymers_of_one_request_do_not_hold_up_another(served_by: Callable, golden_predictor: Predictor) -> None:
