@@ -47,9 +47,10 @@ def pack(state: "Mapping[str, torch.Tensor]") -> "tuple[dict[str, torch.Tensor],
         codes.append(np.clip(np.rint(values / safe), -_LARGEST_CODE, _LARGEST_CODE).astype(np.int8).ravel())
         plain.append(steps)
     compressed = zlib.compress(np.concatenate(codes).tobytes(), 9)
+    # The wider numbers come first, so that they are aligned.
     tensors = {
-        "codes": torch.frombuffer(bytearray(compressed), dtype=torch.uint8),
         "plain": torch.from_numpy(np.concatenate(plain).astype(np.float16)),
+        "codes": torch.frombuffer(bytearray(compressed), dtype=torch.uint8),
     }
     return tensors, {_KEY: json.dumps({key: list(tensor.shape) for key, tensor in state.items()})}
 

@@ -30,7 +30,6 @@ from compact.stored import to_half_precision, write_packed
 from compact.training_file import TrainingFile, read_training_file
 from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.artifacts.scaler import Scaler
-from periogt_ray.artifacts.weight_files import read_state_dict
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
 from periogt_ray.runtime.files import write_bytes_atomically
 
@@ -207,8 +206,6 @@ def train_fold(stages: Stages, fold: int, recipe: Recipe, *, seed: int = 0) -> N
             name=f"fold {fold} {property_id}",
         )
         write_packed(stages.member(property_id, fold), network)
-        # Residuals are those of the rounded weights.
-        network.load_state_dict(read_state_dict(stages.member(property_id, fold)))
         mean, std = dataset.label_stats(property_id)
         left_out = [row.smiles for row in held_out_rows(dataset, property_id, fold)]
         predicted = predict_normalized(network, store, left_out)[:, 0] * std + mean if left_out else np.empty(0)
