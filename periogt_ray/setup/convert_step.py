@@ -31,6 +31,7 @@ def convert(state: SetupState) -> None:
     """
     state.staging.mkdir(exist_ok=True)
     _make_scaler(state)
+    # First, because with label statistics in place labels are not fetched again.
     _keep_datasets(state)
     _make_label_stats(state)
     keep_pth = state.options.keep_pth

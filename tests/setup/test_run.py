@@ -74,6 +74,7 @@ def test_an_empty_directory_becomes_the_golden_one(
     assert snapshot(options.directory) == finished
     assert set(finished) == {
         ".ready",
+        *(f"datasets/{name}/{file}" for name in ("eps", "tg") for file in (f"{name}.csv", "split.pkl")),
         "descriptor_scaler.npz",
         "finetuned_ckpt/eps/best_model.safetensors",
         "finetuned_ckpt/tg/best_model.safetensors",
