@@ -95,6 +95,7 @@ _periogt_directories() {
   mkdir -p "$PERIOGT_RESULTS_DIR" || periogt_fail "PERIOGT_RESULTS_DIR ($PERIOGT_RESULTS_DIR) cannot be made"
   periogt_bind "$PERIOGT_BASE_DIR" "$PERIOGT_RESULTS_DIR" ${PERIOGT_CHECKPOINT_DIR:+"$PERIOGT_CHECKPOINT_DIR"} \
     ${PERIOGT_FEATURE_STORE:+"$PERIOGT_FEATURE_STORE"} ${PERIOGT_CACHE_DIR:+"$PERIOGT_CACHE_DIR"}
+  if [[ -n ${PERIOGT_MODELS:-} && -d $PERIOGT_MODELS ]]; then periogt_bind "$PERIOGT_MODELS"; fi
   if [[ -n ${TMPDIR:-} && -d $TMPDIR ]]; then periogt_bind "$TMPDIR"; fi
 }
 

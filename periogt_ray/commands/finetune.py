@@ -90,6 +90,9 @@ def finetune(**given: Any) -> None:
     env = dict(os.environ)
     if given["device"]:
         env["PERIOGT_DEVICE"] = given["device"]
+    if given["is_deterministic"]:
+        # Read when CUDA starts; without it, deterministic products are refused.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     settings = resolved_settings(env)
     from periogt_ray.training.run import check_finetune
 

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from contextlib import ExitStack, redirect_stdout
 from typing import Any
 
@@ -75,6 +76,7 @@ class _Shown:
         self._n_epochs = options.epochs
         self._names: list[str] = []
         self._baselines = ""
+        self._begun = time.monotonic()
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -107,10 +109,16 @@ class _Shown:
 
     def _on_jobs(self, jobs: list[Job]) -> None:
         self._names = [job.name for job in jobs]
+        self._begun = time.monotonic()
         self._bar.update(self._task, completed=0, total=len(jobs) * self._n_epochs, description="networks")
 
     def _on_epoch(self, job: Job, epoch: Epoch) -> None:
         place = self._names.index(job.name)
+        if place == 0 and epoch.number == 1:
+            most = (time.monotonic() - self._begun) * self._n_epochs * len(self._names) / 60
+            logger.info(
+                "%d networks of at most %d epochs: at most %.0f minutes", len(self._names), self._n_epochs, most
+            )
         told = f"{job.name} epoch {epoch.number}: validation {epoch.validation_rmse:.4g} ({self._baselines})"
         self._bar.update(self._task, completed=place * self._n_epochs + epoch.number, told=told)
         if epoch.number % _EPOCHS_A_LINE == 0:
