@@ -94,7 +94,7 @@ def finetune(**given: Any) -> None:
         # Read when CUDA starts; without it, deterministic products are refused.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     settings = resolved_settings(env)
-    from periogt_ray.training.run import check_finetune
+    from periogt_ray.training.estimate import check_finetune
 
     options = _options(given, settings.models_dir or settings.base_dir / "models")
     if given["check"]:

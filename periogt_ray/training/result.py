@@ -20,11 +20,12 @@ from periogt_ray.artifacts.manifest import RecordedFile
 from periogt_ray.artifacts.members import member_path
 from periogt_ray.artifacts.packages import write_package
 from periogt_ray.runtime.files import make_directory, sha256_of, write_bytes_atomically, write_json_atomically
+from periogt_ray.training.claim import WORK_NAME
 from periogt_ray.training.figures import Figures
 from periogt_ray.training.members import Member
 from periogt_ray.training.new_network import untrained_extras
 from periogt_ray.training.result_card import card_text, report_page
-from periogt_ray.training.run import WORK_NAME, Finished
+from periogt_ray.training.run import Finished
 
 __all__ = ["write_result"]
 

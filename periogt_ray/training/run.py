@@ -13,36 +13,30 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from periogt_ray import __version__
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.artifacts.layout import read_json
-from periogt_ray.artifacts.packages import PACKAGE_NAME, check_id
 from periogt_ray.artifacts.statistics import LabelStats
 from periogt_ray.errors import ValidationError
-from periogt_ray.model.device import choose_device, probe_device
 from periogt_ray.model.network import load_encoder
 from periogt_ray.polymer.prompt_scheme import PromptScheme
-from periogt_ray.runtime.files import make_directory, write_json_atomically
+from periogt_ray.runtime.files import make_directory
 from periogt_ray.settings import Settings
-from periogt_ray.training.dataset import Dataset, check_labels, read_dataset
+from periogt_ray.training.claim import WORK_NAME, claim_output, device_of, plan_of, read_checked, scheme_of
+from periogt_ray.training.dataset import Dataset, check_labels
 from periogt_ray.training.engines import Engine, LocalEngine, RayEngine
-from periogt_ray.training.label_report import LabelReport, describe_labels
+from periogt_ray.training.label_report import LabelReport
 from periogt_ray.training.members import Context, Job, Member
-from periogt_ray.training.new_network import new_network
 from periogt_ray.training.options import FinetuneOptions
 from periogt_ray.training.prepared import Prepared, prepare
 from periogt_ray.training.recipe import Recipe
 from periogt_ray.training.splits import SplitPlan, cluster_of, make_plan
-from periogt_ray.training.trainer import Epoch, Labels, Stopped, Trainer
+from periogt_ray.training.trainer import Epoch, Stopped
+from periogt_ray.training.tree_folds import fold_trees
 
-__all__ = ["Finished", "Listener", "check_finetune", "read_checked", "run_finetune"]
+__all__ = ["Finished", "Listener", "run_finetune"]
 
 logger = logging.getLogger(__name__)
 
-WORK_NAME = ".work"
-_RUN_NAME = "run.json"
 _FEW = 50
-_N_TIMED = 3
 
 
 @dataclass(frozen=True)
@@ -127,30 +121,6 @@ class Finished:
     seconds: float
 
 
-def read_checked(options: FinetuneOptions, settings: Settings) -> tuple[ArtifactDirectory, Dataset, LabelReport]:
-    """Read everything that a run needs and refuse what cannot work, before any time is spent.
-
-    Raises
-    ------
-    ValidationError
-        The id is taken or has other characters, or the table cannot be used.
-    PerioGTError
-        The artifacts cannot be used.
-    """
-    try:
-        check_id(options.property_id)
-    except ValueError as error:
-        raise ValidationError(f"--property: {error}.") from error
-    artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
-    if options.property_id in artifacts.properties:
-        raise ValidationError(
-            f"{artifacts.name} serves a property {options.property_id!r} itself; give yours another id with "
-            f"--property, for example my_{options.property_id}."
-        )
-    dataset = read_dataset(options.data, options.table)
-    return artifacts, dataset, describe_labels(dataset, is_log10=options.table.is_log10)
-
-
 def run_finetune(options: FinetuneOptions, settings: Settings, listener: Listener | None = None) -> Finished | None:
     """Do the whole protocol, or go on with it.
 
@@ -173,61 +143,14 @@ def run_finetune(options: FinetuneOptions, settings: Settings, listener: Listene
     Stopped
         The listener said so; the same call goes on.
     ValidationError
-        As :func:`read_checked`, or the output holds another run.
+        As :func:`~periogt_ray.training.claim.read_checked`, or the output holds another run.
     """
     begun = time.monotonic()
     listener = listener or Listener()
     artifacts, dataset, report = read_checked(options, settings)
-    identity = _identity(options, artifacts, dataset)
-    if _claim(options, identity):
+    if claim_output(options, artifacts, dataset):
         return None
     return _Run(options, settings, artifacts, listener, begun).finish(dataset, report)
-
-
-def _identity(options: FinetuneOptions, artifacts: ArtifactDirectory, dataset: Dataset) -> dict[str, Any]:
-    return {
-        "options": options.identity(),
-        "data_sha256": dataset.sha256,
-        "encoder_sha256": artifacts.encoder_sha256,
-        "version": __version__,
-    }
-
-
-def _claim(options: FinetuneOptions, identity: dict[str, Any]) -> bool:
-    """Take the output for this run; return whether it is finished already.
-
-    Raises
-    ------
-    ValidationError
-        It holds something else.
-    """
-    work = options.output / WORK_NAME
-    place = work / _RUN_NAME
-    if not place.is_file():
-        if options.output.is_dir() and any(entry.name != WORK_NAME for entry in options.output.iterdir()):
-            held = "a package" if (options.output / PACKAGE_NAME).is_file() else "other files"
-            raise ValidationError(
-                f"{options.output} holds {held}. Give another --output, or remove it (`periogt models remove`)."
-            )
-        make_directory(work)
-        write_json_atomically(place, identity)
-        return False
-    before = read_json(place)
-    told = _differences(before, identity)
-    if told:
-        raise ValidationError(
-            f"{options.output} holds a run of another kind; it differs in {', '.join(told)}. Repeat that command to go "
-            "on with it, or give another --output, or remove the directory."
-        )
-    return (options.output / PACKAGE_NAME).is_file()
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    names = {"data_sha256": "the data", "encoder_sha256": "the encoder", "version": "the version"}
-    told = [text for key, text in names.items() if before.get(key) != now[key]]
-    # Through JSON, a tuple is a list.
-    asked = before.get("options", {})
-    return told + [f"{key} ({asked.get(key)!r})" for key, value in now["options"].items() if asked.get(key) != value]
 
 
 @dataclass
@@ -243,8 +166,8 @@ class _Run:
 
     def finish(self, dataset: Dataset, report: LabelReport) -> Finished:
         options = self.options
-        device = _device(self.settings, options)
-        scheme = self._scheme()
+        device = device_of(self.settings, options)
+        scheme = scheme_of(options, self.artifacts)
         work = options.output / WORK_NAME
         prepared = self._prepare(dataset, scheme, device)
         check_labels(prepared.dataset, options.table, options.data)
@@ -256,7 +179,7 @@ class _Run:
                 f"The polymers form {len(sizes)} clusters; expected at least {2 * options.n_folds}. Take --split "
                 "random."
             )
-        plan = self._plan(prepared, clusters if options.split == "cluster" else None)
+        plan = plan_of(options, prepared.dataset, clusters if options.split == "cluster" else None)
         self.notes.append(f"division: {plan.note}; {len(plan.test)} polymers held out")
         context = self._context(prepared, plan, work)
         trees = self._trees(prepared, context, plan)
@@ -290,12 +213,6 @@ class _Run:
         limit = self.options.time_limit_s
         return limit is None or time.monotonic() - self.begun < share * limit
 
-    def _scheme(self) -> PromptScheme:
-        if self.options.scheme is not None:
-            return PromptScheme.named(self.options.scheme)
-        schemes = {info.prompt_scheme for info in self.artifacts.properties.values()}
-        return schemes.pop() if len(schemes) == 1 else PromptScheme.RELEASE
-
     def _prepare(self, dataset: Dataset, scheme: PromptScheme, device: torch.device) -> Prepared:
         try:
             return prepare(
@@ -310,27 +227,6 @@ class _Run:
             )
         except InterruptedError as error:
             raise Stopped from error
-
-    def _plan(self, prepared: Prepared, groups: np.ndarray | None) -> SplitPlan:
-        options, dataset = self.options, prepared.dataset
-        n_members = options.n_members
-        n_rounds = None
-        if n_members not in (None, 1):
-            if n_members % options.n_folds:
-                raise ValidationError(
-                    f"--members is {n_members}; expected 1, or a multiple of --folds ({options.n_folds})."
-                )
-            n_rounds = n_members // options.n_folds
-        return make_plan(
-            dataset.keys,
-            seed=options.seed,
-            n_folds=options.n_folds,
-            n_rounds=n_rounds,
-            test_share=options.test_share,
-            parts=[polymer.part for polymer in dataset.polymers] if options.table.split_column else None,
-            groups=None if groups is None else groups.tolist(),
-            is_authors=options.recipe == "authors",
-        )
 
     def _context(self, prepared: Prepared, plan: SplitPlan, work: Any) -> Context:
         dataset = prepared.dataset
@@ -431,31 +327,9 @@ class _Run:
         return found
 
     def _trees_of(self, prepared: Prepared, context: Context, plan: SplitPlan, name: str) -> dict[str, np.ndarray]:
-        """Return out-of-fold predictions of the first round, and the mean of its predictions on the others."""
-        from periogt_ray.training.baselines import predict_by_trees
-
-        n = len(context.labels)
-        held_out, others = np.full(n, np.nan), []
-        outside = sorted(set(range(n)) - {i for fold in plan.folds for i in fold.held_out})
-        for number, fold in enumerate(plan.folds[: self.options.n_folds]):
-            if number and not fold.held_out:
-                break  # the same rows again
-            if self.listener.is_stopping():
-                raise Stopped
-            path = context.directory / f"{name}-{number}.npy"
-            asked = (*fold.held_out, *outside)
-            if path.is_file():
-                predicted = np.load(path, allow_pickle=False)
-            else:
-                learned = (*fold.rows.train, *fold.rows.validation) if fold.held_out else fold.rows.train
-                seed = self.options.seed
-                predicted = predict_by_trees(prepared.tree_features, context.labels, learned, asked, seed=seed)
-                _save_array(path, predicted)
-            held_out[list(fold.held_out)] = predicted[: len(fold.held_out)]
-            others.append(predicted[len(fold.held_out) :])
-        of_test = np.full(n, np.nan)
-        of_test[outside] = np.mean(others, axis=0)
-        return {"random": held_out, "test": of_test}
+        folds = plan.folds[: self.options.n_folds]
+        features, seed, stopping = prepared.tree_features, self.options.seed, self.listener.is_stopping
+        return fold_trees(features, context, folds, name=name, seed=seed, is_stopping=stopping)
 
     def _cluster(
         self,
@@ -510,80 +384,3 @@ class _Run:
             error = float(np.sqrt(((predicted - context.labels[list(asked)]) ** 2).mean()))
             found.append({"n": len(some), "trees_rmse": error})
         return found
-
-
-def _save_array(path: Any, array: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-    temporary.replace(path)
-
-
-def _device(settings: Settings, options: FinetuneOptions) -> torch.device:
-    choice = choose_device(settings.device, probe_device(), min_driver=settings.min_driver)
-    if choice.warning:
-        logger.warning("%s", choice.warning)
-    if options.is_deterministic:
-        torch.use_deterministic_algorithms(True)
-    torch.backends.cuda.matmul.allow_tf32 = options.is_fast
-    return torch.device(choice.device)
-
-
-def check_finetune(options: FinetuneOptions, settings: Settings) -> dict[str, Any]:
-    """Read the table, report on it and estimate the time; train nothing and write nothing.
-
-    Returns
-    -------
-    dict
-        The report and the estimate, JSON.
-
-    Raises
-    ------
-    ValidationError
-        As :func:`read_checked`.
-    """
-    import tempfile
-    from dataclasses import replace
-    from pathlib import Path
-
-    artifacts, dataset, report = read_checked(options, settings)
-    some = replace(dataset, polymers=dataset.polymers[: options.batch_size])
-    device = _device(settings, options)
-    run = _Run(options, settings, artifacts, Listener(), time.monotonic())
-    with tempfile.TemporaryDirectory() as directory:
-        begun = time.monotonic()
-        prepared = prepare(some, artifacts, settings, scheme=run._scheme(), device=device, work=Path(directory))
-        features_s = (time.monotonic() - begun) / len(some.polymers)
-    update_s = _seconds_an_update(artifacts, prepared, options, device)
-    plan = run._plan(prepared._replace(dataset=dataset), None)
-    recipes = options.recipes(artifacts.encoder_dims["width"])
-    n_updates = sum(recipes[0].n_updates(len(fold.rows.train)) for fold in plan.folds)
-    n_rounds = (1 if options.recipe == "authors" else 2) + (len(recipes) - 1) / len(plan.folds)
-    # A pass over the validation polymers and the schedule's rest cost about a third more.
-    seconds = features_s * len(dataset.polymers) + 1.3 * update_s * n_updates * n_rounds
-    return {
-        "labels": report.as_dict(),
-        "left_out": [row._asdict() for row in dataset.left_out[:100]],
-        "division": plan.note,
-        "n_networks": len(plan.folds),
-        "n_test": len(plan.test),
-        "device": device.type,
-        "seconds_an_update": round(update_s, 4),
-        "estimated_seconds": round(seconds),
-    }
-
-
-def _seconds_an_update(
-    artifacts: ArtifactDirectory, prepared: Prepared, options: FinetuneOptions, device: torch.device
-) -> float:
-    encoder = load_encoder(artifacts.encoder_state_dict(), artifacts.encoder)
-    recipe = options.recipes(encoder.sizes.width)[0]
-    network = new_network(encoder, dropout=recipe.dropout, seed=0).to(device)
-    n = len(prepared.dataset.polymers)
-    labels = Labels(np.zeros(n, np.float32), np.ones(n, np.float32))
-    trainer = Trainer(network, prepared.polymers, labels, recipe=recipe, n_updates=1000)
-    trainer.update(1, range(n))
-    begun = time.monotonic()
-    for number in range(_N_TIMED):
-        trainer.update(2 + number, range(n))
-    return (time.monotonic() - begun) / _N_TIMED

@@ -20,13 +20,13 @@ from periogt_ray.artifacts.packages import PACKAGE_NAME, read_package
 from periogt_ray.errors import ValidationError
 from periogt_ray.predict import predict_one
 from periogt_ray.settings import Settings
-from periogt_ray.training import checkpoint, members, result
-from periogt_ray.training import run as run_module
+from periogt_ray.training import checkpoint, claim, members, result, tree_folds
 from periogt_ray.training.dataset import DataOptions
+from periogt_ray.training.estimate import check_finetune
 from periogt_ray.training.figures import figures_of
 from periogt_ray.training.options import FinetuneOptions
 from periogt_ray.training.result import write_result
-from periogt_ray.training.run import Listener, check_finetune, run_finetune
+from periogt_ray.training.run import Listener, run_finetune
 from periogt_ray.training.trainer import Stopped
 from support.golden import ARTIFACTS
 from support.served_process import wait_for
@@ -164,10 +164,10 @@ class CrashPoints:
         self.n_seen = 0
         for module in (checkpoint, members, result):
             monkeypatch.setattr(module, "write_bytes_atomically", self._deadly(module.write_bytes_atomically))
-        for module in (run_module, result):
+        for module in (claim, result):
             monkeypatch.setattr(module, "write_json_atomically", self._deadly(module.write_json_atomically))
         monkeypatch.setattr(result, "write_package", self._deadly(result.write_package))
-        monkeypatch.setattr(run_module, "_save_array", self._deadly(run_module._save_array))
+        monkeypatch.setattr(tree_folds, "_save_array", self._deadly(tree_folds._save_array))
 
     def _deadly(self, write: Callable[..., None]) -> Callable[..., None]:
         def deadly(*given: Any, **options: Any) -> None:
