@@ -10,6 +10,8 @@ from periogt_ray.model.intervals import rank_correlation
 
 __all__ = ["Scores", "compare_folds", "score", "verdict"]
 
+_N_DRAWS = 500
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -67,8 +69,8 @@ def compare_folds(
     Returns
     -------
     dict
-        ``gain``: mean over folds of their root mean squared error less ours; ``error``: its standard error;
-        ``n_better``, ``n_folds``.
+        ``gain``: mean over folds of their root mean squared error less ours; ``error``: its standard error, of one
+        fold by drawing its polymers again; ``n_better``, ``n_folds``.
     """
 
     def rmse(found: np.ndarray, fold: Sequence[int]) -> float:
@@ -76,7 +78,12 @@ def compare_folds(
         return float(np.sqrt(((found[rows] - values[rows]) ** 2).mean()))
 
     gains = np.array([rmse(theirs, fold) - rmse(ours, fold) for fold in folds if len(fold)])
-    error = float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else 0.0
+    if len(gains) > 1:
+        error = float(gains.std(ddof=1) / np.sqrt(len(gains)))
+    else:  # one test: its polymers are drawn again
+        random, rows = np.random.default_rng(0), np.array(list(folds[0]))
+        drawn = [random.choice(rows, len(rows)).tolist() for _ in range(_N_DRAWS)]
+        error = float(np.std([rmse(theirs, some) - rmse(ours, some) for some in drawn]))
     return {
         "gain": float(gains.mean()),
         "error": error,
@@ -108,9 +115,10 @@ def verdict(scores: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, fl
     if comparison is None:
         return f"{text}; trees were not compared (install the extra periogt-ray[train])."
     gain, error = comparison["gain"], comparison["error"]
+    pairs = "paired over folds" if comparison.get("n_folds", 2) > 1 else "paired over test polymers"
     shown = f"{abs(gain):.3g} +- {error:.2g} {units}".strip()
     if gain > error:
-        return f"{text}, and it is better than trees by {shown} (paired over folds)."
+        return f"{text}, and it is better than trees by {shown} ({pairs})."
     if gain < -error:
-        return f"{text}, but trees are better by {shown} (paired over folds): use trees or add data."
-    return f"{text}, but no better than trees ({gain:+.3g} +- {error:.2g} {units}, paired over folds): add data."
+        return f"{text}, but trees are better by {shown} ({pairs}): use trees or add data."
+    return f"{text}, but no better than trees ({gain:+.3g} +- {error:.2g} {units}, {pairs}): add data."

@@ -28,6 +28,15 @@ def test_folds_are_compared_in_pairs() -> None:
     assert (found["n_better"], found["n_folds"]) == (4, 4)
 
 
+def test_one_test_has_an_error_of_its_polymers() -> None:
+    noise = np.random.default_rng(0).normal(size=20)
+    found = compare_folds(VALUES, VALUES + noise, VALUES + 1.1 * noise, [range(20)])
+    assert found["n_folds"] == 1
+    assert 0 < found["error"] < found["gain"]
+    scores = {"network": {"rmse": 0.5}, "mean": {"rmse": 1.0}}
+    assert "paired over test polymers" in verdict(scores, found, "eV")
+
+
 @pytest.mark.parametrize(
     ("network", "gain", "error", "expected"),
     [
