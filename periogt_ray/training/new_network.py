@@ -38,7 +38,7 @@ def new_network(encoder: PerioGTEncoder, *, dropout: float, seed: int) -> PerioG
     >>> from periogt_ray.settings import EMBEDDED_DIR
     >>> artifacts = ArtifactDirectory.open(EMBEDDED_DIR)
     >>> encoder = load_encoder(artifacts.encoder_state_dict(), artifacts.encoder)
-    >>> float(new_network(encoder, dropout=0.1, seed=0).node_attn.alpha)
+    >>> new_network(encoder, dropout=0.1, seed=0).node_attn.alpha.item()
     0.5
     """
     sizes: ModelSizes = encoder.sizes
