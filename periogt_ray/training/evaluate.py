@@ -218,9 +218,14 @@ def store_calibration(evaluation: Evaluation, predictor: Predictor, *, source: s
     Raises
     ------
     ValidationError
-        If too few rows are left for an interval of 90 %.
+        If too few rows are left for an interval of 90 %, or the property is a finetuned one, whose package is sealed.
     """
     info = evaluation.info
+    if info.id in predictor.artifacts.packages:
+        raise ValidationError(
+            f"{info.id} is a finetuned property, and its package keeps the intervals of its training; --calibrate is "
+            "for other properties. To use these rows, add them to the training data and run `periogt finetune` again."
+        )
     used = [one for one in evaluation.compared if not one.is_known]
     if len(used) < fewest_rows(0.9):
         raise ValidationError(
