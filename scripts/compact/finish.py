@@ -1,6 +1,5 @@
 """The artifact directory with calibrations and card, and the one evaluation on test rows that follows it."""
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from compact.finetune import predict_normalized
 from compact.folds import N_FOLDS, fold_of, held_out_rows
 from compact.recipe import Recipe, Stages, scaler_of, train_encoder
 from compact.robustness import WELL_KNOWN
-from compact.tabular import score
+from compact.tabular import read_trees, score
 from compact.training_file import TrainingFile, read_training_file
 from periogt_ray.artifacts.calibration import calibration_path
 from periogt_ray.artifacts.directory import ArtifactDirectory
@@ -80,17 +79,12 @@ def finish(stages: Stages, out: Path, recipe: Recipe, *, seed: int = 0) -> dict[
         out_of_fold[property_id]["scale"] = calibration.facts.scale
         _log.info("%s: out of fold %s", property_id, out_of_fold[property_id])
     card = _card(dataset, recipe, seed=seed, out_of_fold=out_of_fold)
-    card["baseline"] = {name: one["test"] for name, one in _trees(stages).items()}
+    trees = {name: read_trees(stages.root, name) for name in PROPERTIES}
+    card["baseline"] = {name: found[1] for name, found in trees.items() if found is not None}
     card["well_known"] = predict_well_known(out)
     card["files"] = checksums(out)
     write_card(out, card)
     return card
-
-
-def _trees(stages: Stages) -> dict[str, dict[str, Any]]:
-    """Return what the step trees measured, as far as it was run."""
-    paths = {name: stages.root / f"trees_{name}.json" for name in PROPERTIES}
-    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
 
 
 def _embeddings(encoder: PerioGTEncoder, store: PolymerStore) -> dict[str, np.ndarray]:
@@ -136,9 +130,9 @@ def _out_of_fold(stages: Stages, property_id: str, known: KnownPolymers) -> dict
         "folds": ours,
         "mean_r2": round(float(np.mean(ours)), 4),
     }
-    trees = _trees(stages).get(property_id)
+    trees = read_trees(stages.root, property_id)
     if trees is not None:
-        found["trees"] = [one["r2"] for one in trees["folds"]]
+        found["trees"] = [one["r2"] for one in trees[0]]
         found["trees_mean_r2"] = round(float(np.mean(found["trees"])), 4)
     return found
 

@@ -1,5 +1,6 @@
 """Extra trees and gradient boosting on fingerprint and descriptors: the baseline."""
 
+import json
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +16,7 @@ from compact.folds import N_FOLDS, held_out_rows, property_rows
 from compact.training_file import read_training_file
 from periogt_ray.runtime.files import write_json_atomically
 
-__all__ = ["Baseline", "score", "train_trees", "tree_features"]
+__all__ = ["Baseline", "read_trees", "score", "train_trees", "tree_features"]
 
 _N_BASELINE_TREES = 300
 
@@ -52,46 +53,45 @@ class Baseline:
         return np.mean([model.predict(features) for model in self._models], axis=0)
 
 
-def train_trees(
-    features: Path, out: Path, *, n_jobs: int, seed: int = 0, properties: Sequence[str] = PROPERTIES
-) -> None:
-    """Fit the baseline on the folds of the networks, and on all train rows; one file a property.
+def train_trees(features: Path, out: Path, *, n_jobs: int, seed: int = 0) -> None:
+    """Fit the baseline on the folds of the networks, and on all train rows.
 
     Parameters
     ----------
     features : pathlib.Path
         From the step ``features``.
     out : pathlib.Path
-        Directory of ``trees_<property>.json``: R2 of each fold, and R2 and RMSE on the test rows of trees fitted on the
-        train rows. A file that is there stays.
+        Directory of ``trees_<property>_<fold>.json``: rows, R2 and RMSE on the fold; ``test`` in place of the fold: on
+        the test rows, of trees fitted on the train rows. A file that is there stays.
     n_jobs : int
         Processes.
     seed : int
         Of the trees.
-    properties : sequence of str
-        Which ones.
     """
-    tasks = [
-        (features, property_id, fold, seed)
-        for property_id in properties
-        if not (out / f"trees_{property_id}.json").is_file()
-        for fold in (*range(N_FOLDS), None)
-    ]
+    # The largest set first: it takes longest.
+    tasks = [(property_id, fold) for property_id in ("egc", *PROPERTIES) for fold in (*range(N_FOLDS), None)]
+    missing = [task for task in dict.fromkeys(tasks) if not _trees_path(out, *task).is_file()]
     with ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn")) as pool:
-        found = (
-            dict(zip([task[1:3] for task in tasks], pool.map(_fitted, *zip(*tasks, strict=True)), strict=True))
-            if tasks
-            else {}
-        )
-    for property_id in {task[1] for task in tasks}:
-        folds = [found[property_id, fold] for fold in range(N_FOLDS)]
-        test = found[property_id, None]
-        write_json_atomically(out / f"trees_{property_id}.json", {"folds": folds, "test": test})
-        _log.info("%s: trees: R2 of folds %s, test %s", property_id, [one["r2"] for one in folds], test)
+        waiting = [pool.submit(_fit_trees, features, out, *task, seed) for task in missing]
+        for done in waiting:
+            _log.info("trees: %s", done.result())
 
 
-def _fitted(features: Path, property_id: str, fold: int | None, seed: int) -> dict[str, float]:
-    """Fit trees on all rows outside a fold and return their figures on it; None: train rows, and test rows."""
+def read_trees(out: Path, property_id: str) -> tuple[list[dict[str, float]], dict[str, float]] | None:
+    """Return the figures of the folds and of the test rows; None where some are missing."""
+    paths = [_trees_path(out, property_id, fold) for fold in (*range(N_FOLDS), None)]
+    if not all(path.is_file() for path in paths):
+        return None
+    *folds, test = (json.loads(path.read_text()) for path in paths)
+    return folds, test
+
+
+def _trees_path(out: Path, property_id: str, fold: int | None) -> Path:
+    return out / f"trees_{property_id}_{'test' if fold is None else fold}.json"
+
+
+def _fit_trees(features: Path, out: Path, property_id: str, fold: int | None, seed: int) -> str:
+    """Fit trees on all rows outside a fold and write their figures on it; None: train rows, and test rows."""
     dataset, polymers = read_training_file(features)
     if fold is None:
         known, asked = dataset.split(property_id, "train"), dataset.split(property_id, "test")
@@ -99,7 +99,9 @@ def _fitted(features: Path, property_id: str, fold: int | None, seed: int) -> di
         known, asked = property_rows(dataset, property_id, fold), held_out_rows(dataset, property_id, fold)
     baseline = Baseline([polymers[row.smiles] for row in known], np.array([row.value for row in known]), seed=seed)
     predicted = baseline.predict([polymers[row.smiles] for row in asked])
-    return score(np.array([row.value for row in asked]), predicted)
+    found = score(np.array([row.value for row in asked]), predicted)
+    write_json_atomically(_trees_path(out, property_id, fold), found)
+    return f"{property_id} {'test' if fold is None else fold}: {found}"
 
 
 def score(values: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
