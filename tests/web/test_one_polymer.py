@@ -199,7 +199,7 @@ def test_the_state_is_shown_as_what_it_is(open_page: Open, way: Way) -> None:
 def test_the_model_and_the_reference_are_shown(open_page: Open, way: Way) -> None:
     page = ready(open_page(f"{way.url}#model"))
     expect(page.locator("#model-card tbody tr")).to_have_count(N_PROPERTIES)
-    expect(page.locator("#model-card")).to_contain_text("finetuned_ckpt/egc/best_model.safetensors")
+    expect(page.locator("#model-card")).to_contain_text("finetuned_ckpt/egc/")
     page.get_by_role("link", name="API").click()
     expect(page.locator(".op")).to_have_count(7)
     page.goto(f"{way.url}docs")
