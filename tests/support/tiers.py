@@ -21,6 +21,7 @@ GROUPS = {
     "tests/web/test_csv.py": "ray",
     "tests/web/test_looks.py": "ray",
     "tests/web/test_one_polymer.py": "ray",
+    "tests/test_notebooks.py": "ray",
     "tests/test_wheel.py": "ray",
     "tests/serve/test_service_process.py": "ray",  # breaks and ends the service that the page's tests share
     "tests/slurm/": "ray",
