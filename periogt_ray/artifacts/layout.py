@@ -9,6 +9,7 @@ from periogt_ray.artifacts.members import WeightFile
 from periogt_ray.errors import CheckpointMissingError, ModelLoadError
 
 __all__ = [
+    "DATASETS_FOLDER",
     "ENCODER_EXPECTED",
     "ENCODER_PATH",
     "HEADS_EXPECTED",
@@ -40,6 +41,7 @@ SCALER_NPZ_NAME = "descriptor_scaler.npz"
 SCALER_NAMES = (SCALER_NPZ_NAME, "descriptor_scaler.pkl")
 
 # Where setup puts weights; they are found elsewhere, too (see inventory).
+DATASETS_FOLDER = "datasets"
 WEIGHT_FOLDERS = ("pretrained_ckpt", "finetuned_ckpt")
 ENCODER_PATH = "pretrained_ckpt/base.safetensors"
 
@@ -57,7 +59,7 @@ def head_path(property_id: str) -> str:
 
 def dataset_path(property_id: str, name: str) -> str:
     """Return where setup keeps a file of a property's data set, relative to the artifact directory."""
-    return f"datasets/{property_id}/{name}"
+    return f"{DATASETS_FOLDER}/{property_id}/{name}"
 
 
 def scaler_path(root: Path) -> Path | None:

@@ -2,7 +2,7 @@
 
 import logging
 
-from periogt_ray.artifacts.layout import INDEX_NAME, LABEL_STATS_NAME, SCALER_NPZ_NAME, WEIGHT_FOLDERS
+from periogt_ray.artifacts.layout import DATASETS_FOLDER, INDEX_NAME, LABEL_STATS_NAME, SCALER_NPZ_NAME, WEIGHT_FOLDERS
 from periogt_ray.artifacts.manifest import remove_manifest, write_manifest, write_ready
 from periogt_ray.runtime.files import FILE_MODE
 from periogt_ray.setup.staging import remove_tree, trash_of
@@ -18,7 +18,7 @@ def deactivate(state: SetupState) -> None:
     remove_manifest(state.root)
     remove_tree(trash_of(state.staging))
     leftovers = list(state.root.glob(".*.part"))
-    for name in WEIGHT_FOLDERS:
+    for name in (*WEIGHT_FOLDERS, DATASETS_FOLDER):
         leftovers += (state.root / name).rglob(".*.part")
     for path in leftovers:
         path.unlink(missing_ok=True)

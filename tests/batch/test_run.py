@@ -143,9 +143,9 @@ def test_output_is_in_input_order_and_whole(input_path: Path) -> None:
     assert [row[:3] for row in rows] == [[str(i), s, p] for i, s in enumerate(smiles) for p in ("tg", "eps")]
     for row in rows:
         if row[1].startswith("bad"):
-            assert row[3:] == ["", "", "false", "validation_error", "no, 2 *", ""]
+            assert row[3:] == ["", "", "false", "validation_error", "no, 2 *", "", "", "", ""]
         else:
-            assert row[3:] == [repr(len(row[1]) / 3), "K", "true", "", "", ""]
+            assert row[3:] == [repr(len(row[1]) / 3), "K", "true", "", "", "", "", "", ""]
     assert found is not None
     assert found.exit_code == 1
     summary = json.loads(output_of(input_path).with_name("input_predictions.csv.summary.json").read_text())
@@ -658,7 +658,7 @@ def test_warnings_are_those_of_the_text_and_of_the_answer(tmp_path: Path) -> Non
     assert summary is not None
     assert summary.n_warned == 3
     _, rows = read_rows(output_of(given))
-    assert [row[9] for row in rows] == [
+    assert [row[-1] for row in rows] == [
         "an isotope was cleared",
         "far from the training data",
         "",
@@ -686,6 +686,8 @@ def test_parquet_in_and_out_is_the_same_as_csv(tmp_path: Path) -> None:
     typed = {name: str(found.schema.field(name).type) for name in header}
     assert {name: kind for name, kind in typed.items() if kind != "string"} == {
         "prediction_value": "double",
+        "interval_lower": "double",
+        "interval_upper": "double",
         "ok": "bool",
     }
     for row in rows:

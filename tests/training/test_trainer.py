@@ -25,7 +25,7 @@ from support.golden import ARTIFACTS, GOLDEN
 
 STEPS = json.loads((GOLDEN / "finetune" / "steps.json").read_text())
 CPU = torch.device("cpu")
-PACKING = Packing.for_device(CPU)
+PACKING = Packing.for_device(CPU, width=24)
 
 
 @cache
