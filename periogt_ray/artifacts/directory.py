@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from periogt_ray.artifacts.architecture import HEAD_FAMILIES
 from periogt_ray.artifacts.index import DEFAULT_NAME, Index, read_index
 from periogt_ray.artifacts.inventory import missing_statistics, take_inventory
 from periogt_ray.artifacts.layout import (
@@ -21,7 +22,7 @@ from periogt_ray.artifacts.layout import (
     require_files,
 )
 from periogt_ray.artifacts.manifest import RecordedFile, read_manifest
-from periogt_ray.artifacts.properties import ALIASES, PROPERTIES, PropertyInfo
+from periogt_ray.artifacts.properties import ALIASES, PROPERTIES, UNPUBLISHED, PropertyInfo
 from periogt_ray.artifacts.scaler import Scaler, read_scaler
 from periogt_ray.artifacts.statistics import LabelStats, read_label_stats
 from periogt_ray.artifacts.weight_files import read_state_dict
@@ -155,7 +156,7 @@ class ArtifactDirectory:
         info = self.properties.get(self._known_as(property_id))
         if info is not None and info.supported:
             return info
-        if info is not None and info.family == "common":
+        if info is not None and info.family in HEAD_FAMILIES and info.id not in UNPUBLISHED:
             self.label_stats(property_id)
         if info is not None:
             reason = f": {info.reason}"

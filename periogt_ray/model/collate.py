@@ -7,7 +7,7 @@ whose nodes are a view [G, n, ...] of the whole. No node of one graph ever meets
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -61,9 +61,16 @@ class GraphBatch(_OnDevice):
     bond_features : Tensor
         float32 [T, 14].
     fingerprint_nodes, descriptor_nodes : Tensor
-        int64 [G], the virtual nodes.
+        int64 [M], the virtual nodes of the M repeat units: one a graph, of copolymers two.
     fingerprints, descriptors : Tensor
-        float32 [G, 1191] and [G, 1613], what they carry.
+        float32 [M, 1191] and [M, 1613], what they carry.
+    ratio_nodes, ratios : Tensor
+        int64 [M], of copolymers; else [0]. The virtual nodes, and rows of the network's table.
+    global_nodes : Tensor
+        int64 [G], of copolymers and polymers with conditions; else [0].
+    global_values : Tensor
+        What the global nodes carry: of copolymers int64 [G], rows of the network's table of architectures; else
+        conditions, float32 [G, number of conditions].
     triplet_weights : Tensor
         float32 [T], 1 / (number of bond triplets of the node's graph) for bond triplets, else 0.
     edge_slots : Tensor
@@ -91,6 +98,10 @@ class GraphBatch(_OnDevice):
     descriptor_nodes: Tensor
     fingerprints: Tensor
     descriptors: Tensor
+    ratio_nodes: Tensor
+    ratios: Tensor
+    global_nodes: Tensor
+    global_values: Tensor
     triplet_weights: Tensor
     edge_slots: Tensor
     edge_paths: Tensor
@@ -142,6 +153,9 @@ def collate(
     descriptors: Sequence[np.ndarray],
     *,
     max_padding: float = 0.0,
+    path_origins: Sequence[int] | None = None,
+    ratios: Sequence[int] = (),
+    global_values: Sequence[int | tuple[float, ...]] = (),
 ) -> GraphBatch:
     """Lay graphs end to end.
 
@@ -150,9 +164,16 @@ def collate(
     graphs : sequence of TripletGraph
         At least one.
     fingerprints, descriptors : sequence of numpy.ndarray
-        [1191] and scaled [1613] of each graph.
+        [1191] and scaled [1613] of each graph; of copolymers of A and B of each graph in turn.
     max_padding : float
         Largest share of padding nodes in a group; 0 puts only graphs of equal size together.
+    path_origins : sequence of int, optional
+        For each graph the number of the graph from whose first node the numbers in its paths count, through the nodes
+        of the graphs in the order given. None: each graph's own.
+    ratios : sequence of int
+        Of copolymers: as fingerprints.
+    global_values : sequence
+        What the global node of each graph carries, where there is one.
     """
     sizes = np.array([graph.n_triplets for graph in graphs])
     order = np.argsort(-sizes, kind="stable")
@@ -168,18 +189,25 @@ def collate(
         triplet_atoms[nodes] = np.where(is_bond[:, None], graph.triplet_atoms + n_atoms[position], 0)
         bond_features[nodes] = graph.bond_features
         weights[nodes] = is_bond / is_bond.sum()
-    edges = _collate_edges([graphs[index] for index in order], groups, starts, n_total=n_total)
-    last = starts + sizes[order] - 1
     first_nodes, rank = np.empty_like(starts), np.empty_like(order)
     first_nodes[order], rank[order] = starts, np.arange(len(order))
+    path_nodes = _path_nodes(sizes, first_nodes, path_origins)
+    edges = _collate_edges(graphs, order, groups, path_nodes, n_total=n_total)
+    kinds = np.concatenate([graphs[index].node_kind for index in order])
+    nodes_in_order = np.concatenate([start + np.arange(sizes[i]) for i, start in zip(order, starts, strict=True)])
+    nodes_of = {kind: torch.from_numpy(nodes_in_order[kinds == kind]) for kind in NodeKind}
     return GraphBatch(
         atom_features=torch.from_numpy(np.concatenate([graphs[index].atom_features for index in order])),
         triplet_atoms=torch.from_numpy(triplet_atoms),
         bond_features=torch.from_numpy(bond_features),
-        fingerprint_nodes=torch.from_numpy(last - 1),
-        descriptor_nodes=torch.from_numpy(last),
-        fingerprints=torch.from_numpy(np.stack([fingerprints[index] for index in order]).astype(np.float32)),
-        descriptors=torch.from_numpy(np.stack([descriptors[index] for index in order]).astype(np.float32)),
+        fingerprint_nodes=nodes_of[NodeKind.FINGERPRINT],
+        descriptor_nodes=nodes_of[NodeKind.DESCRIPTORS],
+        fingerprints=_in_order(fingerprints, order, np.float32),
+        descriptors=_in_order(descriptors, order, np.float32),
+        ratio_nodes=nodes_of[NodeKind.RATIO],
+        ratios=_in_order(ratios, order, np.int64),
+        global_nodes=nodes_of[NodeKind.GLOBAL],
+        global_values=_in_order(global_values, order, np.int64 if len(ratios) else np.float32),
         triplet_weights=torch.from_numpy(weights),
         **edges,
         groups=groups,
@@ -220,7 +248,7 @@ def collate_prompts(counts: Sequence[np.ndarray], rows: Sequence[np.ndarray], fi
     Parameters
     ----------
     counts : sequence of numpy.ndarray
-        Prompts of each node, at least one, one array a graph.
+        Prompts of each node, one array a graph; a node may have none, a graph has some.
     rows : sequence of numpy.ndarray
         int64 [sum of counts], rows of the prompt pass, node by node, one array a graph.
     first_nodes : numpy.ndarray
@@ -228,7 +256,9 @@ def collate_prompts(counts: Sequence[np.ndarray], rows: Sequence[np.ndarray], fi
     """
     n_prompts, flat = np.concatenate(counts), np.concatenate(rows)
     nodes = np.concatenate([first + np.arange(len(count)) for count, first in zip(counts, first_nodes, strict=True)])
-    begins = np.cumsum(n_prompts) - n_prompts
+    # A node without prompts names one of its own graph, behind the mask, so that no other polymer touches it.
+    last = np.repeat(np.cumsum([len(some) for some in rows]) - 1, [len(count) for count in counts])
+    begins = np.minimum(np.cumsum(n_prompts) - n_prompts, last)
     n_slots = -(-(1 + n_prompts) // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
     groups = []
     for size in np.unique(n_slots):
@@ -269,19 +299,42 @@ def _group(sizes: np.ndarray, max_padding: float) -> tuple[tuple[Group, ...], np
     return tuple(groups), starts
 
 
+def _in_order(values: Sequence[Any], order: np.ndarray, dtype: type) -> Tensor:
+    """Return values, one or more a graph, with the graphs in another order."""
+    if not len(values):
+        return torch.from_numpy(np.zeros(0, dtype))
+    found: np.ndarray = np.asarray(values, dtype=dtype)
+    each = found.reshape(len(order), -1, *found.shape[1:])
+    return torch.from_numpy(np.ascontiguousarray(each[order].reshape(found.shape)))
+
+
+def _path_nodes(sizes: np.ndarray, first_nodes: np.ndarray, path_origins: Sequence[int] | None) -> list[np.ndarray]:
+    """Return, for each graph as given, the nodes of the batch that the numbers in its paths mean."""
+    if path_origins is None:
+        return [start + np.arange(size) for start, size in zip(first_nodes, sizes, strict=True)]
+    through = np.concatenate([start + np.arange(size) for start, size in zip(first_nodes, sizes, strict=True)])
+    begins = np.cumsum(sizes) - sizes
+    return [through[begins[origin] :] for origin in path_origins]
+
+
 def _collate_edges(
-    graphs: Sequence[TripletGraph], groups: Sequence[Group], starts: np.ndarray, *, n_total: int
+    graphs: Sequence[TripletGraph],
+    order: np.ndarray,
+    groups: Sequence[Group],
+    path_nodes: Sequence[np.ndarray],
+    *,
+    n_total: int,
 ) -> dict[str, Tensor]:
     """Return the edge fields of a :class:`GraphBatch`; padding nodes get a self loop, so that softmax is defined."""
     slots, paths, distances = [], [], []
     block = position = 0
     for group in groups:
         for _ in range(group.n_graphs):
-            graph, start = graphs[position], starts[position]
+            graph, nodes = graphs[order[position]], path_nodes[order[position]]
             source, destination = graph.edges.astype(np.int64)
             pad = np.arange(graph.n_triplets, group.n_nodes)
             slots += [block + destination * group.n_nodes + source, block + pad * (group.n_nodes + 1)]
-            paths.append(np.where(graph.paths == PAD, n_total, graph.paths + start).astype(np.int64))
+            paths.append(np.where(graph.paths == PAD, n_total, nodes[graph.paths]))  # PAD reads some node, not used
             paths.append(np.full((len(pad), PATH_LENGTH), n_total, dtype=np.int64))
             n_used = (graph.paths != PAD).sum(axis=1)
             distances.append(

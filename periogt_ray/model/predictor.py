@@ -1,7 +1,8 @@
 """From featurized polymers to predictions and embeddings.
 
 One polymer costs a prompt pass of the pretrained network over all its prompt graphs and, for each
-property, a head pass of that property's finetuned network over its own graph.
+property, a head pass of that property's finetuned network over its own graph. A copolymer costs a prompt pass of each
+monomer that was not computed lately, and a head pass over the graph of both (``composite_passes``).
 """
 
 import logging
@@ -17,15 +18,21 @@ import torch
 from torch import Tensor
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.artifacts.properties import PropertyInfo
+from periogt_ray.artifacts.properties import PropertyInfo, check_kind
 from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
-from periogt_ray.model.collate import collate, collate_prompts, match_prompts
+from periogt_ray.model.collate import collate, collate_prompts
+from periogt_ray.model.composite_answers import CompositeAnswers
+from periogt_ray.model.composite_network import load_head
+from periogt_ray.model.composite_passes import CompositePasses
 from periogt_ray.model.device import choose_device, probe_device
-from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
+from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder
 from periogt_ray.model.plausibility import polymer_warnings, value_warnings
+from periogt_ray.model.prompts import FinishedPrompts, finished, path_origins, prompt_rows
 from periogt_ray.model.tasks import Outcome, Task, shortest
 from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.input_features import FeaturizedComposite
+from periogt_ray.polymer.inputs import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.settings import Settings
 
@@ -109,7 +116,7 @@ class _HeadNetworks:
         if info.id in self._loaded:
             self._loaded.move_to_end(info.id)
             return self._loaded[info.id]
-        network = load_regressor(self._artifacts.property_state_dict(info.id), info.checkpoint)
+        network = load_head(info.family, self._artifacts.property_state_dict(info.id), info.checkpoint)
         if network.sizes.width != self._width:
             raise InternalError(
                 f"{info.checkpoint} has width {network.sizes.width}, the encoder {self._width}; "
@@ -164,6 +171,15 @@ class Predictor:
         self._encoder: PerioGTEncoder = load_encoder(artifacts.encoder_state_dict(), artifacts.encoder).to(device)
         width = self._encoder.sizes.width
         self._heads = _HeadNetworks(artifacts, device, width=width, max_bytes=weights_bytes)
+        passes = CompositePasses(
+            self._finished_prompts,
+            self.packing.passes,
+            scaler=self._scaler,
+            device=device,
+            max_nodes=self.packing.max_nodes,
+            max_padding=self.packing.max_padding,
+        )
+        self._composites = CompositeAnswers(artifacts, passes, network_of=self._heads.get)
         self._lock = threading.Lock()
 
     @classmethod
@@ -214,12 +230,21 @@ class Predictor:
             One a task, in order. Only what a user can act on becomes an outcome; anything else is raised.
         """
         asked: dict[tuple[str, PromptScheme], list[int]] = {}
+        polymers: list[FeaturizedPolymer] = []
+        composite: dict[str | None, list[tuple[int, FeaturizedComposite]]] = {}
         for index, task in enumerate(tasks):
-            asked.setdefault((task.polymer.smiles, task.polymer.scheme), []).append(index)
-        polymers = [tasks[indices[0]].polymer for indices in asked.values()]
+            if not isinstance(task.polymer, FeaturizedPolymer):
+                composite.setdefault(task.property_id, []).append((index, task.polymer))
+                continue
+            key = (task.polymer.smiles, task.polymer.scheme)
+            if key not in asked:
+                polymers.append(task.polymer)
+            asked.setdefault(key, []).append(index)
         outcomes: dict[int, Outcome] = {}
         groups = list(asked.values())
         with self._lock, torch.inference_mode(), _one_thread():
+            for property_id, members in composite.items():
+                outcomes |= self._composites.outcomes(property_id, members, tasks)
             for pack in self.packing.passes(polymers):
                 indices = [index for position in pack for index in groups[position]]
                 answers = self._answer_or_split([polymers[position] for position in pack], [tasks[i] for i in indices])
@@ -278,6 +303,7 @@ class Predictor:
             [polymer.oligomers[n].fingerprint for polymer in polymers for n in polymer.n_units],
             [values[n] for polymer, values in zip(polymers, scaled, strict=True) for n in polymer.n_units],
             max_padding=self.packing.max_padding,
+            path_origins=path_origins(polymers),
         )
         on_device = batch.to(self.device)
         states = self._encoder(on_device)
@@ -291,19 +317,16 @@ class Predictor:
     ) -> np.ndarray:
         """Return the property of polymers, float32 [polymers], in the property's unit."""
         info = self.artifacts.property(property_id)
+        check_kind(info, InputKind.HOMOPOLYMER)
         if any(polymer.scheme != info.prompt_scheme for polymer in polymers):
             raise ValueError(f"{property_id} needs polymers featurized by the scheme {info.prompt_scheme.name!r}")
         statistics = self.artifacts.label_stats(property_id)
         network = self._heads.get(info)
         counts, rows = [], []
         for polymer, position in zip(polymers, positions, strict=True):
-            count, nodes = match_prompts([graph.bond_class for graph in polymer.graphs], polymer.scheme.max_prompts)
-            starts = encoded.first_nodes[position]
-            nodes_of = [
-                start + np.arange(graph.n_triplets) for start, graph in zip(starts, polymer.graphs, strict=True)
-            ]
+            count, row = prompt_rows(polymer, encoded.first_nodes[position])
             counts.append(count)
-            rows.append(np.concatenate(nodes_of)[nodes])
+            rows.append(row)
         batch = collate(
             [polymer.graphs[0] for polymer in polymers],
             [polymer.oligomers[1].fingerprint for polymer in polymers],
@@ -311,9 +334,20 @@ class Predictor:
             max_padding=self.packing.max_padding,
         )
         prompts = collate_prompts(counts, rows, batch.first_nodes)
-        normalized = network.predict(batch.to(self.device), encoded.states, prompts.to(self.device))
+        states = finished(encoded.states, info.prompt_scheme)
+        normalized = network.predict(batch.to(self.device), states, prompts.to(self.device))
         values = normalized.cpu().numpy().astype(np.float64) * statistics.std + statistics.mean
         return values.astype(np.float32)
+
+    def _finished_prompts(self, polymers: Sequence[FeaturizedPolymer]) -> list[FinishedPrompts]:
+        """Run the prompt pass over repeat units, and keep of it what a head pass needs."""
+        encoded = self._prompt_pass(polymers)
+        made = []
+        for polymer, starts in zip(polymers, encoded.first_nodes, strict=True):
+            counts, rows = prompt_rows(polymer, starts)
+            states = encoded.states[torch.from_numpy(rows).to(self.device)]
+            made.append(FinishedPrompts(counts, finished(states, polymer.scheme)))
+        return made
 
     def _outcome(
         self,

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from periogt_ray.polymer.composite_graph import compose
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.inputs import ARCHITECTURES, RATIOS, Copolymer, InputKind, PolymerInput, PolymerWithConditions
+from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import TripletGraph
 
@@ -43,6 +44,21 @@ class FeaturizedCopolymer:
     architecture: int
 
     @property
+    def smiles(self) -> str:
+        """Both monomers, for messages."""
+        return " and ".join(monomer.smiles for monomer in self.monomers)
+
+    @property
+    def scheme(self) -> PromptScheme:
+        """The scheme of the repeat units' features."""
+        return self.monomers[0].scheme
+
+    @property
+    def n_triplets(self) -> int:
+        """Nodes of all prompt graphs together."""
+        return sum(monomer.n_triplets for monomer in self.monomers)
+
+    @property
     def graph(self) -> TripletGraph:
         """The graph of the property's network."""
         return compose([monomer.graphs[0] for monomer in self.monomers], has_ratios=True)
@@ -68,6 +84,21 @@ class FeaturizedConditions:
 
     monomers: tuple[FeaturizedPolymer]
     conditions: tuple[float, ...]
+
+    @property
+    def smiles(self) -> str:
+        """The repeat unit, for messages."""
+        return self.monomers[0].smiles
+
+    @property
+    def scheme(self) -> PromptScheme:
+        """The scheme of the repeat units' features."""
+        return self.monomers[0].scheme
+
+    @property
+    def n_triplets(self) -> int:
+        """Nodes of all prompt graphs together."""
+        return sum(monomer.n_triplets for monomer in self.monomers)
 
     @property
     def graph(self) -> TripletGraph:

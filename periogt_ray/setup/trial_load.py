@@ -24,18 +24,19 @@ def load_everything(root: Path) -> dict[str, str]:
     ModelLoadError
         The encoder cannot be built, so nothing can be predicted.
     """
-    from periogt_ray.model.network import load_encoder, load_regressor
+    from periogt_ray.model.composite_network import load_head
+    from periogt_ray.model.network import load_encoder
 
     artifacts = ArtifactDirectory.open(root)
     load_encoder(artifacts.encoder_state_dict(), artifacts.encoder)
     logger.info("%s loads", artifacts.encoder)
     rejected = {}
     for property_id in artifacts.supported:
-        checkpoint = artifacts.property(property_id).checkpoint
+        info = artifacts.property(property_id)
         try:
-            load_regressor(artifacts.property_state_dict(property_id), checkpoint)
+            load_head(info.family, artifacts.property_state_dict(property_id), info.checkpoint)
         except ModelLoadError as error:
             rejected[property_id] = error.message
         else:
-            logger.info("%s loads", checkpoint)
+            logger.info("%s loads", info.checkpoint)
     return rejected
