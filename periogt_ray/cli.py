@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from periogt_ray.commands.batch import batch
+from periogt_ray.commands.inputs import copolymer_options, given_input
 from periogt_ray.commands.output import OnceCommand, as_json_option, print_json, resolved_settings, wants_json
 from periogt_ray.commands.setup import setup
 from periogt_ray.errors import InternalError, PerioGTError
@@ -29,6 +30,7 @@ from periogt_ray.tables.predictions import OUTPUT_COLUMNS
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from periogt_ray.polymer.given import GivenInput
     from periogt_ray.schemas import ErrorBody, PredictResponse
 
 __all__ = ["main"]
@@ -63,12 +65,25 @@ def cli(quiet: bool, verbose: bool) -> None:
 
 
 @cli.command(epilog=f"The columns of csv are those of a batch output: {', '.join(OUTPUT_COLUMNS)}.")
-@click.option("--smiles", required=True, help="Repeat unit, for example '*CC*'.")
+@click.option("--smiles", required=True, help="Repeat unit, for example '*CC*'; of a copolymer the first monomer.")
+@copolymer_options
 @click.option("--property", "properties", required=True, help="Property ids, separated by commas, or 'all'.")
 @click.option("--return-embedding", is_flag=True, help="Add the embedding to the JSON.")
 @click.option("--format", "output_format", type=click.Choice(["json", "csv"]), default="json", show_default=True)
-def predict(smiles: str, properties: str, return_embedding: bool, output_format: str) -> None:
+def predict(
+    smiles: str,
+    smiles_b: str | None,
+    ratio_a: float | None,
+    architecture: str | None,
+    conditions: tuple[str, ...],
+    properties: str,
+    return_embedding: bool,
+    output_format: str,
+) -> None:
     """Predict properties of one polymer.
+
+    A property of copolymers takes --smiles-b, --ratio-a and --architecture, too, and a property with
+    conditions one --condition each; `periogt properties --json` says which takes what.
 
     Prints JSON, for several properties {"results": [...], "request_id": ...}; with --format csv one
     line a property, without a header. Exit status: 0 success, 1 some properties failed, 2 nothing
@@ -81,9 +96,10 @@ def predict(smiles: str, properties: str, return_embedding: bool, output_format:
     if return_embedding and output_format == "csv":
         raise click.UsageError("--return-embedding needs --format json; a line of csv has no place for an embedding.")
     names = properties.split(",")
-    predictor, outcomes = predict_one(smiles, names, resolved_settings(), return_embedding=return_embedding)
+    polymer = given_input(smiles, smiles_b, ratio_a, architecture, conditions)
+    predictor, outcomes = predict_one(polymer, names, resolved_settings(), return_embedding=return_embedding)
     request_id = new_request_id()
-    given: dict[str, Any] = {"smiles": smiles, "request_id": request_id}
+    given: dict[str, Any] = {"given": polymer, "request_id": request_id}
     if len(outcomes) == 1 and names != ["all"]:
         [(property_id, outcome)] = outcomes.items()
         answer = predict_response(outcome, predictor.artifacts, property_id=property_id, **given)
@@ -98,7 +114,7 @@ def predict(smiles: str, properties: str, return_embedding: bool, output_format:
     if output_format == "json":
         print_json(document.model_dump())
     else:
-        _print_rows(smiles, results, request_id)
+        _print_rows(polymer, results, request_id)
     n_failed = sum(isinstance(result, ErrorBody) for result in results.values())
     raise SystemExit(0 if n_failed == 0 else 2 if n_failed == len(results) else 1)
 
@@ -175,7 +191,7 @@ def main() -> None:
         cli(prog_name="periogt")
 
 
-def _print_rows(smiles: str, results: "Mapping[str, PredictResponse | ErrorBody]", request_id: str) -> None:
+def _print_rows(given: "GivenInput", results: "Mapping[str, PredictResponse | ErrorBody]", request_id: str) -> None:
     """Print rows with the columns of a batch's output."""
     from periogt_ray.schemas import ErrorBody
     from periogt_ray.tables.predictions import Answer, CsvOutput, OutputRow, Prediction, RowFailure
@@ -185,8 +201,8 @@ def _print_rows(smiles: str, results: "Mapping[str, PredictResponse | ErrorBody]
             found: Answer = RowFailure(result.code, result.message)
         else:
             found = Prediction(result.prediction.value, result.prediction.units, tuple(result.warnings))
-        row = OutputRow.of("0", smiles, property_id=property_id, answer=found, request_id=request_id)
-        CsvOutput(sys.stdout).write(row)
+        row = OutputRow.of("0", given.cells[0], property_id=property_id, answer=found, request_id=request_id)
+        CsvOutput(sys.stdout).write((*row[:2], *given.cells[1:], *row[2:]))
 
 
 @contextmanager

@@ -7,7 +7,14 @@ from typing import Any
 
 from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batch.report_figures import N_BINS, OutputFigures, PropertyFigures, Ranked, gather_figures
+from periogt_ray.batch.report_figures import (
+    CELL_SEPARATOR,
+    N_BINS,
+    OutputFigures,
+    PropertyFigures,
+    Ranked,
+    gather_figures,
+)
 from periogt_ray.errors import DrawingUnavailableError, ValidationError
 from periogt_ray.polymer.drawing import draw, drawing_problem
 from periogt_ray.polymer.repeat_unit import RepeatUnit
@@ -77,7 +84,8 @@ class _Drawings:
         if self._n_bytes >= _MAX_DRAWN_BYTES:
             return '<div class="tile">not drawn, to keep this file small</div>'
         try:
-            drawing = draw(RepeatUnit.parse(smiles))
+            # Of a copolymer both monomers; its other cells, and conditions, are no repeat units.
+            drawing = "".join(draw(RepeatUnit.parse(cell)) for cell in smiles.split(CELL_SEPARATOR) if "*" in cell)
         except ValidationError:
             return '<div class="tile">too large to be drawn</div>'
         except DrawingUnavailableError:

@@ -29,6 +29,7 @@ __all__ = [
     "PolymerWithConditions",
     "kind_of",
     "monomers_of",
+    "parse_monomer",
     "read_input",
 ]
 
@@ -135,7 +136,7 @@ class Copolymer:
         >>> Copolymer.parse("*CC*", "OC(*)C*", ratio_a=0.25, architecture="block").b.smiles
         '*CC(*)O'
         """
-        a, b = (_monomer(name, smiles, RepeatUnit.parse) for name, smiles in (("A", smiles_a), ("B", smiles_b)))
+        a, b = (parse_monomer(name, smiles, RepeatUnit.parse) for name, smiles in (("A", smiles_a), ("B", smiles_b)))
         return cls.of(a, b, ratio_a=ratio_a, architecture=architecture, ratio_b=ratio_b)
 
     @classmethod
@@ -270,7 +271,6 @@ def read_input(
         What the cells hold.
     cells : sequence of str
         In the order of :data:`INPUT_COLUMNS`; of a copolymer the ratio of B may follow, blank where it is not known.
-        Letter case of the architecture does not matter.
     parse : callable
         Makes a repeat unit of a SMILES.
 
@@ -281,7 +281,7 @@ def read_input(
 
     Examples
     --------
-    >>> read_input(InputKind.COPOLYMER, ["*CC*", "*CCO*", "0.50", "Random"]).architecture
+    >>> read_input(InputKind.COPOLYMER, ["*CC*", "*CCO*", "0.50", "random"]).architecture
     'random'
     """
     if kind is InputKind.HOMOPOLYMER:
@@ -290,13 +290,13 @@ def read_input(
         named = zip(INPUT_COLUMNS[kind][1:], cells[1:], strict=True)
         numbers = {name: _number(name, cell) for name, cell in named}
         return PolymerWithConditions.of(parse(cells[0]), numbers)
-    a, b = (_monomer(name, smiles, parse) for name, smiles in (("A", cells[0]), ("B", cells[1])))
+    a, b = (parse_monomer(name, smiles, parse) for name, smiles in (("A", cells[0]), ("B", cells[1])))
     ratio_b = _number("ratio_b", cells[4]) if len(cells) > 4 and cells[4].strip() else None
-    architecture = cells[3].strip().lower()
-    return Copolymer.of(a, b, ratio_a=_number("ratio_a", cells[2]), architecture=architecture, ratio_b=ratio_b)
+    return Copolymer.of(a, b, ratio_a=_number("ratio_a", cells[2]), architecture=cells[3].strip(), ratio_b=ratio_b)
 
 
-def _monomer(name: str, smiles: str, parse: Callable[[str], RepeatUnit]) -> RepeatUnit:
+def parse_monomer(name: str, smiles: str, parse: Callable[[str], RepeatUnit]) -> RepeatUnit:
+    """Parse monomer A or B; a ValidationError names it."""
     try:
         return parse(smiles)
     except ValidationError as error:

@@ -13,11 +13,12 @@ _MOST_ROWS_PER_PART = 4096
 
 
 class TableRow(NamedTuple):
-    """One data row, as text: its id, its SMILES, and the columns that are kept."""
+    """One data row, as text: its id, its SMILES, the columns that are kept, and the rest of its input, if any."""
 
     id: str
     smiles: str
     kept: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 class Part(NamedTuple):

@@ -115,7 +115,7 @@ def test_conditions_beyond_training_are_warned_of() -> None:
 
 
 def test_cells_of_a_table_are_read_by_kind() -> None:
-    made = read_input(InputKind.COPOLYMER, ["*CC*", "*CCO*", "0.75", "Alternating", "0.25"])
+    made = read_input(InputKind.COPOLYMER, ["*CC*", "*CCO*", "0.75", " alternating", "0.25"])
     assert isinstance(made, Copolymer)
     assert (kind_of(made), made.ratio_b, made.architecture) == (InputKind.COPOLYMER, 0.25, "alternating")
     assert [unit.smiles for unit in monomers_of(made)] == ["*CC*", "*CCO*"]

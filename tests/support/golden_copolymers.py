@@ -61,7 +61,8 @@ def input_of(record: dict[str, Any]) -> PolymerInput:
         names = [condition.name for condition in CONDITIONS]
         return PolymerWithConditions.parse(record["given"], dict(zip(names, record["conditions"], strict=True)))
     a, b = map(RepeatUnit.parse, record["given"])
-    return Copolymer(a, b, *record["ratio"], record["type"])
+    ratio_a, ratio_b = record["ratio"]
+    return Copolymer(a, b, ratio_a, ratio_b, record["type"])
 
 
 @cache
