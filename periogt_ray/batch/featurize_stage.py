@@ -81,14 +81,15 @@ class FeaturizePart:
         is_careful = ray.get(self._ledger.begin.remote("featurize", part.number))
         given = self._spec.table.read(part)
         guard = Guard(self._ledger, "parse", part.number, is_careful)
-        cells = dict.fromkeys((row.smiles, *row.others) for row in given)
+        n_others = len(self._spec.table.columns.others)
+        cells = dict.fromkeys((row.smiles, *row.kept[:n_others]) for row in given)
         inputs = {one: guard.run(str(i), partial(_read, self._spec.kind, one)) for i, one in enumerate(cells)}
         polymers = {one.key: one for one in inputs.values() if not isinstance(one, RowFailure)}
         mine = ray.get(self._ledger.claim.remote(part.number, list(polymers))) if polymers else []
         guard = Guard(self._ledger, "featurize", part.number, is_careful)
         return FeaturizedPart(
             number=part.number,
-            rows=[_part_row(row, inputs[row.smiles, *row.others]) for row in given],
+            rows=[_part_row(row, n_others, inputs[row.smiles, *row.kept[:n_others]]) for row in given],
             polymers={key: guard.run(key, partial(self._features, polymers[key])) for key in mine},
         )
 
@@ -102,10 +103,11 @@ class FeaturizePart:
         }
 
 
-def _part_row(row: TableRow, polymer: PolymerInput | RowFailure) -> PartRow:
+def _part_row(row: TableRow, n_others: int, polymer: PolymerInput | RowFailure) -> PartRow:
+    others, kept = row.kept[:n_others], row.kept[n_others:]
     if isinstance(polymer, RowFailure):
-        return PartRow(row.id, row.smiles, polymer, (), row.kept, row.others)
-    return PartRow(row.id, row.smiles, polymer.key, polymer.warnings, row.kept, row.others)
+        return PartRow(row.id, row.smiles, polymer, (), kept, others)
+    return PartRow(row.id, row.smiles, polymer.key, polymer.warnings, kept, others)
 
 
 @lru_cache(maxsize=_MOST_MONOMERS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, TypeAlias
 
 from periogt_ray.errors import ValidationError
@@ -49,15 +50,16 @@ class GivenInput:
     @classmethod
     def of_copolymer(cls, smiles_a: str, smiles_b: str, ratio_a: Any, architecture: Any) -> "GivenInput":
         """Return a copolymer, as given."""
-        values = (smiles_a, smiles_b, ratio_a, architecture)
+        values = (smiles_a, smiles_b, _plain(ratio_a), architecture)
         body = {"smiles": None, "copolymer": dict(zip(_COPOLYMER_FIELDS, values, strict=True))}
         return cls(InputKind.COPOLYMER, tuple(map(_text, values)), body)
 
     @classmethod
     def with_conditions(cls, smiles: str, conditions: Mapping[str, Any]) -> "GivenInput":
         """Return a repeat unit with conditions, as given; those that are missing are blank cells."""
-        cells = (smiles, *(_text(conditions.get(condition.name, "")) for condition in CONDITIONS))
-        return cls(InputKind.CONDITIONS, cells, {"smiles": smiles, "conditions": dict(conditions)})
+        plain = {name: _plain(value) for name, value in conditions.items()}
+        cells = (smiles, *(_text(plain.get(condition.name, "")) for condition in CONDITIONS))
+        return cls(InputKind.CONDITIONS, cells, {"smiles": smiles, "conditions": plain})
 
     @property
     def smiles(self) -> tuple[str, ...]:
@@ -140,5 +142,12 @@ def given_kind(inputs: Sequence[GivenInput]) -> InputKind:
     return kinds[0]
 
 
+def _plain(value: Any) -> Any:
+    """Return a number of any type as one that JSON has."""
+    if isinstance(value, bool | int) or not isinstance(value, Real):
+        return value
+    return float(value)
+
+
 def _text(value: Any) -> str:
-    return repr(float(value)) if isinstance(value, float) else str(value)
+    return repr(value) if isinstance(value, float) else str(value)

@@ -135,8 +135,7 @@ class CsvTable:
             TableRow(
                 str(row) if columns.id is None else _field(record, columns.id),
                 _field(record, columns.smiles),
-                _cells(record, columns.kept),
-                _cells(record, columns.others),
+                _cells(record, (*columns.others, *columns.kept)),
             )
             for row, record in enumerate(records, part.first_row)
         ]
