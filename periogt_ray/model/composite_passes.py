@@ -14,7 +14,7 @@ from periogt_ray.model.prompts import FinishedPrompts, KeptPrompts, MonomerKey, 
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.input_features import FeaturizedComposite, FeaturizedCopolymer
 
-__all__ = ["CompositePasses"]
+__all__ = ["CompositePasses", "collate_composites", "prompt_counts"]
 
 logger = logging.getLogger(__name__)
 
@@ -133,29 +133,51 @@ class CompositePasses:
         counts, rows = [], []
         for polymer in polymers:
             keys = [monomer_key(monomer) for monomer in polymer.monomers]
-            counts.append(_counts(polymer, [prompts[key].counts for key in keys]))
+            counts.append(prompt_counts(polymer, [prompts[key].counts for key in keys]))
             rows.append(np.concatenate([begins[key] + np.arange(len(prompts[key].states)) for key in keys]))
-        batch = self._collated(polymers)
+        batch = collate_composites(polymers, self._scaler, max_padding=self._max_padding)
         chosen = collate_prompts(counts, rows, batch.first_nodes)
         found = network.predict(batch.to(self._device), states, chosen.to(self._device))
         return np.asarray(found.cpu().numpy())
 
-    def _collated(self, polymers: Sequence[FeaturizedComposite]) -> GraphBatch:
-        monomers = [monomer for polymer in polymers for monomer in polymer.monomers]
-        ratios = [ratio for one in polymers if isinstance(one, FeaturizedCopolymer) for ratio in one.ratios]
-        values = [one.architecture if isinstance(one, FeaturizedCopolymer) else one.conditions for one in polymers]
-        return collate(
-            [polymer.graph for polymer in polymers],
-            [monomer.oligomers[1].fingerprint for monomer in monomers],
-            [self._scaler.transform(monomer.oligomers[1].descriptors) for monomer in monomers],
-            max_padding=self._max_padding,
-            ratios=ratios,
-            global_values=values,
-        )
+
+def collate_composites(
+    polymers: Sequence[FeaturizedComposite], scaler: Scaler, *, max_padding: float = 0.0
+) -> GraphBatch:
+    """Collate the graphs of composites of one kind, for prediction or training.
+
+    Parameters
+    ----------
+    polymers : sequence of FeaturizedComposite
+        At least one.
+    scaler : Scaler
+        Of descriptors.
+    max_padding : float
+        As :func:`~periogt_ray.model.collate.collate` takes it.
+    """
+    monomers = [monomer for polymer in polymers for monomer in polymer.monomers]
+    ratios = [ratio for one in polymers if isinstance(one, FeaturizedCopolymer) for ratio in one.ratios]
+    values = [one.architecture if isinstance(one, FeaturizedCopolymer) else one.conditions for one in polymers]
+    return collate(
+        [polymer.graph for polymer in polymers],
+        [monomer.oligomers[1].fingerprint for monomer in monomers],
+        [scaler.transform(monomer.oligomers[1].descriptors) for monomer in monomers],
+        max_padding=max_padding,
+        ratios=ratios,
+        global_values=values,
+    )
 
 
-def _counts(polymer: FeaturizedComposite, of_monomers: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the prompts of each node: none for ratios and for the global node."""
+def prompt_counts(polymer: FeaturizedComposite, of_monomers: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the prompts of each node of a composite's graph, int64 [T]: none for ratios and for the global node.
+
+    Parameters
+    ----------
+    polymer : FeaturizedComposite
+        The composite.
+    of_monomers : sequence of numpy.ndarray
+        Prompts of each node of the graph of each of its repeat units.
+    """
     none = np.zeros(1, dtype=np.int64)
     between = none if isinstance(polymer, FeaturizedCopolymer) else _NOTHING
     return np.concatenate([part for counts in of_monomers for part in (counts, between)] + [none])
