@@ -23,7 +23,7 @@ from periogt_ray.errors import (
     ValidationError,
 )
 from periogt_ray.polymer.given import AnyInput, given_kind
-from periogt_ray.polymer.inputs import INPUT_COLUMNS, InputKind
+from periogt_ray.polymer.input_kinds import INPUT_COLUMNS, InputKind
 from periogt_ray.predict import inputs_of, texts_of
 from periogt_ray.runtime.network import is_loopback
 from periogt_ray.schemas import MAX_ITEMS, PropertyCard

@@ -15,7 +15,8 @@ from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.given import AnyInput, GivenInput, as_given, given_kind
 from periogt_ray.polymer.input_features import Featurized, featurized_input
-from periogt_ray.polymer.inputs import INPUT_COLUMNS, Copolymer, PolymerInput, PolymerWithConditions
+from periogt_ray.polymer.input_kinds import INPUT_COLUMNS
+from periogt_ray.polymer.inputs import Copolymer, PolymerInput, PolymerWithConditions
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.schemas import PropertyCard

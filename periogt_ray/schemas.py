@@ -6,7 +6,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from periogt_ray.polymer.inputs import InputKind
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 
 __all__ = [

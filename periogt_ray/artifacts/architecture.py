@@ -12,7 +12,7 @@ from periogt_ray.polymer.dimensions import (
     N_FINGERPRINT_BITS,
     PATH_LENGTH,
 )
-from periogt_ray.polymer.inputs import ARCHITECTURES, CONDITIONS, RATIOS, InputKind
+from periogt_ray.polymer.input_kinds import ARCHITECTURES, CONDITIONS, RATIOS, InputKind
 
 __all__ = ["HEAD_FAMILIES", "SERVED_FAMILIES", "Architecture", "ModelSizes", "identify", "input_kind", "is_layer_key"]
 

@@ -33,7 +33,7 @@ from periogt_ray.errors import (
     UnsupportedPropertyError,
     ValidationError,
 )
-from periogt_ray.polymer.inputs import InputKind
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.runtime.files import sha256_of
 

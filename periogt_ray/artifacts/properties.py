@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from periogt_ray.artifacts.architecture import input_kind
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.inputs import InputKind
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 
 __all__ = ["ALIASES", "PROPERTIES", "UNPUBLISHED", "PropertyInfo", "check_kind", "describe", "possible_values"]

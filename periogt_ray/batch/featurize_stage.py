@@ -11,7 +11,8 @@ from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.input_features import Featurized, featurized_input
-from periogt_ray.polymer.inputs import InputKind, PolymerInput, read_input
+from periogt_ray.polymer.input_kinds import InputKind
+from periogt_ray.polymer.inputs import PolymerInput, read_input
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.inputs import InputKind
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.tables.columns import TableOptions
 from periogt_ray.tables.pair_table import PairOptions
 from periogt_ray.tables.parts import PartSize

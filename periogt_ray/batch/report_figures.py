@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from periogt_ray.polymer.inputs import INPUT_COLUMNS
+from periogt_ray.polymer.input_kinds import INPUT_COLUMNS
 from periogt_ray.tables.csv_table import MAX_RECORD_BYTES
 from periogt_ray.tables.predictions import OUTPUT_COLUMNS, PARQUET_SUFFIXES, WARNINGS_SEPARATOR, OutputRow
 

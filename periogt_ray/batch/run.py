@@ -46,7 +46,7 @@ from periogt_ray.batch.resume import Basis, BatchRecord, basis_of, check_device,
 from periogt_ray.batch.shares import Shares
 from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.polymer.drawing import drawing_problem
-from periogt_ray.polymer.inputs import INPUT_COLUMNS, InputKind
+from periogt_ray.polymer.input_kinds import INPUT_COLUMNS, InputKind
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.runtime.signals import signals_handled
 from periogt_ray.settings import Settings

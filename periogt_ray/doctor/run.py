@@ -5,7 +5,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from periogt_ray.artifacts.properties import UNPUBLISHED
 from periogt_ray.doctor.installation import (
@@ -40,10 +40,12 @@ from periogt_ray.doctor.probes import (
 from periogt_ray.doctor.report import Check, Status, render, verdict
 from periogt_ray.errors import PerioGTError
 from periogt_ray.model.device import DeviceFacts, choose_device, cuda_problem, probe_device
-from periogt_ray.polymer.given import GivenInput
-from periogt_ray.polymer.inputs import CONDITIONS, InputKind
+from periogt_ray.polymer.input_kinds import CONDITIONS, InputKind
 from periogt_ray.runtime.cpus import usable_cpus
 from periogt_ray.settings import Settings
+
+if TYPE_CHECKING:
+    from periogt_ray.polymer.given import GivenInput
 
 __all__ = ["Check", "Status", "render", "run_checks", "verdict"]
 
@@ -257,8 +259,10 @@ def _check_predictions(settings: Settings) -> Iterator[Check]:
             yield Check(f"property {property_id}", Status.PASS, f"loaded; {_TEST_SMILES} gives {shown}")
 
 
-def _test_inputs() -> dict[InputKind, GivenInput]:
+def _test_inputs() -> "dict[InputKind, GivenInput]":
     """Return an input of each kind, made of the same repeat unit."""
+    from periogt_ray.polymer.given import GivenInput
+
     averages = dict.fromkeys((condition.name for condition in CONDITIONS), 0.0)
     return {
         InputKind.HOMOPOLYMER: GivenInput.of_smiles(_TEST_SMILES),

@@ -6,7 +6,7 @@ from periogt_ray.artifacts.properties import PROPERTIES, PropertyInfo
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.tasks import Outcome, shortest
 from periogt_ray.polymer.given import GivenInput
-from periogt_ray.polymer.inputs import ARCHITECTURES, CONDITIONS, RATIOS, TRAINED_COMBINATIONS, InputKind
+from periogt_ray.polymer.input_kinds import ARCHITECTURES, CONDITIONS, RATIOS, TRAINED_COMBINATIONS, InputKind
 from periogt_ray.schemas import (
     ConditionRange,
     CopolymerChoices,

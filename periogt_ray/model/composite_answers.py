@@ -12,7 +12,7 @@ from periogt_ray.model.network import PerioGTRegressor
 from periogt_ray.model.plausibility import polymer_warnings, value_warnings
 from periogt_ray.model.tasks import Outcome, Task, shortest
 from periogt_ray.polymer.input_features import FeaturizedComposite, FeaturizedConditions, featurized_kind
-from periogt_ray.polymer.inputs import CONDITIONS
+from periogt_ray.polymer.input_kinds import CONDITIONS
 
 __all__ = ["CompositeAnswers"]
 

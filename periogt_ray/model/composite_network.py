@@ -13,7 +13,7 @@ from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.model.collate import GraphBatch
 from periogt_ray.model.equal_shapes import by_blocks
 from periogt_ray.model.network import MLP, PerioGTRegressor, TripletEmbedding, embedding, load_network, load_regressor
-from periogt_ray.polymer.inputs import ARCHITECTURES, CONDITIONS, RATIOS
+from periogt_ray.polymer.input_kinds import ARCHITECTURES, CONDITIONS, RATIOS
 
 __all__ = ["ConditionsRegressor", "CopolymerRegressor", "load_head"]
 

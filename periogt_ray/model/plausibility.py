@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from periogt_ray.artifacts.properties import PropertyInfo, possible_values
-from periogt_ray.polymer.inputs import InputKind
+from periogt_ray.polymer.input_kinds import InputKind
 
 __all__ = ["polymer_warnings", "value_warnings"]
 

@@ -32,7 +32,7 @@ from periogt_ray.model.prompts import FinishedPrompts, finished, path_origins, p
 from periogt_ray.model.tasks import Outcome, Task, shortest
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.input_features import FeaturizedComposite
-from periogt_ray.polymer.inputs import InputKind
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.settings import Settings
 

@@ -6,15 +6,8 @@ from numbers import Real
 from typing import Any, TypeAlias
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.inputs import (
-    CONDITIONS,
-    INPUT_COLUMNS,
-    Copolymer,
-    InputKind,
-    PolymerInput,
-    PolymerWithConditions,
-    parse_monomer,
-)
+from periogt_ray.polymer.input_kinds import CONDITIONS, INPUT_COLUMNS, InputKind
+from periogt_ray.polymer.inputs import Copolymer, PolymerInput, PolymerWithConditions, parse_monomer
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 __all__ = ["AnyInput", "GivenInput", "as_given", "given_kind"]
@@ -33,7 +26,7 @@ class GivenInput:
     kind : InputKind
         What it is meant to be.
     cells : tuple of str
-        Its texts, as a table of that kind has them; see :data:`~periogt_ray.polymer.inputs.INPUT_COLUMNS`.
+        Its texts, as a table of that kind has them; see :data:`~periogt_ray.polymer.input_kinds.INPUT_COLUMNS`.
     body : dict
         As JSON has it.
     """

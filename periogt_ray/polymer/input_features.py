@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 from periogt_ray.polymer.composite_graph import compose
 from periogt_ray.polymer.features import FeaturizedPolymer
-from periogt_ray.polymer.inputs import ARCHITECTURES, RATIOS, Copolymer, InputKind, PolymerInput, PolymerWithConditions
+from periogt_ray.polymer.input_kinds import ARCHITECTURES, RATIOS, InputKind
+from periogt_ray.polymer.inputs import Copolymer, PolymerInput, PolymerWithConditions
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import TripletGraph
@@ -34,9 +35,9 @@ class FeaturizedCopolymer:
     monomers : tuple of FeaturizedPolymer
         Of A and B, by one scheme, in the order in which they are computed.
     ratios : tuple of int
-        Places of their ratios in :data:`~periogt_ray.polymer.inputs.RATIOS`.
+        Places of their ratios in :data:`~periogt_ray.polymer.input_kinds.RATIOS`.
     architecture : int
-        Place in :data:`~periogt_ray.polymer.inputs.ARCHITECTURES`.
+        Place in :data:`~periogt_ray.polymer.input_kinds.ARCHITECTURES`.
     """
 
     monomers: tuple[FeaturizedPolymer, FeaturizedPolymer]
@@ -79,7 +80,7 @@ class FeaturizedConditions:
     monomers : tuple of FeaturizedPolymer
         Of the repeat unit, one.
     conditions : tuple of float
-        In the order of :data:`~periogt_ray.polymer.inputs.CONDITIONS`.
+        In the order of :data:`~periogt_ray.polymer.input_kinds.CONDITIONS`.
     """
 
     monomers: tuple[FeaturizedPolymer]

@@ -8,23 +8,23 @@ Chem. Sci. 13, 10486, 2022, for the copolymers).
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.input_kinds import (
+    ARCHITECTURES,
+    CONDITIONS,
+    INPUT_COLUMNS,
+    RATIOS,
+    TRAINED_COMBINATIONS,
+    InputKind,
+)
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 __all__ = [
-    "ARCHITECTURES",
-    "CONDITIONS",
-    "INPUT_COLUMNS",
-    "RATIOS",
-    "TRAINED_COMBINATIONS",
-    "Condition",
     "Copolymer",
-    "InputKind",
     "PolymerInput",
     "PolymerWithConditions",
     "kind_of",
@@ -32,46 +32,6 @@ __all__ = [
     "parse_monomer",
     "read_input",
 ]
-
-RATIOS = (0.25, 0.5, 0.75)  # molar fractions that the networks have a state for
-ARCHITECTURES = ("alternating", "block", "random")
-# Ratio of A and architecture, as training saw them.
-TRAINED_COMBINATIONS = (
-    (0.5, "alternating"),
-    *((ratio, architecture) for architecture in ("block", "random") for ratio in RATIOS),
-)
-
-
-class InputKind(StrEnum):
-    """What a property is predicted of."""
-
-    HOMOPOLYMER = "homopolymer"
-    COPOLYMER = "copolymer"
-    CONDITIONS = "conditions"
-
-
-class Condition(NamedTuple):
-    """A number beside a repeat unit, standardised as in the training data; ``low`` and ``high`` bound that data."""
-
-    name: str
-    label: str
-    low: float
-    high: float
-
-
-# In the order in which the network takes them. The data set holds standardised numbers; its headings name units.
-CONDITIONS = (
-    Condition("homo", "HOMO energy", -4.96, 3.84),
-    Condition("bandgap", "Band gap", -3.49, 3.33),
-    Condition("molar_mass", "Weight-average molar mass", -0.62, 17.55),
-)
-
-# Names of the columns of each kind, in a table and in JSON.
-INPUT_COLUMNS: Mapping[InputKind, tuple[str, ...]] = {
-    InputKind.HOMOPOLYMER: ("smiles",),
-    InputKind.COPOLYMER: ("smiles_a", "smiles_b", "ratio_a", "architecture"),
-    InputKind.CONDITIONS: ("smiles", *(condition.name for condition in CONDITIONS)),
-}
 
 
 @dataclass(frozen=True)
@@ -188,7 +148,7 @@ class PolymerWithConditions:
     unit : RepeatUnit
         The polymer.
     conditions : tuple of float
-        In the order of :data:`CONDITIONS`, each a float32. They are standardised numbers, as the training data has
+        In the order of ``CONDITIONS``, each a float32. They are standardised numbers, as the training data has
         them: the means and deviations behind are not published, so values in eV or kg/mol cannot be converted.
     """
 
@@ -270,7 +230,7 @@ def read_input(
     kind : InputKind
         What the cells hold.
     cells : sequence of str
-        In the order of :data:`INPUT_COLUMNS`; of a copolymer the ratio of B may follow, blank where it is not known.
+        In the order of ``INPUT_COLUMNS``; of a copolymer the ratio of B may follow, blank where it is not known.
     parse : callable
         Makes a repeat unit of a SMILES.
 

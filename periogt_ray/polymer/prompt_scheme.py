@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from periogt_ray.errors import ModelLoadError
-from periogt_ray.polymer.inputs import InputKind
+from periogt_ray.polymer.input_kinds import InputKind
 
 __all__ = ["SCHEMES", "PromptScheme"]
 

@@ -18,7 +18,7 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.polymer.inputs import InputKind
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.runtime.network import local_url
 from periogt_ray.runtime.ports import check_port, check_port_beside_ray

@@ -55,7 +55,8 @@ from periogt_ray.polymer.drawing import Theme
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.given import GivenInput
 from periogt_ray.polymer.input_features import featurized_input
-from periogt_ray.polymer.inputs import InputKind, PolymerInput, monomers_of
+from periogt_ray.polymer.input_kinds import InputKind
+from periogt_ray.polymer.inputs import PolymerInput, monomers_of
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit

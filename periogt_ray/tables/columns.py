@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.inputs import INPUT_COLUMNS, InputKind
+from periogt_ray.polymer.input_kinds import INPUT_COLUMNS, InputKind
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.tables.text_format import table_error
 

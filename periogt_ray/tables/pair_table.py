@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.inputs import ARCHITECTURES, INPUT_COLUMNS, RATIOS, TRAINED_COMBINATIONS, InputKind
+from periogt_ray.polymer.input_kinds import ARCHITECTURES, INPUT_COLUMNS, RATIOS, TRAINED_COMBINATIONS, InputKind
 from periogt_ray.runtime.files import atomic_file
 from periogt_ray.tables.columns import TableOptions, choose_columns
 from periogt_ray.tables.csv_table import CsvTable

@@ -12,7 +12,7 @@ import torch
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.index import write_index
 from periogt_ray.errors import UnsupportedPropertyError
-from periogt_ray.polymer.inputs import InputKind
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from support.artifact_files import ENCODER, GOLDEN, HEAD
 

@@ -16,7 +16,8 @@ from periogt_ray.model.prompts import FinishedPrompts, KeptPrompts, finished, mo
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.input_features import FeaturizedComposite, FeaturizedCopolymer, featurized_input
-from periogt_ray.polymer.inputs import Copolymer, InputKind, PolymerWithConditions
+from periogt_ray.polymer.input_kinds import InputKind
+from periogt_ray.polymer.inputs import Copolymer, PolymerWithConditions
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from support.golden_copolymers import (
     TOLERANCE,

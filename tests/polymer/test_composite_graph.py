@@ -9,7 +9,8 @@ from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.composite_graph import compose
 from periogt_ray.polymer.features import prompt_graphs
-from periogt_ray.polymer.inputs import Copolymer, InputKind, monomers_of
+from periogt_ray.polymer.input_kinds import InputKind
+from periogt_ray.polymer.inputs import Copolymer, monomers_of
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import PAD, EdgeKind, NodeKind, TripletGraph, build_triplet_graph

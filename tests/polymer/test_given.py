@@ -8,7 +8,8 @@ import pytest
 
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.given import GivenInput, as_given, given_kind
-from periogt_ray.polymer.inputs import Copolymer, InputKind, PolymerWithConditions
+from periogt_ray.polymer.input_kinds import InputKind
+from periogt_ray.polymer.inputs import Copolymer, PolymerWithConditions
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 FIELDS = {"smiles_a": "*CCO*", "smiles_b": "*CC*", "ratio_a": 0.25, "architecture": "block"}

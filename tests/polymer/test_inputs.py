@@ -6,17 +6,8 @@ from itertools import product
 import pytest
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.inputs import (
-    ARCHITECTURES,
-    RATIOS,
-    TRAINED_COMBINATIONS,
-    Copolymer,
-    InputKind,
-    PolymerWithConditions,
-    kind_of,
-    monomers_of,
-    read_input,
-)
+from periogt_ray.polymer.input_kinds import ARCHITECTURES, RATIOS, TRAINED_COMBINATIONS, InputKind
+from periogt_ray.polymer.inputs import Copolymer, PolymerWithConditions, kind_of, monomers_of, read_input
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 GOOD = {"homo": -0.61, "bandgap": 1.04, "molar_mass": -0.49}

@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from periogt_ray.errors import ModelLoadError
-from periogt_ray.polymer.inputs import InputKind
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
 
 

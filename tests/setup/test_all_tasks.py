@@ -13,7 +13,7 @@ import torch
 from periogt_ray import PerioGT, UnsupportedPropertyError
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.answers import properties_response
-from periogt_ray.polymer.inputs import InputKind
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.setup.label_statistics import label_statistics
 from periogt_ray.setup.published import load_published

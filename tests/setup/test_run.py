@@ -397,7 +397,7 @@ def test_labels_and_split_that_do_not_fit(options: SetupOptions, publish: Publis
     with pytest.raises(ModelLoadError, match=r"eps\.csv \(1 rows\)"):
         run_setup(dataclasses.replace(options, files=publish(files)))
     files["eps/eps.csv"] = b"smiles,target\n*C*,1.0\n"
-    with pytest.raises(ModelLoadError, match=r"columns smiles and value"):
+    with pytest.raises(ModelLoadError, match=r"in the column value"):
         run_setup(dataclasses.replace(options, files=publish(files), directory=options.directory.with_name("b")))
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from periogt_ray.artifacts.index import write_index
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.input_features import FeaturizedComposite, featurized_input
-from periogt_ray.polymer.inputs import CONDITIONS, Copolymer, PolymerInput, PolymerWithConditions
+from periogt_ray.polymer.input_kinds import CONDITIONS
+from periogt_ray.polymer.inputs import Copolymer, PolymerInput, PolymerWithConditions
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from support.golden import ARTIFACTS, GOLDEN
