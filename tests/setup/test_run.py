@@ -596,5 +596,5 @@ def test_the_scaler_file_is_plain_arrays(options: SetupOptions) -> None:
 def test_list_prints_every_address(command: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     out, _err = command("--dir", tmp_path / "a", "--list").communicate()
     assert "https://zenodo.org/records/17035498/files/finetuned_ckpt.zip?download=1" in out
-    assert out.count("https://raw.githubusercontent.com/") == 15
+    assert out.count("https://raw.githubusercontent.com/") == 21
     assert not (tmp_path / "a").exists()
