@@ -1,7 +1,7 @@
 """Polymer property prediction with PerioGT on Slurm clusters.
 
 :class:`PerioGT` predicts in this process, :class:`PerioGTClient` asks a running service; both raise the exceptions
-below.
+below. :class:`Copolymer` and :class:`PolymerWithConditions` are what some properties are predicted of.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from periogt_ray.errors import (
 
 if TYPE_CHECKING:
     from periogt_ray.client import PerioGTClient
+    from periogt_ray.polymer.inputs import Copolymer, PolymerWithConditions
     from periogt_ray.predict import PerioGT
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CheckpointMissingError",
     "ChecksumMismatchError",
+    "Copolymer",
     "CudaUnavailableError",
     "DriverIncompatibleError",
     "GPUOutOfMemoryError",
@@ -45,6 +47,7 @@ __all__ = [
     "PerioGT",
     "PerioGTClient",
     "PerioGTError",
+    "PolymerWithConditions",
     "RequestTimeoutError",
     "SettingsError",
     "UnauthorizedError",
@@ -55,7 +58,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load the two classes when they are asked for: the command line must not wait for what they need."""
+    """Load the classes when they are asked for: the command line must not wait for what they need."""
     if name == "PerioGT":
         from periogt_ray.predict import PerioGT
 
@@ -64,6 +67,10 @@ def __getattr__(name: str) -> Any:
         from periogt_ray.client import PerioGTClient
 
         return PerioGTClient
+    if name in ("Copolymer", "PolymerWithConditions"):
+        from periogt_ray.polymer import inputs
+
+        return getattr(inputs, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -22,6 +22,7 @@ from periogt_ray.commands.calibrate import calibrate
 from periogt_ray.commands.evaluate import evaluate
 from periogt_ray.commands.featurize import featurize
 from periogt_ray.commands.finetune import finetune
+from periogt_ray.commands.inputs import copolymer_options, given_input
 from periogt_ray.commands.models import models
 from periogt_ray.commands.output import (
     OnceCommand,
@@ -41,6 +42,7 @@ from periogt_ray.tables.predictions import OUTPUT_COLUMNS
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from periogt_ray.polymer.given import GivenInput
     from periogt_ray.schemas import ErrorBody, PredictResponse
 
 __all__ = ["main"]
@@ -75,13 +77,27 @@ def cli(quiet: bool, verbose: bool) -> None:
 
 
 @cli.command(epilog=f"The columns of csv are those of a batch output: {', '.join(OUTPUT_COLUMNS)}.")
-@click.option("--smiles", required=True, help="Repeat unit, for example '*CC*'.")
+@click.option("--smiles", required=True, help="Repeat unit, for example '*CC*'; of a copolymer the first monomer.")
+@copolymer_options
 @click.option("--property", "properties", required=True, help="Property ids, separated by commas, or 'all'.")
 @click.option("--return-embedding", is_flag=True, help="Add the embedding to the JSON.")
 @click.option("--format", "output_format", type=click.Choice(["json", "csv"]), default="json", show_default=True)
 @level_option
-def predict(smiles: str, properties: str, return_embedding: bool, output_format: str, level: float) -> None:
+def predict(
+    smiles: str,
+    smiles_b: str | None,
+    ratio_a: float | None,
+    architecture: str | None,
+    conditions: tuple[str, ...],
+    properties: str,
+    return_embedding: bool,
+    output_format: str,
+    level: float,
+) -> None:
     """Predict properties of one polymer.
+
+    A property of copolymers takes --smiles-b, --ratio-a and --architecture, too, and a property with
+    conditions one --condition each; `periogt properties --json` says which takes what.
 
     Prints JSON, for several properties {"results": [...], "request_id": ...}; with --format csv one
     line a property, without a header. Exit status: 0 success, 1 some properties failed, 2 nothing
@@ -94,11 +110,12 @@ def predict(smiles: str, properties: str, return_embedding: bool, output_format:
     if return_embedding and output_format == "csv":
         raise click.UsageError("--return-embedding needs --format json; a line of csv has no place for an embedding.")
     names = properties.split(",")
+    polymer = given_input(smiles, smiles_b, ratio_a, architecture, conditions)
     predictor, outcomes = predict_one(
-        smiles, names, resolved_settings(), return_embedding=return_embedding, level=level
+        polymer, names, resolved_settings(), return_embedding=return_embedding, level=level
     )
     request_id = new_request_id()
-    given: dict[str, Any] = {"smiles": smiles, "request_id": request_id}
+    given: dict[str, Any] = {"given": polymer, "request_id": request_id}
     if len(outcomes) == 1 and names != ["all"]:
         [(property_id, outcome)] = outcomes.items()
         answer = predict_response(outcome, predictor.artifacts, property_id=property_id, **given)
@@ -113,7 +130,7 @@ def predict(smiles: str, properties: str, return_embedding: bool, output_format:
     if output_format == "json":
         print_json(document.model_dump())
     else:
-        _print_rows(smiles, results, request_id)
+        _print_rows(polymer, results, request_id)
     n_failed = sum(isinstance(result, ErrorBody) for result in results.values())
     raise SystemExit(0 if n_failed == 0 else 2 if n_failed == len(results) else 1)
 
@@ -190,7 +207,7 @@ def main() -> None:
         cli(prog_name="periogt")
 
 
-def _print_rows(smiles: str, results: "Mapping[str, PredictResponse | ErrorBody]", request_id: str) -> None:
+def _print_rows(given: "GivenInput", results: "Mapping[str, PredictResponse | ErrorBody]", request_id: str) -> None:
     """Print rows with the columns of a batch's output."""
     from periogt_ray.model.answers import predicted_value
     from periogt_ray.schemas import ErrorBody
@@ -201,8 +218,8 @@ def _print_rows(smiles: str, results: "Mapping[str, PredictResponse | ErrorBody]
             found: Answer = RowFailure(result.code, result.message)
         else:
             found = predicted_value(result)
-        row = OutputRow.of("0", smiles, property_id=property_id, answer=found, request_id=request_id)
-        CsvOutput(sys.stdout).write(row)
+        row = OutputRow.of("0", given.cells[0], property_id=property_id, answer=found, request_id=request_id)
+        CsvOutput(sys.stdout).write((*row[:2], *given.cells[1:], *row[2:]))
 
 
 @contextmanager

@@ -23,7 +23,9 @@ from periogt_ray.errors import (
     ValidationError,
 )
 from periogt_ray.model.intervals import DEFAULT_LEVEL
-from periogt_ray.predict import texts_of
+from periogt_ray.polymer.given import AnyInput, given_kind
+from periogt_ray.polymer.input_kinds import INPUT_COLUMNS, InputKind
+from periogt_ray.predict import inputs_of, texts_of
 from periogt_ray.runtime.network import is_loopback
 from periogt_ray.schemas import MAX_ITEMS, PropertyCard
 from periogt_ray.tables.predictions import ROW_ERRORS, Answer, OutputLayout, Prediction, RowFailure
@@ -113,7 +115,7 @@ class PerioGTClient:
 
     def predict(
         self,
-        smiles: str | Sequence[str],
+        smiles: AnyInput | Sequence[AnyInput],
         properties: str | Sequence[str] = "all",
         *,
         level: float = 0.9,
@@ -129,19 +131,21 @@ class PerioGTClient:
         PerioGTError
             If the service does not answer or refuses the key; with ``raise``, the first error of a polymer.
         """
-        texts = texts_of(smiles, on_error=on_error)
-        ids = self._ids([properties] if isinstance(properties, str) else properties)
+        inputs = inputs_of(smiles, on_error=on_error)
+        kind = given_kind(inputs)
+        ids = self._ids([properties] if isinstance(properties, str) else properties, kind)
+        bodies = [{name: value for name, value in given.body.items() if value is not None} for given in inputs]
         # A service of an earlier version does not know the field.
         chosen: dict[str, Any] = {} if level == DEFAULT_LEVEL else {"level": level}
-        items = [{"smiles": text, "property": name, **chosen} for text in texts for name in ids]
+        items = [{**body, "property": name, **chosen} for body in bodies for name in ids]
         parts = [items[start : start + MAX_ITEMS] for start in range(0, len(items), MAX_ITEMS)]
         with ThreadPoolExecutor(self._n_connections) as pool:
             sent = pool.map(partial(self._predicted, on_error=on_error), parts)
             answers = iter([answer for part in sent for answer in part])
-        layout = OutputLayout(ids, is_wide=wide)
+        layout = OutputLayout(ids, is_wide=wide, inputs=INPUT_COLUMNS[kind])
         rows: list[Sequence[Any]] = []
-        for number, text in enumerate(texts):
-            rows += layout.rows(str(number), text, [next(answers) for _ in ids])
+        for number, given in enumerate(inputs):
+            rows += layout.rows(str(number), given.cells[0], [next(answers) for _ in ids], others=given.cells[1:])
         return layout.frame(rows)
 
     def embed(self, smiles: str | Sequence[str], *, on_error: "OnError" = "row") -> np.ndarray:
@@ -161,11 +165,11 @@ class PerioGTClient:
             len(texts), length
         )
 
-    def _ids(self, properties: Sequence[str]) -> tuple[str, ...]:
+    def _ids(self, properties: Sequence[str], kind: InputKind) -> tuple[str, ...]:
         served = self.properties
         names = list(dict.fromkeys(name.strip() for text in properties for name in text.split(",") if name.strip()))
         if names == ["all"]:
-            return tuple(served)
+            return tuple(name for name, card in served.items() if card.input is kind)
         ids = tuple(dict.fromkeys(name if name in served else ALIASES.get(name, name) for name in names))
         if not ids:
             raise ValidationError("No property was given; expected ids such as eps,tg, or all.")

@@ -2,8 +2,8 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -14,6 +14,10 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.intervals import DEFAULT_LEVEL, LEVELS
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
+from periogt_ray.polymer.given import AnyInput, GivenInput, as_given, given_kind
+from periogt_ray.polymer.input_features import Featurized, featurized_input
+from periogt_ray.polymer.input_kinds import INPUT_COLUMNS
+from periogt_ray.polymer.inputs import Copolymer, PolymerInput, PolymerWithConditions
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.schemas import PropertyCard
@@ -27,7 +31,7 @@ if TYPE_CHECKING:  # torch is loaded after the input has been checked
     from periogt_ray.model.tasks import Outcome
     from periogt_ray.polymer.descriptors import DescriptorEngine
 
-__all__ = ["OnError", "PerioGT", "embed_one", "predict_one", "predict_properties", "texts_of"]
+__all__ = ["OnError", "PerioGT", "embed_one", "inputs_of", "predict_one", "predict_properties", "texts_of"]
 
 OnError = Literal["row", "raise"]
 _AT_ONCE = 256  # polymers that are featurized before a pass; bounds memory
@@ -67,11 +71,38 @@ def texts_of(smiles: Any, *, on_error: OnError) -> list[str]:
     return [text.encode("utf-8", "backslashreplace").decode() for text in shown]
 
 
+def inputs_of(given: Any, *, on_error: OnError) -> list[GivenInput]:
+    """Return what a caller gave as inputs of one kind.
+
+    Parameters
+    ----------
+    given : str, Copolymer, PolymerWithConditions, Mapping, or a sequence of such
+        Repeat units, among which a missing one is blank, or inputs of another kind.
+    on_error : {"row", "raise"}
+        As :meth:`PerioGT.predict` takes it.
+
+    Raises
+    ------
+    ValidationError
+        If a mapping has unknown fields, or there are several kinds.
+    ValueError
+        If ``on_error`` is something else.
+    """
+    kinds = (RepeatUnit, Copolymer, PolymerWithConditions, Mapping)
+    ones = [given] if isinstance(given, (str, *kinds)) else list(given)
+    if not any(isinstance(one, kinds) for one in ones):
+        return [GivenInput.of_smiles(text) for text in texts_of(ones, on_error=on_error)]
+    texts_of([], on_error=on_error)
+    inputs = [as_given(one if isinstance(one, kinds) else texts_of([one], on_error=on_error)[0]) for one in ones]
+    given_kind(inputs)
+    return inputs
+
+
 class _Polymer(NamedTuple):
     """What was left out of its SMILES, and its features by prompt scheme."""
 
     warnings: tuple[str, ...]
-    features: dict[PromptScheme, FeaturizedPolymer]
+    features: dict[PromptScheme, Featurized]
 
 
 class PerioGT:
@@ -134,7 +165,7 @@ class PerioGT:
 
     def predict(
         self,
-        smiles: str | Sequence[str],
+        smiles: AnyInput | Sequence[AnyInput],
         properties: str | Sequence[str] = "all",
         *,
         level: float = DEFAULT_LEVEL,
@@ -145,10 +176,12 @@ class PerioGT:
 
         Parameters
         ----------
-        smiles : str or sequence of str
-            Repeat units.
+        smiles : str, Copolymer, PolymerWithConditions, Mapping, or a sequence of them
+            Repeat units, or for properties of another kind :class:`~periogt_ray.Copolymer`,
+            :class:`~periogt_ray.PolymerWithConditions`, or mappings with the fields ``smiles_a``, ``smiles_b``,
+            ``ratio_a`` and ``architecture``, or ``smiles`` and ``conditions``. One kind a call.
         properties : str or sequence of str
-            Property ids, or ``all``.
+            Property ids, or ``all``: those that take this kind of input.
         level : {0.9, 0.5, 0.8, 0.95}
             Coverage of the intervals.
         wide : bool
@@ -159,7 +192,9 @@ class PerioGT:
         Returns
         -------
         pandas.DataFrame
-            The columns of `periogt batch`, in the order of the input; ``id`` is the position.
+            The columns of `periogt batch`, in the order of the input; ``id`` is the position. Of copolymers
+            ``smiles_a``, ``smiles_b``, ``ratio_a`` and ``architecture`` stand in place of ``smiles``; conditions
+            stand behind it.
 
         Raises
         ------
@@ -167,17 +202,20 @@ class PerioGT:
             If a property is not served.
         ValueError
             If ``level`` is another one.
+        ValidationError
+            If a property takes another kind of input, or a mapping has other fields.
         PerioGTError
             If the model cannot be loaded; with ``raise``, the first error of a polymer.
         """
-        texts = texts_of(smiles, on_error=on_error)
+        inputs = inputs_of(smiles, on_error=on_error)
         if level not in LEVELS:
             raise ValueError(f"level is {level!r}; expected one of {', '.join(map(str, LEVELS))}.")
-        ids = self._artifacts.property_ids([properties] if isinstance(properties, str) else properties)
+        kind = given_kind(inputs)
+        ids = self._artifacts.property_ids([properties] if isinstance(properties, str) else properties, kind=kind)
         rows: list[Sequence[Cell]] = []
-        layout = OutputLayout(ids, is_wide=wide)
-        for number, (text, warnings, answers) in enumerate(self._answers(texts, ids, on_error, level)):
-            rows += layout.rows(str(number), text, answers, warnings=warnings)
+        layout = OutputLayout(ids, is_wide=wide, inputs=INPUT_COLUMNS[kind])
+        for number, (given, warnings, answers) in enumerate(self._answers(inputs, ids, on_error, level)):
+            rows += layout.rows(str(number), given.cells[0], answers, warnings=warnings, others=given.cells[1:])
         return layout.frame(rows)
 
     def embed(self, smiles: str | Sequence[str], *, on_error: OnError = "row") -> np.ndarray:
@@ -200,7 +238,8 @@ class PerioGT:
         scheme = predictor.scheme(None)
         found = np.full((len(texts), predictor.embedding_dim), np.nan, np.float32)
         for start in range(0, len(texts), _AT_ONCE):
-            polymers = self._read(texts[start : start + _AT_ONCE], {scheme}, on_error)
+            inputs = [GivenInput.of_smiles(text) for text in texts[start : start + _AT_ONCE]]
+            polymers = self._read(inputs, {scheme}, on_error)
             ready = [i for i, polymer in enumerate(polymers) if isinstance(polymer, _Polymer)]
             tasks = [Task(polymer.features[scheme]) for polymer in polymers if isinstance(polymer, _Polymer)]
             for i, outcome in zip(ready, predictor.predict_many(tasks), strict=True):
@@ -211,44 +250,50 @@ class PerioGT:
         return found
 
     def _answers(
-        self, texts: Sequence[str], ids: Sequence[str], on_error: OnError, level: float
-    ) -> Iterator[tuple[str, tuple[str, ...], list[Answer]]]:
-        """Yield each text with the warnings of its reading and one answer a property."""
+        self, inputs: Sequence[GivenInput], ids: Sequence[str], on_error: OnError, level: float
+    ) -> Iterator[tuple[GivenInput, tuple[str, ...], list[Answer]]]:
+        """Yield each input with the warnings of its reading and one answer a property."""
         from periogt_ray.model.answers import answer_of
         from periogt_ray.model.consistency import with_consistency
         from periogt_ray.model.tasks import Task
 
         predictor = self._loaded()
         schemes = {name: predictor.scheme(name) for name in ids}
-        for start in range(0, len(texts), _AT_ONCE):
-            some = texts[start : start + _AT_ONCE]
+        for start in range(0, len(inputs), _AT_ONCE):
+            some = inputs[start : start + _AT_ONCE]
             polymers = self._read(some, set(schemes.values()), on_error)
             ready = [polymer for polymer in polymers if isinstance(polymer, _Polymer)]
             asked = [(number, name) for number in range(len(ready)) for name in ids]
             tasks = [Task(ready[number].features[schemes[name]], name, level=level) for number, name in asked]
             outcomes = iter(with_consistency(asked, predictor.predict_many(tasks)))
-            for text, polymer in zip(some, polymers, strict=True):
+            for given, polymer in zip(some, polymers, strict=True):
                 if isinstance(polymer, RowFailure):
-                    yield text, (), [polymer] * len(ids)
+                    yield given, (), [polymer] * len(ids)
                     continue
                 found = [next(outcomes) for _ in ids]
                 failed = next((outcome.error for outcome in found if outcome.error is not None), None)
                 if failed is not None and on_error == "raise":
                     raise failed
-                yield text, polymer.warnings, [answer_of(outcome) for outcome in found]
+                yield given, polymer.warnings, [answer_of(outcome) for outcome in found]
 
     def _read(
-        self, texts: Sequence[str], schemes: set[PromptScheme], on_error: OnError
+        self, inputs: Sequence[GivenInput], schemes: set[PromptScheme], on_error: OnError
     ) -> "list[_Polymer | RowFailure]":
-        """Parse and featurize polymers, equal ones once."""
-        known: dict[str, dict[PromptScheme, FeaturizedPolymer]] = {}
+        """Parse and featurize polymers; equal repeat units once, also where they are monomers."""
+        known: dict[tuple[str, PromptScheme], FeaturizedPolymer] = {}
+
+        def features(unit: RepeatUnit, scheme: PromptScheme) -> FeaturizedPolymer:
+            key = (unit.smiles, scheme)
+            if key not in known:
+                known[key] = featurized(unit, scheme, self._settings)[0]
+            return known[key]
+
         found: list[_Polymer | RowFailure] = []
-        for text in texts:
+        for given in inputs:
             try:
-                unit = RepeatUnit.parse(text)
-                if unit.smiles not in known:
-                    known[unit.smiles] = {scheme: featurized(unit, scheme, self._settings)[0] for scheme in schemes}
-                found.append(_Polymer(unit.warnings, known[unit.smiles]))
+                read = given.read()
+                of_scheme = {one: featurized_input(read, partial(features, scheme=one)) for one in schemes}
+                found.append(_Polymer(read.warnings, of_scheme))
             except ROW_ERRORS as error:
                 if on_error == "raise":
                     raise
@@ -274,7 +319,7 @@ class PerioGT:
 
 
 def predict_one(
-    smiles: str,
+    given: GivenInput | str,
     properties: Sequence[str],
     settings: Settings,
     *,
@@ -285,10 +330,10 @@ def predict_one(
 
     Parameters
     ----------
-    smiles : str
-        Repeat unit.
+    given : GivenInput or str
+        The polymer; a text is a repeat unit.
     properties : sequence of str
-        Property ids, or only ``all``.
+        Property ids, or only ``all``: those that take such an input.
     settings : Settings
         Which artifacts, on which device.
     return_embedding : bool
@@ -310,15 +355,16 @@ def predict_one(
     PerioGTError
         If the model cannot be loaded.
     """
-    RepeatUnit.parse(smiles)
-    ids = ArtifactDirectory.of_settings(settings).property_ids(properties)
+    given = GivenInput.of_smiles(given) if isinstance(given, str) else given
+    read = given.read()
+    ids = ArtifactDirectory.of_settings(settings).property_ids(properties, kind=given.kind)
 
     from periogt_ray.model.predictor import Predictor
 
     predictor = Predictor.load(settings)
     outcomes = predict_properties(
         predictor,
-        smiles,
+        read,
         ids,
         engine=settings.descriptor_engine,
         return_embedding=return_embedding,
@@ -340,7 +386,7 @@ def embed_one(smiles: str, settings: Settings) -> "Outcome":
 
 def predict_properties(
     predictor: "Predictor",
-    smiles: str,
+    polymer: str | PolymerInput,
     property_ids: Sequence[str | None],
     *,
     engine: "DescriptorEngine" = "native",
@@ -351,13 +397,15 @@ def predict_properties(
     from periogt_ray.model.consistency import with_consistency
     from periogt_ray.model.tasks import Task
 
-    unit = RepeatUnit.parse(smiles)
+    read = RepeatUnit.parse(polymer) if isinstance(polymer, str) else polymer
     schemes = [predictor.scheme(property_id) for property_id in property_ids]
-    features = {scheme: featurize(unit, scheme, engine=engine) for scheme in set(schemes)}
+    features = {
+        scheme: featurized_input(read, partial(featurize, scheme=scheme, engine=engine)) for scheme in set(schemes)
+    }
     outcomes = predictor.predict_many(
         [
-            Task(features[scheme], property_id, return_embedding, unit.warnings, level)
+            Task(features[scheme], property_id, return_embedding, read.warnings, level)
             for scheme, property_id in zip(schemes, property_ids, strict=True)
         ]
     )
-    return with_consistency([(unit.smiles, property_id) for property_id in property_ids], outcomes)
+    return with_consistency([(read.key, property_id) for property_id in property_ids], outcomes)

@@ -1,11 +1,12 @@
 """The JSON that goes over the wire, and that the command line prints."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import uuid4
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 
 __all__ = [
@@ -14,6 +15,9 @@ __all__ = [
     "BatchItem",
     "BatchRequest",
     "BatchResponse",
+    "ConditionRange",
+    "CopolymerChoices",
+    "CopolymerInput",
     "DomainBody",
     "EmbeddingRequest",
     "EmbeddingResponse",
@@ -89,20 +93,60 @@ class EmbeddingRequest(_Request):
     )
 
 
-class PredictRequest(EmbeddingRequest):
-    """A polymer and the property that is asked for."""
+class CopolymerInput(_Request):
+    """Two monomers, how much of each, and how they follow each other."""
 
+    smiles_a: str = Field(description="Repeat unit of the first monomer.", examples=["*CC(*)c1ccccc1"])
+    smiles_b: str = Field(description="Repeat unit of the second monomer; it may be the same.", examples=["*CC*"])
+    ratio_a: float = Field(
+        description="Molar fraction of the first monomer: 0.25, 0.5 or 0.75; the second one has the rest."
+    )
+    architecture: str = Field(max_length=128, description="alternating, block or random.", examples=["random"])
+
+
+_Conditions = Annotated[
+    dict[str, float] | None,
+    Field(max_length=_MOST_FIELDS, description="Beside `smiles`, where the property takes them: standardised numbers."),
+]
+
+
+class PredictRequest(_Request):
+    """A polymer and the property that is asked for: `smiles`, `smiles` with `conditions`, or `copolymer`.
+
+    Which one a property takes is its `input` in /v1/properties.
+    """
+
+    smiles: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_SMILES_LENGTH,
+        description="Repeat unit with two connection points, written *.",
+        examples=["*CC(*)c1ccccc1"],
+    )
+    copolymer: CopolymerInput | None = Field(default=None, description="In place of `smiles`.")
+    conditions: _Conditions = None
     property: str = Field(
         min_length=1, max_length=128, description="Property id, as /v1/properties lists them.", examples=["eps"]
     )
-    return_embedding: bool = Field(default=False, description="Whether the answer holds the embedding.")
+    return_embedding: bool = Field(
+        default=False, description="Whether the answer holds the embedding, which only a repeat unit has."
+    )
     level: _Level = Field(default=0.9, description="Coverage of the interval: 0.5, 0.8, 0.9 or 0.95.")
+
+    @model_validator(mode="after")
+    def _check_input(self) -> Self:
+        if self.smiles is None and self.copolymer is None:
+            raise PydanticCustomError("missing_input", "smiles is missing; give smiles, or copolymer")
+        if self.copolymer is not None and (self.smiles is not None or self.conditions is not None):
+            raise PydanticCustomError("two_inputs", "copolymer stands alone; leave smiles and conditions out")
+        return self
 
 
 class BatchItem(PredictRequest):
     """One prediction among several; a SMILES that is empty or too long is an error in its place."""
 
-    smiles: str = Field(
+    smiles: str | None = Field(
+        default=None,
         description=f"Repeat unit with two connection points, written *, of at most {MAX_SMILES_LENGTH} characters.",
         examples=["*CC(*)c1ccccc1"],
     )
@@ -154,7 +198,9 @@ class DomainBody(_Wire):
 class PredictResponse(_Wire):
     """Answer to one prediction."""
 
-    smiles: _SentSmiles
+    smiles: str | None = Field(description="As it was sent; null for a copolymer.")
+    copolymer: CopolymerInput | None = Field(default=None, description="As it was sent.")
+    conditions: dict[str, float] | None = Field(default=None, description="As they were sent.")
     property: str = Field(description="Property id, as it was sent.")
     prediction: Prediction
     embedding: _Embedding | None = Field(default=None, description="Of the repeat unit; null unless asked for.")
@@ -177,12 +223,43 @@ class EmbeddingResponse(_Wire):
     request_id: _RequestId
 
 
+class CopolymerChoices(_Wire):
+    """What a copolymer may be."""
+
+    ratio_a: list[float] = Field(description="Molar fractions of the first monomer.")
+    architecture: list[str] = Field(description="How the monomers may follow each other.")
+    trained: list[tuple[float, str]] = Field(description="Pairs of these two that training saw; others get a warning.")
+
+
+class ConditionRange(_Wire):
+    """A condition, and its range in training; values beyond get a warning."""
+
+    name: str = Field(description="As `conditions` takes it.")
+    label: str = Field(description="What it is.")
+    low: float = Field(description="Lowest standardised value in training.")
+    high: float = Field(description="Highest standardised value in training.")
+
+
+_Input = Annotated[
+    InputKind,
+    Field(
+        description="What the property is predicted of: `smiles`, `copolymer`, or `smiles` with `conditions`.",
+        strict=False,
+    ),
+]
+
+
 class PropertyEntry(_Wire):
     """A property that is served."""
 
     id: str = Field(description="Property id, as /v1/predict takes it.")
     label: _Label
     units: _Units
+    input: _Input
+    copolymer: CopolymerChoices | None = Field(default=None, description="Where `input` is copolymer.")
+    conditions: list[ConditionRange] | None = Field(
+        default=None, description="Where `input` is conditions: standardised numbers, as in the data set."
+    )
 
 
 class UnsupportedProperty(_Wire):
@@ -219,6 +296,7 @@ class PropertyCard(_Wire):
     checkpoint: str = Field(description="Path relative to the artifact directory.")
     test: Accuracy | None = Field(description="Error on test rows.")
     n_train: int | None = Field(description="Training rows.")
+    input: _Input = InputKind.HOMOPOLYMER
     label_mean: float | None = Field(description="Mean of the training labels.")
     label_std: float | None = Field(description="Standard deviation of the training labels.")
     interval_scale: str | None = Field(

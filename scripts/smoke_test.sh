@@ -72,8 +72,9 @@ done
 expect 'model loaded' 200 '"status": ?"ok"' '"model_loaded": ?true'
 
 with_key GET /v1/properties
-expect 'properties' 200 '"properties": ?\[\{"id": ?"[^"]+", ?"label": ?"[^"]+", ?"units": ?"[^"]*"\}'
-property=$(sed -E 's/.*"properties": ?\[\{"id": ?"([^"]+)".*/\1/' <<<"$body")
+expect 'properties' 200 '"properties": ?\[\{"id": ?"[^"]+", ?"label": ?"[^"]+", ?"units": ?"[^"]*"'
+# The first one that takes a repeat unit; others take copolymers or conditions.
+property=$(sed -E 's/\}, ?\{/}\n{/g' <<<"$body" | sed -nE '/"input": ?"homopolymer"/{s/.*"id": ?"([^"]+)".*/\1/p;q}')
 
 request="{\"smiles\": \"$styrene\", \"property\": \"$property\"}"
 with_key POST /v1/predict "$request" --header 'X-Request-ID: smoke-1'

@@ -26,6 +26,7 @@ from periogt_ray.runtime.ray_environment import LOG_ENVIRONMENT
 from periogt_ray.settings import Settings
 from periogt_ray.tables.columns import TableOptions
 from support.golden import ARTIFACTS, golden_polymers
+from support.golden_copolymers import make_artifacts
 from support.terminal import Terminal
 
 
@@ -123,6 +124,53 @@ def test_several_properties_are_results_in_order(called: Called) -> None:
     assert single["prediction"] == document["results"][1]["prediction"]
 
 
+@pytest.fixture(scope="module")
+def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_artifacts(tmp_path_factory.mktemp("kinds") / "artifacts"))
+
+
+def test_a_copolymer_and_conditions_by_options(called: Called, all_kinds: str) -> None:
+    pair = ("predict", "--smiles", "*CCO*", "--smiles-b", "*CC*", "--ratio-a", "0.25", "--architecture", "block")
+    answer = json.loads(called(*pair, "--property", "ea", PERIOGT_CHECKPOINT_DIR=all_kinds).stdout)
+    assert answer["copolymer"] == {"smiles_a": "*CCO*", "smiles_b": "*CC*", "ratio_a": 0.25, "architecture": "block"}
+    line = called(*pair, "--property", "all", "--format", "csv", PERIOGT_CHECKPOINT_DIR=all_kinds).stdout
+    [row] = csv.reader(io.StringIO(line))
+    assert row[:6] == ["0", "*CCO*", "*CC*", "0.25", "block", "ea"]
+    assert float(row[6]) == answer["prediction"]["value"]
+    given = [text for name in ("homo=-0.6", "bandgap=1", "molar_mass=0") for text in ("--condition", name)]
+    with_conditions = ("predict", "--smiles", "*CC*", *given, "--property", "opv")
+    found = json.loads(called(*with_conditions, PERIOGT_CHECKPOINT_DIR=all_kinds).stdout)
+    assert found["conditions"] == {"homo": -0.6, "bandgap": 1.0, "molar_mass": 0.0}
+    assert found["prediction"]["units"] == "%"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--smiles-b", "*CC*", "--property", "ea"), "A copolymer needs --ratio-a and --architecture, too."),
+        (("--condition", "homo", "--property", "opv"), "expected NAME=NUMBER"),
+        (("--condition", "homo=1", "--condition", "homo=2", "--property", "opv"), "--condition homo is given twice"),
+        (("--condition", "homo=1", "--property", "opv"), "expected exactly homo, bandgap, molar_mass"),
+        (("--property", "ea"), "ea is predicted of a copolymer, and a repeat unit was given"),
+    ],
+)
+def test_options_of_another_input_are_refused(
+    called: Called, all_kinds: str, options: tuple[str, ...], words: str
+) -> None:
+    result = called("predict", "--smiles", "*CC*", *options, PERIOGT_CHECKPOINT_DIR=all_kinds)
+    assert result.returncode == 2
+    assert words in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--input", "a.csv", "--pairs", "a.csv", "b.csv"), ("--input", "a.csv", "--ratios", "0.5")]
+)
+def test_a_batch_has_one_input(called: Called, options: tuple[str, ...]) -> None:
+    result = called("batch", "--property", "ea", *options)
+    assert result.returncode == 2
+    assert "--pairs" in result.stderr
+
+
 def test_all_properties_are_those_that_are_served(called: Called) -> None:
     listed = json.loads(called("properties").stdout)["properties"]
     result = called("predict", "--smiles", "*CC*", "--property", "all", "--format", "csv")
@@ -164,10 +212,11 @@ def test_embeddings() -> None:
 
 def test_properties_say_which_model_answers(called: Called) -> None:
     answer = json.loads(called("properties").stdout)
-    assert {"id": "egc", "label": "Band gap, chain", "units": "eV"} in answer["properties"]
+    [entry] = [entry for entry in answer["properties"] if entry["id"] == "egc"]
+    assert (entry["label"], entry["units"], entry["input"]) == ("Band gap, chain", "eV", "homopolymer")
     assert "compact" in answer["artifacts"].lower()
     assert "not the published PerioGT weights" in answer["description"]
-    assert [entry["id"] for entry in answer["unsupported"]] == ["xc", "tg", "mt", "density"]
+    assert [entry["id"] for entry in answer["unsupported"]] == ["xc", "tg", "mt", "density", "ea", "ip", "opv"]
     assert "periogt setup" in answer["unsupported"][0]["reason"]
 
 

@@ -5,9 +5,11 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import uvicorn
 
 from periogt_ray import (
@@ -27,6 +29,7 @@ from periogt_ray.model.predictor import Predictor
 from periogt_ray.serve.http.routes import create_api
 from periogt_ray.serve.service import PredictCall, PredictReply, Service, Status
 from support.golden import ARTIFACTS
+from support.golden_copolymers import make_artifacts
 from support.serve_fakes import KEY, InProcessBackend, RecordedFigures, settings_with
 
 TEXTS = ["*CC*", "*CC(*)c1ccccc1", "[2H]C(*)C*", "*CC"]
@@ -220,3 +223,21 @@ def test_a_newer_service_may_tell_more(answering: Callable[..., str]) -> None:
 def test_an_address_without_a_scheme_is_refused_at_once(url: str) -> None:
     with pytest.raises(SettingsError, match="expected one such as http://localhost:8000"):
         PerioGTClient(url)
+
+
+def test_other_inputs_are_sent_as_what_they_are(served: Served, remote: PerioGTClient, tmp_path: Path) -> None:
+    root = make_artifacts(tmp_path / "artifacts")
+    before = served.service.artifacts, served.backend._predictor
+    served.service.artifacts = ArtifactDirectory.open(root)
+    served.backend._predictor = Predictor(served.service.artifacts, torch.device("cpu"))
+    local = PerioGT(root, device="cpu")
+    copolymers = [
+        {"smiles_a": "*CCO*", "smiles_b": text, "ratio_a": 0.25, "architecture": "block"} for text in ("*CC*", "*CC")
+    ]
+    conditions = [{"smiles": "*CC*", "conditions": {"homo": 0.5, "bandgap": 0, "molar_mass": 0}}]
+    try:
+        for inputs in (copolymers, conditions, ["*CC*"]):
+            found, expected = (one.predict(inputs, "all") for one in (remote, local))
+            assert found.drop(columns="request_id").equals(expected.drop(columns="request_id"))
+    finally:
+        served.service.artifacts, served.backend._predictor = before

@@ -12,13 +12,22 @@ import pytest
 import torch
 
 import periogt_ray
-from periogt_ray import PerioGT, SettingsError, UnsupportedPropertyError, ValidationError, predict
+from periogt_ray import (
+    Copolymer,
+    PerioGT,
+    PolymerWithConditions,
+    SettingsError,
+    UnsupportedPropertyError,
+    ValidationError,
+    predict,
+)
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.predict import predict_properties
 from periogt_ray.settings import EMBEDDED_DIR
 from periogt_ray.tables.predictions import OUTPUT_COLUMNS
 from support.golden import ARTIFACTS, golden_polymers
+from support.golden_copolymers import make_artifacts
 
 STYRENE = "*CC(*)c1ccccc1"
 # Spellings of one polymer, a second one, and what is no repeat unit.
@@ -152,3 +161,51 @@ def test_examples_in_the_documentation() -> None:
     results = doctest.testmod(predict, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.attempted >= 4
     assert results.failed == 0
+
+
+@pytest.fixture(scope="module")
+def of_all_kinds(tmp_path_factory: pytest.TempPathFactory) -> PerioGT:
+    return PerioGT(make_artifacts(tmp_path_factory.mktemp("kinds") / "artifacts"), device="cpu")
+
+
+BLOCK = {"smiles_a": "*CCO*", "smiles_b": "*CC*", "ratio_a": 0.25, "architecture": "block"}
+CONDITIONS = {"homo": -0.61, "bandgap": 1, "molar_mass": -0.49}
+
+
+def test_copolymers_are_given_as_objects_or_mappings(of_all_kinds: PerioGT) -> None:
+    made = Copolymer.parse(*(str(BLOCK[name]) for name in ("smiles_a", "smiles_b")), ratio_a=0.25, architecture="block")
+    bad = {**BLOCK, "ratio_a": np.float64(0.3)}
+    frame = of_all_kinds.predict([made, BLOCK, {"copolymer": BLOCK}, bad, {**BLOCK, "smiles_b": "*CC"}])
+    assert list(frame.property) == ["ea"] * 5
+    assert list(frame.columns)[1:5] == ["smiles_a", "smiles_b", "ratio_a", "architecture"]
+    assert list(frame.ratio_a) == ["0.25", "0.25", "0.25", "0.3", "0.25"]
+    assert frame.ok.tolist() == [True, True, True, False, False]
+    assert len(set(frame.prediction_value[:3])) == 1
+    assert frame.error_message[4].startswith("Monomer B: ")
+    with pytest.raises(ValidationError, match=r"expected 0\.25"):
+        of_all_kinds.predict([made, bad], "ea", on_error="raise")
+
+
+def test_conditions_are_given_as_objects_or_mappings(of_all_kinds: PerioGT) -> None:
+    made = PolymerWithConditions.parse("*c1ccc(*)s1", CONDITIONS)
+    missing = {"smiles": "*CC*", "conditions": {"homo": 1}}
+    frame = of_all_kinds.predict([made, {"smiles": "*c1ccc(*)s1", "conditions": CONDITIONS}, missing], "opv", wide=True)
+    assert list(frame.columns)[:6] == ["id", "smiles", "homo", "bandgap", "molar_mass", "opv"]
+    assert frame.ok.tolist() == [True, True, False]
+    assert frame.opv[0] == frame.opv[1]
+
+
+def test_one_kind_a_call_and_the_properties_of_this_kind(of_all_kinds: PerioGT) -> None:
+    assert {name: card.input.value for name, card in of_all_kinds.properties.items()} == {
+        "ea": "copolymer",
+        "eps": "homopolymer",
+        "opv": "conditions",
+        "tg": "homopolymer",
+    }
+    assert list(of_all_kinds.predict("*CC*").property) == ["eps", "tg"]
+    with pytest.raises(ValidationError, match="of kinds homopolymer and copolymer; expected one kind"):
+        of_all_kinds.predict(["*CC*", BLOCK])
+    with pytest.raises(ValidationError, match="ea is predicted of a copolymer, and a repeat unit was given"):
+        of_all_kinds.predict("*CC*", "ea")
+    with pytest.raises(ValidationError, match="fields 'smiles_a', 'smiles_b'; expected"):
+        of_all_kinds.predict({"smiles_a": "*CC*", "smiles_b": "*CC*"}, "ea")

@@ -1,6 +1,6 @@
 """Which network a weight file holds, and its sizes: told by names and shapes of tensors, never by the file's name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from periogt_ray.artifacts.weight_files import Shapes
@@ -12,12 +12,14 @@ from periogt_ray.polymer.dimensions import (
     N_FINGERPRINT_BITS,
     PATH_LENGTH,
 )
+from periogt_ray.polymer.input_kinds import ARCHITECTURES, CONDITIONS, RATIOS, InputKind
 
-__all__ = ["SERVED_FAMILIES", "Architecture", "ModelSizes", "identify", "is_layer_key"]
+__all__ = ["HEAD_FAMILIES", "SERVED_FAMILIES", "Architecture", "ModelSizes", "identify", "input_kind", "is_layer_key"]
 
 _HEAD_WIDTH = 256
 _HEAD_INPUT, _HEAD_OUTPUT = "predictor.0.weight", "predictor.3.weight"
 _HEAD_KEYS = ("node_attn.cls_token", _HEAD_INPUT, _HEAD_OUTPUT)
+_UNUSED_NODE = "node_attn.virutal_node_emb.weight"  # spelt as in the checkpoints; without effect
 _PATH_LENGTHS = "model.path_len_emb.weight"
 # Width of an input by the matrix that takes it.
 _EXPECTED_INPUTS = {
@@ -135,34 +137,52 @@ class _Family:
     prefixes : tuple of str
         Beginnings of the names of tensors that tell it from the kinds after it in the table.
     n_readouts : int or None
-        Inputs of its property head, in widths; None where there is no head or it is not served.
-    reason : str or None
-        Why a property with such weights is not served.
+        Inputs of its property head, in widths; None where there is no head.
+    inputs : Mapping of str to (int or None, int or None)
+        Shapes of the matrices that take what is given beside repeat units; None stands for the width.
     """
 
     name: str
     prefixes: tuple[str, ...]
     n_readouts: int | None = None
-    reason: str | None = None
+    inputs: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
 
 
-# The first whose prefixes occur.
+# The first whose prefixes occur. Of the published networks, three take inputs that are not published (three monomers,
+# a salt); they have keys of the first two families.
 _FAMILIES = (
     _Family(
         "copolymer",
         ("triplet_emb.embedding.", "triplet_emb.global_node_emb."),
-        reason="a copolymer network; one repeat unit is not its input",
+        n_readouts=5,
+        inputs={
+            "triplet_emb.embedding.weight": (len(RATIOS), None),
+            "triplet_emb.global_node_emb.weight": (len(ARCHITECTURES), None),
+            _UNUSED_NODE: (1, None),
+        },
     ),
     _Family(
         "conditions",
         ("triplet_emb.gs_proj.",),
-        reason="a network with further inputs (conditions) besides the repeat unit",
+        n_readouts=4,
+        inputs={
+            "triplet_emb.gs_proj.in_proj.weight": (None, len(CONDITIONS)),
+            "triplet_emb.gs_proj.out_proj.weight": (None, None),
+            _UNUSED_NODE: (1, None),
+        },
     ),
     _Family("common", ("node_attn.", "predictor."), n_readouts=3),
     _Family("encoder", ("",)),
 )
 
-SERVED_FAMILIES = frozenset(family.name for family in _FAMILIES if family.reason is None)
+SERVED_FAMILIES = frozenset(family.name for family in _FAMILIES)
+HEAD_FAMILIES = frozenset(family.name for family in _FAMILIES if family.n_readouts is not None)
+_INPUT_KINDS: Mapping[str, InputKind] = {"copolymer": InputKind.COPOLYMER, "conditions": InputKind.CONDITIONS}
+
+
+def input_kind(family: str) -> InputKind:
+    """Return what a property is predicted of, by the family of its network."""
+    return _INPUT_KINDS.get(family, InputKind.HOMOPOLYMER)
 
 
 @dataclass(frozen=True)
@@ -172,12 +192,12 @@ class Architecture:
     Attributes
     ----------
     family : str
-        ``encoder`` (pretrained), ``common`` (one property of a homopolymer), ``copolymer``,
-        ``conditions`` or ``unknown``.
+        ``encoder`` (pretrained), ``common`` (one property of a homopolymer), ``copolymer`` (of two monomers),
+        ``conditions`` (of a repeat unit with three numbers) or ``unknown``.
     dims : dict
         Sizes as index.json holds them; empty for ``unknown``.
     reason : str or None
-        Why a property with these weights is not served; None for ``encoder`` and ``common``.
+        Why a property with these weights is not served; None where it is one of the known networks.
     """
 
     family: str
@@ -203,10 +223,26 @@ def identify(shapes: Shapes) -> Architecture:
     for key, n_inputs in _EXPECTED_INPUTS.items():
         if shapes[key][1] != n_inputs:
             return Architecture("unknown", reason=f"{key} takes {shapes[key][1]} inputs, expected {n_inputs}")
-    family = next(family for family in _FAMILIES if any(key.startswith(family.prefixes) for key in shapes))
-    if family.n_readouts is not None and (problem := _head_problem(shapes, family.n_readouts * sizes.width)):
-        return Architecture("unknown", sizes.indexed(), problem)
-    return Architecture(family.name, sizes.indexed(), family.reason)
+    marked = [family for family in _FAMILIES[:-1] if any(key.startswith(family.prefixes) for key in shapes)]
+    family = (marked or _FAMILIES[-1:])[0]
+    problem = _input_problem(shapes, family, marked, width=sizes.width)
+    if problem is None and family.n_readouts is not None:
+        problem = _head_problem(shapes, family.n_readouts * sizes.width)
+    return Architecture(family.name if problem is None else "unknown", sizes.indexed(), problem)
+
+
+def _input_problem(shapes: Shapes, family: _Family, marked: Sequence[_Family], *, width: int) -> str | None:
+    """Say which matrix of further inputs is not that of the family."""
+    if len([one for one in marked if one.inputs]) > 1:
+        return "it takes ratios and conditions, and no published program does"
+    for key, expected in family.inputs.items():
+        wanted = tuple(width if size is None else size for size in expected)
+        found = shapes.get(key)
+        if found != wanted:
+            shown = "absent" if found is None else f"{list(found)}"
+            kind = f"those of a {family.name} network"
+            return f"its inputs are others than {kind}: {key} is {shown}, expected {list(wanted)}"
+    return None
 
 
 def _head_problem(shapes: Shapes, n_inputs: int) -> str | None:
@@ -215,5 +251,6 @@ def _head_problem(shapes: Shapes, n_inputs: int) -> str | None:
         return "its property head is not complete"
     hidden, output = shapes[_HEAD_INPUT], shapes[_HEAD_OUTPUT]
     if hidden[1:] != (n_inputs,) or output != (1, hidden[0]):
-        return f"its property head has shapes {hidden} and {output}"
+        expected = f"expected {n_inputs} inputs in {_HEAD_INPUT} and one output"
+        return f"its property head has shapes {list(hidden)} and {list(output)}, {expected}"
     return None

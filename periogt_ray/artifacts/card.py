@@ -59,6 +59,7 @@ def _property_card(artifacts: ArtifactDirectory, card: Mapping[str, Any], info: 
         checkpoint=info.checkpoint,
         test=Accuracy(r2=test["r2"], rmse=test["rmse"], n=test["n"]) if {"r2", "rmse", "n"} <= set(test) else None,
         n_train=n_train if isinstance(n_train, int) else None,
+        input=info.input_kind,
         label_mean=None if labels is None else labels.mean,
         label_std=None if labels is None else labels.std,
         interval_scale=None if calibration is None else calibration.scale,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from periogt_ray.artifacts.architecture import HEAD_FAMILIES
 from periogt_ray.artifacts.calibration import Calibration, calibration_path
 from periogt_ray.artifacts.index import DEFAULT_NAME, Index, read_index
 from periogt_ray.artifacts.inventory import missing_statistics, take_inventory
@@ -24,7 +25,7 @@ from periogt_ray.artifacts.layout import (
 )
 from periogt_ray.artifacts.manifest import RecordedFile, read_manifest
 from periogt_ray.artifacts.packages import PREFIX, Package, encoder_hash, find_packages, package_info
-from periogt_ray.artifacts.properties import ALIASES, PROPERTIES, PropertyInfo
+from periogt_ray.artifacts.properties import ALIASES, PROPERTIES, UNPUBLISHED, PropertyInfo, check_kind
 from periogt_ray.artifacts.scaler import Scaler, read_scaler
 from periogt_ray.artifacts.statistics import LabelStats, read_label_stats
 from periogt_ray.artifacts.weight_files import read_state_dict
@@ -35,6 +36,7 @@ from periogt_ray.errors import (
     UnsupportedPropertyError,
     ValidationError,
 )
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.runtime.files import sha256_of
 from periogt_ray.settings import Settings
@@ -207,7 +209,7 @@ class ArtifactDirectory:
         info = self.properties.get(self._known_as(property_id))
         if info is not None and info.supported:
             return info
-        if info is not None and info.family == "common":
+        if info is not None and info.family in HEAD_FAMILIES and info.id not in UNPUBLISHED:
             self.label_stats(property_id)
         if info is not None:
             reason = f": {info.reason}"
@@ -225,20 +227,36 @@ class ArtifactDirectory:
             {"property": property_id, "supported": self.supported},
         )
 
-    def property_ids(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the ids that a user chose, each once; a comma separates ids, ``all`` is every property that is served.
+    def property_ids(self, names: Iterable[str], *, kind: InputKind = InputKind.HOMOPOLYMER) -> tuple[str, ...]:
+        """Return the ids that a user chose, each once; a comma separates ids.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Ids, or only ``all``: every property that is served and takes such an input.
+        kind : InputKind
+            What the properties are to be predicted of.
 
         Raises
         ------
         ValidationError, UnsupportedPropertyError, CheckpointMissingError
-            If there is no id, or one that is not served.
+            If there is no id, one that is not served, or one that takes another kind of input.
         """
         chosen = list(dict.fromkeys(name.strip() for text in names for name in text.split(",") if name.strip()))
         if "all" in chosen:
-            chosen = self.supported
+            chosen = [name for name in self.supported if self.properties[name].input_kind is kind]
+            if self.supported and not chosen:
+                raise UnsupportedPropertyError(
+                    f"No property of the artifacts in {self.root.name} takes such an input; supported: "
+                    f"{', '.join(self.supported)}.",
+                    {"property": "all", "supported": self.supported},
+                )
         if not chosen:
             raise ValidationError("No property was given; expected ids such as eps,tg, or all.")
-        return tuple(dict.fromkeys(self.property(name).id for name in chosen))
+        infos = [self.property(name) for name in chosen]
+        for info in infos:
+            check_kind(info, kind)
+        return tuple(dict.fromkeys(info.id for info in infos))
 
     def _known_as(self, property_id: str) -> str:
         """Return the id that a property has here; an alias is one only where no property has it as its id."""

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from periogt_ray.artifacts.architecture import SERVED_FAMILIES, Architecture
+from periogt_ray.artifacts.architecture import SERVED_FAMILIES, Architecture, input_kind
 from periogt_ray.artifacts.inventory import Inventory, take_inventory
 from periogt_ray.artifacts.layout import INDEX_NAME, LABEL_STATS_NAME, require_files
 from periogt_ray.artifacts.manifest import read_finished_manifest, write_manifest, write_ready
@@ -86,7 +86,10 @@ def write_index(root: Path, *, scheme: PromptScheme = PromptScheme.RELEASE, name
     """
     inventory = take_inventory(root)
     require_files(root, inventory)
-    schemes = dict.fromkeys(inventory.properties, scheme)
+    schemes = {
+        key: PromptScheme.named(scheme.name, kind=input_kind(file.architecture.family))
+        for key, file in inventory.properties.items()
+    }
     infos = inventory.infos(set(read_label_stats(root / LABEL_STATS_NAME)), schemes=schemes)
     document = index_document(inventory, infos, name=name)
     write_json_atomically(root / INDEX_NAME, document)
@@ -133,7 +136,7 @@ def read_index(root: Path) -> Index | None:
         paths += [path for entry in entries.values() for path in entry.get("members", ())]
         if document["version"] != _VERSION or not all(map(_is_inside, paths)):
             return None
-        schemes = {key: _scheme(root, key, entry["prompt_scheme"]) for key, entry in entries.items()}
+        schemes = {key: _scheme(root, key, entry) for key, entry in entries.items()}
         files = {key: _indexed_file(entry) for key, entry in entries.items()}
         encoder_file = _indexed_file({**encoder, "family": "encoder"})
         return Index(str(document["name"]), Inventory(encoder_file, files), schemes)
@@ -146,10 +149,11 @@ def _is_inside(path: Any) -> bool:
     return isinstance(path, str) and path != "" and not path.startswith("/") and ".." not in PurePosixPath(path).parts
 
 
-def _scheme(root: Path, property_id: str, name: str) -> PromptScheme:
-    """Look up the prompt scheme of a property in the index."""
+def _scheme(root: Path, property_id: str, entry: Mapping[str, Any]) -> PromptScheme:
+    """Look up the prompt scheme of a property in the index; its name means different settings for other inputs."""
+    kind = input_kind(str(entry["family"]))
     try:
-        return PromptScheme.named(name)
+        return PromptScheme.named(entry["prompt_scheme"], kind=kind)
     except ModelLoadError as error:
         path = root / INDEX_NAME
         raise ModelLoadError(

@@ -12,9 +12,9 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from periogt_ray.artifacts.architecture import Architecture, identify
+from periogt_ray.artifacts.architecture import Architecture, identify, input_kind
 from periogt_ray.artifacts.members import WeightFile, gather_members, member_number
-from periogt_ray.artifacts.properties import PROPERTIES, PropertyInfo, describe
+from periogt_ray.artifacts.properties import PROPERTIES, UNPUBLISHED, PropertyInfo, describe
 from periogt_ray.artifacts.weight_files import WEIGHT_SUFFIXES, read_shapes
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.polymer.prompt_scheme import PromptScheme
@@ -86,11 +86,11 @@ class Inventory:
         infos = {}
         for property_id, file in sorted(self.properties.items()):
             label, units = describe(property_id)
-            reason = _reason(file.architecture, width)
+            reason = _reason(property_id, file.architecture, width)
             if reason is None and property_id not in statistics:
                 reason = missing_statistics(property_id)
-            scheme = (schemes or {}).get(property_id, PromptScheme.RELEASE)
             family, is_served = file.architecture.family, reason is None
+            scheme = (schemes or {}).get(property_id) or PromptScheme.of_release(input_kind(family))
             infos[property_id] = PropertyInfo(
                 property_id, label, units, file.path, family, scheme, is_served, reason, file.members
             )
@@ -105,8 +105,12 @@ def missing_statistics(property_id: str) -> str:
     )
 
 
-def _reason(architecture: Architecture, width: int | None) -> str | None:
+def _reason(property_id: str, architecture: Architecture, width: int | None) -> str | None:
     """Return why the network cannot be served beside an encoder of the given width."""
+    if property_id in UNPUBLISHED:
+        _, _, reason = UNPUBLISHED[property_id]
+        found = architecture.reason or reason
+        return found if found.startswith(reason) else f"{reason} ({found})"  # an index holds both
     if architecture.reason is not None:
         return architecture.reason
     if architecture.family == "encoder":
@@ -155,7 +159,7 @@ def file_property_id(path: str) -> str | None:
         stem_is_plain = stem.lower() in _PLAIN_NAMES or member_number(path) is not None
     parents = [name for name in reversed(parts.parent.parts) if name.lower() not in _PLAIN_NAMES]
     candidates = [*parents, stem] if stem_is_plain else [stem, *parents]
-    known = [name for name in candidates if name in PROPERTIES]
+    known = [name for name in candidates if name in PROPERTIES or name in UNPUBLISHED]
     named = [name for name in candidates if name != stem or member_number(path) is None]
     usable = [name for name in known + named if _ID.fullmatch(name) and name.lower() not in _PLAIN_NAMES]
     return usable[0] if usable else None

@@ -8,19 +8,25 @@ from periogt_ray.batch.failures import Message, contained
 from periogt_ray.batch.ledger import Guard, StageLedger
 from periogt_ray.batch.results import PartRow
 from periogt_ray.batch.spec import BatchSpec
+from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.input_features import Featurized, featurized_input
+from periogt_ray.polymer.input_kinds import InputKind
+from periogt_ray.polymer.inputs import PolymerInput, read_input
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.settings import Settings
 from periogt_ray.tables.parts import Part, TableRow
 from periogt_ray.tables.predictions import RowFailure
 
 __all__ = ["Features", "FeaturizePart", "FeaturizedPart", "parsed"]
 
-Features: TypeAlias = dict[PromptScheme, FeaturizedPolymer]  # of one polymer
+Features: TypeAlias = dict[PromptScheme, Featurized]  # of one polymer
 
 _MOST_PARSED = 10_000  # 40 MB where all are as long as a SMILES may be
+_MOST_MONOMERS = 128  # of copolymers; about half a megabyte each
 
 
 @dataclass(frozen=True)
@@ -59,26 +65,55 @@ class FeaturizePart:
         is_careful = self._ledger.begin("featurize", part.number)
         given = self._spec.table.read(part)
         guard = Guard(self._ledger, "parse", part.number, is_careful)
-        texts = dict.fromkeys(row.smiles for row in given)
-        units = {text: guard.run(str(i), partial(parsed, text)) for i, text in enumerate(texts)}
-        keys = dict.fromkeys(unit.smiles for unit in units.values() if isinstance(unit, RepeatUnit))
-        mine = self._ledger.claim(part.number, list(keys)) if keys else []
+        n_others = len(self._spec.table.columns.others)
+        cells = dict.fromkeys((row.smiles, *row.kept[:n_others]) for row in given)
+        inputs = {one: guard.run(str(i), partial(_read, self._spec.kind, one)) for i, one in enumerate(cells)}
+        polymers = {one.key: one for one in inputs.values() if not isinstance(one, RowFailure)}
+        mine = self._ledger.claim(part.number, list(polymers)) if polymers else []
         guard = Guard(self._ledger, "featurize", part.number, is_careful)
         return FeaturizedPart(
             number=part.number,
-            rows=[_part_row(row, units[row.smiles]) for row in given],
-            polymers={key: guard.run(key, partial(self._features, key)) for key in mine},
+            rows=[_part_row(row, n_others, inputs[row.smiles, *row.kept[:n_others]]) for row in given],
+            polymers={key: guard.run(key, partial(self._features, polymers[key])) for key in mine},
         )
 
-    def _features(self, key: str) -> Features:
-        unit = RepeatUnit(key)
-        return {scheme: featurized(unit, scheme, self._spec.settings)[0] for scheme in self._spec.schemes}
+    def _features(self, polymer: PolymerInput) -> Features:
+        settings = self._spec.settings
+        if isinstance(polymer, RepeatUnit):
+            return {scheme: featurized(polymer, scheme, settings)[0] for scheme in self._spec.schemes}
+        return {
+            scheme: featurized_input(polymer, partial(_monomer, scheme=scheme, settings=settings))
+            for scheme in self._spec.schemes
+        }
 
 
-def _part_row(row: TableRow, unit: RepeatUnit | RowFailure) -> PartRow:
-    if isinstance(unit, RowFailure):
-        return PartRow(row.id, row.smiles, unit, (), row.kept)
-    return PartRow(row.id, row.smiles, unit.smiles, unit.warnings, row.kept)
+def _part_row(row: TableRow, n_others: int, polymer: PolymerInput | RowFailure) -> PartRow:
+    others, kept = row.kept[:n_others], row.kept[n_others:]
+    if isinstance(polymer, RowFailure):
+        return PartRow(row.id, row.smiles, polymer, (), kept, others)
+    return PartRow(row.id, row.smiles, polymer.key, polymer.warnings, kept, others)
+
+
+@lru_cache(maxsize=_MOST_MONOMERS)
+def _monomer(unit: RepeatUnit, scheme: PromptScheme, settings: Settings) -> FeaturizedPolymer:
+    """Featurize a monomer; one that this process featurized lately costs a look-up, and a part holds it once."""
+    return featurized(unit, scheme, settings)[0]
+
+
+def _read(kind: InputKind, cells: tuple[str, ...]) -> PolymerInput | RowFailure:
+    """Read what a row holds; architectures in any letter case, as tables have them."""
+    if kind is InputKind.HOMOPOLYMER:
+        return parsed(cells[0])
+    if kind is InputKind.COPOLYMER:
+        cells = (*cells[:3], cells[3].lower(), *cells[4:])
+
+    def parse(text: str) -> RepeatUnit:
+        found = parsed(text)
+        if isinstance(found, RowFailure):
+            raise ValidationError(found.message)
+        return found
+
+    return contained(partial(read_input, kind, cells, parse=parse))
 
 
 def parsed(text: str) -> RepeatUnit | RowFailure:

@@ -7,7 +7,9 @@ from typing import Literal
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.tables.columns import TableOptions
+from periogt_ray.tables.pair_table import PairOptions
 from periogt_ray.tables.parts import PartSize
 
 __all__ = ["BatchOptions"]
@@ -52,6 +54,8 @@ class BatchOptions:
         One row a row of the input and a column a property, instead of one row a property.
     level : float
         Coverage of the intervals.
+    pairs : PairOptions or None
+        Two tables of monomers, all copolymers of which are the input; ``input`` only gives the output its name.
     """
 
     input: Path
@@ -67,6 +71,7 @@ class BatchOptions:
     table: TableOptions = field(default_factory=TableOptions)
     is_wide: bool = False
     level: float = 0.9
+    pairs: PairOptions | None = None
 
     @property
     def output_path(self) -> Path:
@@ -91,17 +96,33 @@ class BatchOptions:
         return None if self.report is None else _target(self.report)
 
     def property_ids(self, artifacts: ArtifactDirectory) -> tuple[str, ...]:
-        """Return the ids, each once; ``all`` is every property that the artifacts serve.
+        """Return the ids, each once; ``all`` is every property that the artifacts serve for such an input.
 
         Raises
         ------
         ValidationError, UnsupportedPropertyError
-            If there is no id, or one that is not served.
+            If there is no id, one that is not served, or they take different kinds of input.
         """
-        return artifacts.property_ids(self.properties)
+        return artifacts.property_ids(self.properties, kind=self.kind(artifacts))
+
+    def kind(self, artifacts: ArtifactDirectory) -> InputKind:
+        """Return what the properties are predicted of; ``all`` stands for those of repeat units, where there are any.
+
+        Raises
+        ------
+        UnsupportedPropertyError
+            If a property is not served.
+        """
+        if self.pairs is not None:
+            return InputKind.COPOLYMER
+        names = [name.strip() for name in self.properties if name.strip()]
+        if "all" in names:
+            kinds = {artifacts.properties[name].input_kind for name in artifacts.supported}
+            return next((kind for kind in InputKind if kind in kinds), InputKind.HOMOPOLYMER)
+        return artifacts.property(names[0]).input_kind if names else InputKind.HOMOPOLYMER
 
     def check_paths(self) -> None:
-        """Check that output and report can be written.
+        """Check that output and report can be written, and replace no table that is read.
 
         Raises
         ------
@@ -135,6 +156,9 @@ class BatchOptions:
             problem = f"{output.parent} is not writable; choose another {option}"
         elif output.exists() and self.input.exists() and output.samefile(self.input):
             problem = "it is the input"
+        elif self.pairs is not None and output.exists():
+            read = [path for path in (self.pairs.first, self.pairs.second) if path.exists()]
+            problem = "it is one of --pairs" if any(map(output.samefile, read)) else None
         if problem is not None:
             raise ValidationError(f"The output {output} cannot be written: {problem}.")
 

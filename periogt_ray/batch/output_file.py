@@ -55,7 +55,9 @@ def write_output(output: Path, parts: Iterable[FinishedPart], *, layout: OutputL
         for part in parts:
             for row in part.rows:
                 found = _answers(row, part, layout, store)
-                for cells in layout.rows(row.id, row.smiles, found, warnings=row.warnings, kept=row.kept):
+                others = row.others[: len(layout.inputs) - 1]
+                told = {"warnings": row.warnings, "kept": row.kept, "others": others}
+                for cells in layout.rows(row.id, row.smiles, found, **told):
                     writer.write(cells)
                     tally.n_rows += 1
                     tally.n_warned += bool(cells[warnings])

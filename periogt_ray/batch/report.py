@@ -7,7 +7,14 @@ from typing import Any
 
 from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.batch.report_figures import N_BINS, OutputFigures, PropertyFigures, Ranked, gather_figures
+from periogt_ray.batch.report_figures import (
+    CELL_SEPARATOR,
+    N_BINS,
+    OutputFigures,
+    PropertyFigures,
+    Ranked,
+    gather_figures,
+)
 from periogt_ray.runtime.files import write_bytes_atomically
 from periogt_ray.schemas import ModelResponse
 from periogt_ray.tables.html import Drawings, html_document, html_table, html_text, without_drawings
@@ -109,7 +116,7 @@ def _property(label: str, figures: PropertyFigures, drawings: Drawings) -> str:
 
 def _ranked(ranked: Iterable[Ranked], units: str, drawings: Drawings) -> str:
     items = (
-        f"<li>{drawings.tile(one.smiles)}<div><strong>{one.value:.4g}</strong>"
+        f"<li>{drawings.tile(*_repeat_units(one.smiles))}<div><strong>{one.value:.4g}</strong>"
         f'<span class="units">{units}</span><br>{html_text(one.id)}'
         f'<span class="mono">{html_text(one.smiles)}</span></div></li>'
         for one in ranked
@@ -159,3 +166,8 @@ def _card(model: ModelResponse) -> str:
         "Accuracy", ("Property", "Unit", "Test R²", "Test RMSE", "Test rows"), rows, number_columns=(2, 3, 4)
     )
     return f"<h2>The model</h2>{table}" + (f"<h3>Limits of use</h3><ul>{limits}</ul>" if limits else "")
+
+
+def _repeat_units(cells: str) -> list[str]:
+    """Return those cells of an input that are drawn: of a copolymer both monomers, not ratios or conditions."""
+    return [cell for cell in cells.split(CELL_SEPARATOR) if "*" in cell]

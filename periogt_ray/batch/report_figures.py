@@ -11,11 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from periogt_ray.polymer.input_kinds import INPUT_COLUMNS
 from periogt_ray.tables.csv_table import MAX_RECORD_BYTES
 from periogt_ray.tables.predictions import OUTPUT_COLUMNS, PARQUET_SUFFIXES, WARNINGS_SEPARATOR, OutputRow
 
-__all__ = ["N_BINS", "N_RANKED", "Failure", "OutputFigures", "PropertyFigures", "Ranked", "gather_figures"]
+__all__ = [
+    "CELL_SEPARATOR",
+    "N_BINS",
+    "N_RANKED",
+    "Failure",
+    "OutputFigures",
+    "PropertyFigures",
+    "Ranked",
+    "gather_figures",
+]
 
+CELL_SEPARATOR = " | "  # between the cells of an input
 N_BINS = 40
 N_RANKED = 5
 _MOST_WARNINGS = 100  # different ones that are counted; bounds memory
@@ -159,7 +170,7 @@ def gather_figures(output: Path, units: Mapping[str, str] | None = None) -> Outp
 
 def _rows(output: Path, units: Mapping[str, str]) -> Iterator[OutputRow]:
     """Yield one row a property, whatever the layout of the output."""
-    names, records = _table(output)
+    names, records = _as_of_repeat_units(*_table(output))
     own = len(OUTPUT_COLUMNS)
     if tuple(names[:own]) == OUTPUT_COLUMNS:
         for record in records:
@@ -178,6 +189,18 @@ def _rows(output: Path, units: Mapping[str, str]) -> Iterator[OutputRow]:
             )
             # The row tells of its first failure, and its warnings count once.
             yield found if i == 2 else found._replace(warnings="")
+
+
+def _as_of_repeat_units(names: list[str], records: Iterator[list[Any]]) -> tuple[list[str], Iterator[list[Any]]]:
+    """Put the cells of an input that is more than a SMILES into one, so that the columns are those of repeat units."""
+    inputs = max((one for one in INPUT_COLUMNS.values() if tuple(names[1 : 1 + len(one)]) == one), key=len)
+    end = 1 + len(inputs)
+
+    def joined() -> Iterator[list[Any]]:
+        for record in records:
+            yield [record[0], CELL_SEPARATOR.join(map(str, record[1:end])), *record[end:]]
+
+    return ["id", "smiles", *names[end:]], joined() if end > 2 else records
 
 
 def _table(output: Path) -> tuple[list[str], Iterator[list[Any]]]:

@@ -17,11 +17,13 @@ class PartRow(NamedTuple):
     id, smiles : str
         As in the input; without a column of ids the number of the row.
     polymer : str or RowFailure
-        Canonical SMILES, which finds the answers; a failure where ``smiles`` is no repeat unit.
+        Canonical SMILES, or the key of another input, which finds the answers; a failure where there is no input.
     warnings : tuple of str
         What parsing changed.
     kept : tuple of str
         Other columns of the input, which the output repeats.
+    others : tuple of str
+        The rest of an input that is more than a SMILES, which the output repeats, too.
     """
 
     id: str
@@ -29,6 +31,7 @@ class PartRow(NamedTuple):
     polymer: str | RowFailure
     warnings: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ class FinishedPart:
         """Read the content of a part's file; ValueError, KeyError or TypeError if it is damaged."""
         document = json.loads(content)
         rows = [
-            PartRow(row_id, smiles, _polymer(polymer), tuple(warnings), tuple(kept))
-            for row_id, smiles, polymer, warnings, kept in document["rows"]
+            PartRow(row_id, smiles, _polymer(polymer), tuple(warnings), tuple(kept), tuple(others))
+            for row_id, smiles, polymer, warnings, kept, others in document["rows"]
         ]
         answers = {key: [answer_of(one) for one in found] for key, found in document["answers"].items()}
         return cls(document["number"], rows, answers)

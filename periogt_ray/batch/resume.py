@@ -127,7 +127,8 @@ def _columns(columns: Columns, n_skipped: int) -> dict[str, Any]:
         "smiles": columns.smiles,
         "id": columns.id,
         "kept": list(columns.kept_names),
-        "names": [columns.names[i] for i in (columns.smiles, columns.id) if i is not None],
+        "others": list(columns.others),
+        "names": [columns.names[i] for i in (columns.smiles, columns.id, *columns.others) if i is not None],
         "n_skipped": n_skipped,
     }
 

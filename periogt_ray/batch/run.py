@@ -29,7 +29,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
@@ -47,9 +47,11 @@ from periogt_ray.batch.shares import Shares
 from periogt_ray.batch.spec import BatchSpec
 from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.polymer.drawing import drawing_problem
+from periogt_ray.polymer.input_kinds import INPUT_COLUMNS, InputKind
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.runtime.signals import signals_handled
 from periogt_ray.settings import Settings
+from periogt_ray.tables.pair_table import scan_pairs
 from periogt_ray.tables.predictions import OutputLayout
 from periogt_ray.tables.reading import TableScan, scan_table
 
@@ -86,10 +88,15 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
     with parts.held(), _interruption(options) as interrupted, closing(AnswerStore()) as store:
         record = BatchRecord.read(parts, is_resumed=options.is_resumed)
         size = options.part_size if record is None else record.part_size
-        scan = scan_table(options.input, options.table, copies=parts.path, size=size)
+        kind = options.kind(artifacts)
+        if options.pairs is not None:
+            scan = scan_pairs(options.pairs, copies=parts.path, size=size)
+        else:
+            scan = scan_table(options.input, replace(options.table, kind=kind), copies=parts.path, size=size)
         if interrupted.is_set():
             return None
-        layout = OutputLayout(property_ids, options.is_wide, scan.table.columns.kept_names)
+        kept = scan.table.columns.kept_names
+        layout = OutputLayout(property_ids, options.is_wide, kept, INPUT_COLUMNS[kind])
         basis = basis_of(scan, artifacts, layout, settings=settings, level=options.level)
         summary = None
         if record is not None:
@@ -99,7 +106,7 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
         if summary is None:
             summary = _Run(
                 options=options,
-                spec=_spec(scan, artifacts, property_ids, settings=settings, level=options.level),
+                spec=_spec(scan, artifacts, property_ids, settings=settings, level=options.level, kind=kind),
                 scan=scan,
                 layout=layout,
                 basis=basis,
@@ -118,13 +125,20 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
 
 
 def _spec(
-    scan: TableScan, artifacts: ArtifactDirectory, property_ids: Iterable[str], *, settings: Settings, level: float
+    scan: TableScan,
+    artifacts: ArtifactDirectory,
+    property_ids: Iterable[str],
+    *,
+    settings: Settings,
+    level: float,
+    kind: InputKind,
 ) -> BatchSpec:
     return BatchSpec(
         table=scan.table,
         properties=tuple((name, artifacts.property(name).prompt_scheme) for name in property_ids),
         settings=settings,
         level=level,
+        kind=kind,
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.settings import Settings
 from periogt_ray.tables.csv_table import CsvTable
@@ -17,6 +18,7 @@ class BatchSpec:
     properties: tuple[tuple[str, PromptScheme], ...]
     settings: Settings
     level: float = 0.9  # coverage of intervals
+    kind: InputKind = InputKind.HOMOPOLYMER
 
     @property
     def schemes(self) -> tuple[PromptScheme, ...]:

@@ -3,12 +3,15 @@
 import logging
 import os
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
 from periogt_ray.commands.output import OnceCommand, level_option, print_json, resolved_settings
 from periogt_ray.runtime.cpus import usable_cpus
+
+if TYPE_CHECKING:
+    from periogt_ray.tables.pair_table import PairOptions
 
 __all__ = ["batch"]
 
@@ -16,7 +19,16 @@ logger = logging.getLogger(__name__)
 
 
 @click.command(cls=OnceCommand)
-@click.option("--input", "input_path", required=True, type=click.Path(path_type=Path), help="CSV or Parquet.")
+@click.option("--input", "input_path", type=click.Path(path_type=Path), help="CSV or Parquet.")
+@click.option(
+    "--pairs",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="A B",
+    help="In place of --input: two tables of monomers, whose copolymers are all predicted.",
+)
+@click.option("--ratios", help="With --pairs: molar fractions of A, separated by commas.  [default: as trained]")
+@click.option("--architectures", help="With --pairs: alternating,block,random or some.  [default: as trained]")
 @click.option(
     "--property", "properties", required=True, multiple=True, help="Property ids, separated by commas, or 'all'."
 )
@@ -46,7 +58,10 @@ logger = logging.getLogger(__name__)
 @click.option("--part-size", type=click.IntRange(1, 4096), help="Rows that are computed and kept together.")
 @click.option("--batch-size", "old_part_size", type=click.IntRange(1, 4096), hidden=True)
 def batch(
-    input_path: Path,
+    input_path: Path | None,
+    pairs: tuple[Path, Path] | None,
+    ratios: str | None,
+    architectures: str | None,
     properties: tuple[str, ...],
     output: Path | None,
     smiles_column: str | None,
@@ -65,6 +80,8 @@ def batch(
     """Predict properties of every polymer of a CSV or Parquet file.
 
     Writes one row per input row and property, in input order, and prints a summary.
+    A property of copolymers reads the columns smiles_a, smiles_b, ratio_a and architecture (also smiles_A,
+    smiles_B, rA, rB, type), one with conditions smiles, homo, bandgap and molar_mass.
     Runs on the Ray at RAY_ADDRESS, else on this machine. Exit status: 0 success, 1 some rows failed or
     the run was interrupted, 2 nothing could be done.
     """
@@ -74,9 +91,16 @@ def batch(
 
     if old_part_size is not None:
         logger.warning("--batch-size is now --part-size; the next minor release does not know the old name.")
+    table = TableOptions(smiles_column, id_column, has_header=not no_header, keeps_columns=keep_columns)
+    chosen = _pair_options(input_path, pairs, ratios, architectures)
+    if chosen is not None and table != TableOptions():
+        raise click.UsageError("--pairs writes its own table; leave --smiles-column and the like out.")
+    if chosen is not None:
+        input_path = chosen.first.with_name(f"{chosen.first.stem}_{chosen.second.stem}.csv")
     summary = run_batch(
         BatchOptions(
-            input=input_path,
+            input=cast(Path, input_path),
+            pairs=chosen,
             output=output,
             properties=tuple(name for given in properties for name in given.split(",")),
             is_resumed=resume,
@@ -86,7 +110,7 @@ def batch(
             report=report,
             engine=engine,
             n_cpus=usable_cpus(os.environ).n,
-            table=TableOptions(smiles_column, id_column, has_header=not no_header, keeps_columns=keep_columns),
+            table=table,
             is_wide=wide,
             level=level,
         ),
@@ -96,3 +120,23 @@ def batch(
         raise SystemExit(1)
     print_json(summary.document)
     raise SystemExit(summary.exit_code)
+
+
+def _pair_options(
+    input_path: Path | None, pairs: tuple[Path, Path] | None, ratios: str | None, architectures: str | None
+) -> "PairOptions | None":
+    """Return what --pairs asks for; UsageError if it is not one of --input and --pairs."""
+    from periogt_ray.tables.pair_table import PairOptions
+
+    if (input_path is None) == (pairs is None):
+        raise click.UsageError("Give --input, or --pairs with two tables of monomers.")
+    if pairs is None:
+        if ratios or architectures:
+            raise click.UsageError("--ratios and --architectures go with --pairs; a table has columns for them.")
+        return None
+    try:
+        numbers = tuple(float(text) for text in ratios.split(",")) if ratios else ()
+    except ValueError as error:
+        raise click.UsageError(f"--ratios is {ratios!r}; expected numbers such as 0.25,0.5.") from error
+    words = tuple(text.strip() for text in architectures.split(",")) if architectures else ()
+    return PairOptions(*pairs, numbers, words)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from periogt_ray.artifacts.properties import UNPUBLISHED
 from periogt_ray.doctor.calibration import check_calibration
 from periogt_ray.doctor.installation import (
     check_drawings,
@@ -40,11 +41,13 @@ from periogt_ray.doctor.probes import (
 from periogt_ray.doctor.report import Check, Status, render, verdict
 from periogt_ray.errors import PerioGTError
 from periogt_ray.model.device import DeviceFacts, choose_device, cuda_problem, probe_device
+from periogt_ray.polymer.input_kinds import CONDITIONS, InputKind
 from periogt_ray.runtime.cpus import usable_cpus
 from periogt_ray.settings import Settings
 
 if TYPE_CHECKING:
     from periogt_ray.artifacts.directory import ArtifactDirectory
+    from periogt_ray.polymer.given import GivenInput
 
 __all__ = ["Check", "Status", "render", "run_checks", "verdict"]
 
@@ -214,6 +217,8 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings
     for info in artifacts.properties.values():
         if info.supported:
             n_bytes |= {path: artifacts.path_of(path).stat().st_size for path in info.weight_paths}
+        elif info.id in UNPUBLISHED:
+            yield Check(f"property {info.id}", Status.PASS, f"not served: {info.reason}")
         else:
             remedy = "Nothing, unless it is needed; `periogt setup` fetches what is published."
             yield Check(f"property {info.id}", Status.WARN, f"not served: {info.reason}", remedy)
@@ -254,20 +259,37 @@ def _check_packages(artifacts: "ArtifactDirectory", *, hashes: bool) -> Iterator
 
 
 def _check_predictions(settings: Settings) -> Iterator[Check]:
-    """Load every served property for real and predict one polymer."""
+    """Load every served property for real and predict one polymer, copolymer, or polymer with conditions."""
     from periogt_ray.model.predictor import Predictor
+    from periogt_ray.model.tasks import Outcome
     from periogt_ray.predict import predict_properties
 
+    outcomes: dict[str, Outcome] = {}
     try:
         predictor = Predictor.load(settings)
-        ids = predictor.artifacts.supported
-        outcomes = predict_properties(predictor, _TEST_SMILES, ids, engine=settings.descriptor_engine)
+        infos = [predictor.artifacts.properties[name] for name in predictor.artifacts.supported]
+        for kind, given in _test_inputs().items():
+            ids = [info.id for info in infos if info.input_kind is kind]
+            found = predict_properties(predictor, given.read(), ids, engine=settings.descriptor_engine)
+            outcomes |= zip(ids, found, strict=True)
     except PerioGTError as error:
         yield Check("load", Status.FAIL, error.message, _SETUP_REMEDY)
         return
-    for property_id, outcome in zip(ids, outcomes, strict=True):
+    for property_id, outcome in sorted(outcomes.items()):
         if outcome.error is not None:
             yield Check(f"property {property_id}", Status.FAIL, outcome.error.message, _SETUP_REMEDY)
         else:
             shown = f"{outcome.value:.4g} {outcome.units}".rstrip()
             yield Check(f"property {property_id}", Status.PASS, f"loaded; {_TEST_SMILES} gives {shown}")
+
+
+def _test_inputs() -> "dict[InputKind, GivenInput]":
+    """Return an input of each kind, made of the same repeat unit."""
+    from periogt_ray.polymer.given import GivenInput
+
+    averages = dict.fromkeys((condition.name for condition in CONDITIONS), 0.0)
+    return {
+        InputKind.HOMOPOLYMER: GivenInput.of_smiles(_TEST_SMILES),
+        InputKind.COPOLYMER: GivenInput.of_copolymer(_TEST_SMILES, _TEST_SMILES, 0.5, "random"),
+        InputKind.CONDITIONS: GivenInput.with_conditions(_TEST_SMILES, averages),
+    }

@@ -4,11 +4,15 @@ import numpy as np
 
 from periogt_ray.artifacts.card import describe
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.artifacts.properties import PROPERTIES
+from periogt_ray.artifacts.properties import PROPERTIES, PropertyInfo
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.intervals import Interval
 from periogt_ray.model.tasks import Outcome, shortest
+from periogt_ray.polymer.given import GivenInput
+from periogt_ray.polymer.input_kinds import ARCHITECTURES, CONDITIONS, RATIOS, TRAINED_COMBINATIONS, InputKind
 from periogt_ray.schemas import (
+    ConditionRange,
+    CopolymerChoices,
     DomainBody,
     EmbeddingResponse,
     ErrorBody,
@@ -33,11 +37,15 @@ __all__ = [
     "properties_response",
 ]
 
+_COPOLYMERS = CopolymerChoices(
+    ratio_a=list(RATIOS), architecture=list(ARCHITECTURES), trained=list(TRAINED_COMBINATIONS)
+)
+_CONDITIONS = [ConditionRange(**condition._asdict()) for condition in CONDITIONS]
 _ABSENT = "No weights for it here; `periogt setup` fetches the published ones."
 
 
 def predict_response(
-    outcome: Outcome, artifacts: ArtifactDirectory, *, smiles: str, property_id: str, request_id: str
+    outcome: Outcome, artifacts: ArtifactDirectory, *, given: GivenInput, property_id: str, request_id: str
 ) -> PredictResponse:
     """Make the answer to one prediction.
 
@@ -47,8 +55,10 @@ def predict_response(
         What the predictor answered.
     artifacts : ArtifactDirectory
         What the predictor was loaded from.
-    smiles, property_id : str
-        As they were sent.
+    given : GivenInput
+        The polymer, as it was sent.
+    property_id : str
+        As it was sent.
     request_id : str
         Of the request.
 
@@ -62,7 +72,7 @@ def predict_response(
     if outcome.value is None or outcome.checkpoint is None:
         raise InternalError("An outcome without an error has no value; this is a bug.")
     return PredictResponse(
-        smiles=smiles,
+        **given.body,
         property=property_id,
         prediction=Prediction(value=outcome.value, units=outcome.units),
         embedding=None if outcome.embedding is None else [shortest(value) for value in outcome.embedding],
@@ -94,11 +104,11 @@ def _wire_domain(outcome: Outcome) -> DomainBody | None:
 
 
 def predict_result(
-    outcome: Outcome, artifacts: ArtifactDirectory, *, smiles: str, property_id: str, request_id: str
+    outcome: Outcome, artifacts: ArtifactDirectory, *, given: GivenInput, property_id: str, request_id: str
 ) -> PredictResponse | ErrorBody:
     """Make one result among several: an answer as :func:`predict_response` makes it, or its error's body."""
     try:
-        return predict_response(outcome, artifacts, smiles=smiles, property_id=property_id, request_id=request_id)
+        return predict_response(outcome, artifacts, given=given, property_id=property_id, request_id=request_id)
     except PerioGTError as error:
         return error_body(error)
 
@@ -122,7 +132,7 @@ def properties_response(artifacts: ArtifactDirectory) -> PropertiesResponse:
     infos = artifacts.properties.values()
     absent = [name for name in PROPERTIES if name not in artifacts.properties]
     return PropertiesResponse(
-        properties=[PropertyEntry(id=info.id, label=info.label, units=info.units) for info in infos if info.supported],
+        properties=[_entry(info) for info in infos if info.supported],
         unsupported=[
             UnsupportedProperty(id=info.id, label=info.label, reason=info.reason or "")
             for info in infos
@@ -131,6 +141,18 @@ def properties_response(artifacts: ArtifactDirectory) -> PropertiesResponse:
         + [UnsupportedProperty(id=name, label=PROPERTIES[name][0], reason=_ABSENT) for name in absent],
         artifacts=artifacts.name,
         description=describe(artifacts),
+    )
+
+
+def _entry(info: PropertyInfo) -> PropertyEntry:
+    kind = info.input_kind
+    return PropertyEntry(
+        id=info.id,
+        label=info.label,
+        units=info.units,
+        input=kind,
+        copolymer=_COPOLYMERS if kind is InputKind.COPOLYMER else None,
+        conditions=_CONDITIONS if kind is InputKind.CONDITIONS else None,
     )
 
 

@@ -7,7 +7,7 @@ whose nodes are a view [G, n, ...] of the whole. No node of one graph ever meets
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -70,9 +70,16 @@ class GraphBatch(_OnDevice):
     bond_features : Tensor
         float32 [T, 14].
     fingerprint_nodes, descriptor_nodes : Tensor
-        int64 [G], the virtual nodes.
+        int64 [M], the virtual nodes of the M repeat units: one a graph, of copolymers two.
     fingerprints, descriptors : Tensor
-        float32 [G, 1191] and [G, 1613], what they carry.
+        float32 [M, 1191] and [M, 1613], what they carry.
+    ratio_nodes, ratios : Tensor
+        int64 [M], of copolymers; else [0]. The virtual nodes, and rows of the network's table.
+    global_nodes : Tensor
+        int64 [G], of copolymers and polymers with conditions; else [0].
+    global_values : Tensor
+        What the global nodes carry: of copolymers int64 [G], rows of the network's table of architectures; else
+        conditions, float32 [G, number of conditions].
     triplet_weights : Tensor
         float32 [T], 1 / (number of bond triplets of the node's graph) for bond triplets, else 0.
     edge_slots : Tensor
@@ -100,6 +107,10 @@ class GraphBatch(_OnDevice):
     descriptor_nodes: Tensor
     fingerprints: Tensor
     descriptors: Tensor
+    ratio_nodes: Tensor
+    ratios: Tensor
+    global_nodes: Tensor
+    global_values: Tensor
     triplet_weights: Tensor
     edge_slots: Tensor
     edge_paths: Tensor
@@ -155,6 +166,9 @@ def collate(
     descriptors: Sequence[np.ndarray],
     *,
     max_padding: float = 0.0,
+    path_origins: Sequence[int] | None = None,
+    ratios: Sequence[int] = (),
+    global_values: Sequence[int | tuple[float, ...]] = (),
 ) -> GraphBatch:
     """Lay graphs end to end.
 
@@ -163,9 +177,16 @@ def collate(
     graphs : sequence of TripletGraph
         At least one.
     fingerprints, descriptors : sequence of numpy.ndarray
-        [1191] and scaled [1613] of each graph.
+        [1191] and scaled [1613] of each graph; of copolymers of A and B of each graph in turn.
     max_padding : float
         Largest share of padding nodes in a group; 0 puts only graphs of equal size together.
+    path_origins : sequence of int, optional
+        For each graph the number of the graph from whose first node the numbers in its paths count, through the nodes
+        of the graphs in the order given. None: each graph's own.
+    ratios : sequence of int
+        Of copolymers: as fingerprints.
+    global_values : sequence
+        What the global node of each graph carries, where there is one.
     """
     sizes = np.array([graph.n_triplets for graph in graphs])
     order = np.argsort(-sizes, kind="stable")
@@ -174,19 +195,25 @@ def collate(
     n_total = groups[-1].start + groups[-1].n_graphs * groups[-1].n_nodes
     nodes = np.repeat(starts, sizes) + _ranges(sizes)
     triplet_atoms, bond_features, weights = _collate_nodes(ordered, sizes)
-    last = starts + sizes - 1
     first_nodes, rank = np.empty_like(starts), np.empty_like(order)
     first_nodes[order], rank[order] = starts, np.arange(len(order))
+    path_nodes, origins = _path_nodes(nodes, order, sizes, first_nodes=first_nodes, path_origins=path_origins)
+    kinds = np.concatenate([graph.node_kind for graph in ordered])
+    nodes_of = {kind: torch.from_numpy(nodes[kinds == kind]) for kind in NodeKind}
     return GraphBatch(
         atom_features=torch.from_numpy(np.concatenate([graph.atom_features for graph in ordered])),
         triplet_atoms=torch.from_numpy(_placed(triplet_atoms, nodes, n_total)),
         bond_features=torch.from_numpy(_placed(bond_features, nodes, n_total)),
-        fingerprint_nodes=torch.from_numpy(last - 1),
-        descriptor_nodes=torch.from_numpy(last),
-        fingerprints=torch.from_numpy(np.stack([fingerprints[index] for index in order]).astype(np.float32)),
-        descriptors=torch.from_numpy(np.stack([descriptors[index] for index in order]).astype(np.float32)),
+        fingerprint_nodes=nodes_of[NodeKind.FINGERPRINT],
+        descriptor_nodes=nodes_of[NodeKind.DESCRIPTORS],
+        fingerprints=_in_order(fingerprints, order, np.float32),
+        descriptors=_in_order(descriptors, order, np.float32),
+        ratio_nodes=nodes_of[NodeKind.RATIO],
+        ratios=_in_order(ratios, order, np.int64),
+        global_nodes=nodes_of[NodeKind.GLOBAL],
+        global_values=_in_order(global_values, order, np.int64 if len(ratios) else np.float32),
         triplet_weights=torch.from_numpy(_placed(weights, nodes, n_total)),
-        **_collate_edges(ordered, groups, starts, n_total=n_total),
+        **_collate_edges(ordered, groups, path_nodes, origins, n_total=n_total),
         groups=groups,
         n_slots=sum(group.n_graphs * group.n_nodes**2 for group in groups),
         first_nodes=first_nodes,
@@ -225,7 +252,7 @@ def collate_prompts(counts: Sequence[np.ndarray], rows: Sequence[np.ndarray], fi
     Parameters
     ----------
     counts : sequence of numpy.ndarray
-        Prompts of each node, at least one, one array a graph.
+        Prompts of each node, one array a graph; a node may have none, a graph has some.
     rows : sequence of numpy.ndarray
         int64 [sum of counts], rows of the prompt pass, node by node, one array a graph.
     first_nodes : numpy.ndarray
@@ -233,7 +260,9 @@ def collate_prompts(counts: Sequence[np.ndarray], rows: Sequence[np.ndarray], fi
     """
     n_prompts, flat = np.concatenate(counts), np.concatenate(rows)
     nodes = np.concatenate([first + np.arange(len(count)) for count, first in zip(counts, first_nodes, strict=True)])
-    begins = np.cumsum(n_prompts) - n_prompts
+    # A node without prompts names one of its own graph, behind the mask, so that no other polymer touches it.
+    last = np.repeat(np.cumsum([len(some) for some in rows]) - 1, [len(count) for count in counts])
+    begins = np.minimum(np.cumsum(n_prompts) - n_prompts, last)
     n_slots = -(-(1 + n_prompts) // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
     groups = []
     for size in np.unique(n_slots):
@@ -283,6 +312,15 @@ def _placed(rows: np.ndarray, nodes: np.ndarray, n_total: int) -> np.ndarray:
     return placed
 
 
+def _in_order(values: Sequence[Any], order: np.ndarray, dtype: type) -> Tensor:
+    """Return values, one or more a graph, with the graphs in another order."""
+    if not len(values):
+        return torch.from_numpy(np.zeros(0, dtype))
+    found: np.ndarray = np.asarray(values, dtype=dtype)
+    each = found.reshape(len(order), -1, *found.shape[1:])
+    return torch.from_numpy(np.ascontiguousarray(each[order].reshape(found.shape)))
+
+
 def _collate_nodes(graphs: Sequence[TripletGraph], sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return atoms int64 [N, 2], bond features and readout weights of all nodes, graph by graph, without padding."""
     n_atoms = np.cumsum([0, *(len(graph.atom_features) for graph in graphs[:-1])])
@@ -294,8 +332,30 @@ def _collate_nodes(graphs: Sequence[TripletGraph], sizes: np.ndarray) -> tuple[n
     return atoms, np.concatenate([graph.bond_features for graph in graphs]), weights
 
 
+def _path_nodes(
+    nodes: np.ndarray,
+    order: np.ndarray,
+    sizes: np.ndarray,
+    *,
+    first_nodes: np.ndarray,
+    path_origins: Sequence[int] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes of the batch and, for each graph in order of size, the first of those that its paths count."""
+    if path_origins is None:
+        return nodes, np.cumsum(sizes) - sizes
+    given = np.empty_like(sizes)
+    given[order] = sizes
+    begins = np.cumsum(given) - given
+    return np.repeat(first_nodes, given) + _ranges(given), begins[np.asarray(path_origins)[order]]
+
+
 def _collate_edges(
-    graphs: Sequence[TripletGraph], groups: Sequence[Group], starts: np.ndarray, *, n_total: int
+    graphs: Sequence[TripletGraph],
+    groups: Sequence[Group],
+    path_nodes: np.ndarray,
+    origins: np.ndarray,
+    *,
+    n_total: int,
 ) -> dict[str, Tensor]:
     """Return the edge fields of a :class:`GraphBatch`; padding nodes get a self loop, so that softmax is defined."""
     n_graphs = [group.n_graphs for group in groups]
@@ -311,7 +371,8 @@ def _collate_edges(
     distances = n_used.copy()
     distances[kinds == EdgeKind.VIRTUAL] = VIRTUAL_DISTANCE
     distances[kinds == EdgeKind.SELF_LOOP] = SELF_LOOP_DISTANCE
-    paths = np.where(is_used, paths + np.repeat(starts, n_edges)[:, None], n_total)
+    numbers = np.where(is_used, paths + np.repeat(origins, n_edges)[:, None], 0)
+    paths = np.where(is_used, path_nodes[numbers], n_total)
 
     sizes = np.array([graph.n_triplets for graph in graphs])
     n_padding = rows - sizes

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from periogt_ray.model.collate import GraphBatch, PromptBatch
 from periogt_ray.model.equal_shapes import PROMPT_BLOCK_NODES, THIN_BLOCK_ROWS, by_blocks, by_parts, lay_out_weights
 from periogt_ray.polymer.dimensions import PATH_LENGTH
 
-__all__ = ["PerioGTEncoder", "PerioGTRegressor", "load_encoder", "load_regressor"]
+__all__ = ["MLP", "PerioGTEncoder", "PerioGTRegressor", "embedding", "load_encoder", "load_network", "load_regressor"]
 
 _N_PROMPT_HEADS = 8
 # Of pretraining alone: present in published checkpoints, not needed for inference.
@@ -39,7 +39,7 @@ class MLP(nn.Module):
         return self.out_proj(functional.gelu(self.in_proj(x)))
 
 
-def _embedding(n: int, width: int) -> nn.Embedding:
+def embedding(n: int, width: int) -> nn.Embedding:
     """Return a table of normal values, as torch's own, which on the meta device loads torch's compiler, for seconds."""
     return nn.Embedding(n, width, _weight=torch.randn(n, width))
 
@@ -50,7 +50,7 @@ class AtomEmbedding(nn.Module):
     def __init__(self, sizes: ModelSizes) -> None:
         super().__init__()
         self.in_proj = nn.Linear(sizes.n_atom_features, sizes.width)
-        self.virtual_atom_emb = _embedding(1, sizes.width)  # for atoms without bonds, which no polymer has
+        self.virtual_atom_emb = embedding(1, sizes.width)  # for atoms without bonds, which no polymer has
 
 
 class BondEmbedding(nn.Module):
@@ -59,7 +59,7 @@ class BondEmbedding(nn.Module):
     def __init__(self, sizes: ModelSizes) -> None:
         super().__init__()
         self.in_proj = nn.Linear(sizes.n_bond_features, sizes.width)
-        self.virutal_bond_emb = _embedding(1, sizes.width)  # spelt as in the checkpoint
+        self.virutal_bond_emb = embedding(1, sizes.width)  # spelt as in the checkpoint
 
 
 class TripletEmbedding(nn.Module):
@@ -137,9 +137,9 @@ class LiGhT(nn.Module):
     def __init__(self, sizes: ModelSizes, dropout: float) -> None:
         super().__init__()
         width, heads = sizes.width, sizes.n_heads
-        self.path_len_emb = _embedding(PATH_LENGTH + 1, width)
-        self.virtual_path_emb = _embedding(1, width)
-        self.self_loop_emb = _embedding(1, width)
+        self.path_len_emb = embedding(PATH_LENGTH + 1, width)
+        self.virtual_path_emb = embedding(1, width)
+        self.self_loop_emb = embedding(1, width)
         self.dist_attn_layer = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, heads))
         self.trip_fortrans = nn.ModuleList(MLP(width, sizes.path_width, sizes.path_width) for _ in range(PATH_LENGTH))
         self.path_attn_layer = nn.Sequential(
@@ -297,23 +297,30 @@ class PerioGTEncoder(nn.Module):
 
         States of the two virtual nodes, then the mean over bond triplets.
         """
+        virtual = [states[batch.fingerprint_nodes], states[batch.descriptor_nodes]]
+        return torch.cat([*virtual, self.mean_of_triplets(states, batch)], dim=-1)[batch.graph_order]
+
+    @staticmethod
+    def mean_of_triplets(states: Tensor, batch: GraphBatch) -> Tensor:
+        """Return the mean over bond triplets [G, D], graphs in order of size."""
         weighted = states * batch.triplet_weights[:, None]
         means = [
             by_parts(_sum_nodes, weighted[start : start + n_graphs * n_nodes].view(n_graphs, n_nodes, -1), n_rows=1)
             for n_graphs, n_nodes, start in batch.groups
         ]
-        virtual = [states[batch.fingerprint_nodes], states[batch.descriptor_nodes]]
-        return torch.cat([*virtual, torch.cat(means)], dim=-1)[batch.graph_order]
+        return torch.cat(means)
 
 
 class PerioGTRegressor(PerioGTEncoder):
     """A finetuned network: an encoder that takes periodicity prompts, and a property head."""
 
+    n_readouts: ClassVar[int] = 3  # parts of the readout, each of the width
+
     def __init__(self, sizes: ModelSizes, *, dropout: float = 0.0) -> None:
         super().__init__(sizes, dropout=dropout)
         self.node_attn = NodeAttention(sizes.width, dropout)
         self.predictor = nn.Sequential(
-            nn.Linear(3 * sizes.width, sizes.head_width),
+            nn.Linear(self.n_readouts * sizes.width, sizes.head_width),
             nn.Dropout(dropout),
             nn.GELU(),
             nn.Linear(sizes.head_width, 1),
@@ -351,12 +358,12 @@ def load_encoder(state: Mapping[str, Tensor], source: str) -> PerioGTEncoder:
     ModelLoadError
         If a key is missing or unknown or a shape does not fit; the message lists them.
     """
-    return _load(PerioGTEncoder, state, source)
+    return load_network(PerioGTEncoder, state, source)
 
 
 def load_regressor(state: Mapping[str, Tensor], source: str) -> PerioGTRegressor:
     """Make a finetuned network from a state dict; see :func:`load_encoder`."""
-    return _load(PerioGTRegressor, state, source)
+    return load_network(PerioGTRegressor, state, source)
 
 
 _Network = TypeVar("_Network", bound=PerioGTEncoder)
@@ -367,7 +374,8 @@ def _sum_nodes(states: Tensor) -> Tensor:
     return states.sum(dim=1)
 
 
-def _load(network_type: type[_Network], state: Mapping[str, Tensor], source: str) -> _Network:
+def load_network(network_type: type[_Network], state: Mapping[str, Tensor], source: str) -> _Network:
+    """Make a network of one of the types from a state dict; see :func:`load_encoder`."""
     named = {key.removeprefix("module."): tensor for key, tensor in state.items()}
     used = {key: tensor for key, tensor in named.items() if not key.startswith(_UNUSED_KEYS)}
     try:

@@ -6,19 +6,31 @@ a thread, in pinned memory, so that their copies to the card need no waiting.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
 from periogt_ray.artifacts.scaler import Scaler
-from periogt_ray.model.collate import GraphBatch, PromptBatch, collate, collate_prompts, match_prompts
+from periogt_ray.model.collate import GraphBatch, PromptBatch, collate, collate_prompts
+from periogt_ray.model.prompts import path_origins, prompt_rows
 from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.input_features import Featurized
 
-__all__ = ["HeadInput", "PassInput", "made_ahead", "pass_input"]
+__all__ = [
+    "HeadInput",
+    "PassInput",
+    "PassTasks",
+    "PromptGraphs",
+    "head_inputs",
+    "made_ahead",
+    "pass_input",
+    "prompt_graphs",
+    "rows_of",
+]
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
@@ -48,32 +60,34 @@ class HeadInput:
         return HeadInput(self.batch.to(device), self.prompts.to(device))
 
 
+class PromptGraphs(NamedTuple):
+    """The prompt graphs of polymers, laid out, and where they are in the batch."""
+
+    batch: GraphBatch
+    own_graphs: np.ndarray  # int64 [polymers], which of the graphs is each polymer's own
+    first_nodes: list[np.ndarray]  # of each polymer, where the nodes of its graphs start
+
+
 @dataclass(frozen=True)
-class PassInput:
-    """One pass: polymers that are computed together, and everything of it that the CPU computes.
+class PassTasks:
+    """What is computed together, and what of it is asked.
 
     Attributes
     ----------
-    polymers : tuple of FeaturizedPolymer
+    polymers : tuple
         Each once.
     tasks : tuple of Task
         What is asked of them.
     rows : tuple of int
         Position among the polymers of each task's polymer.
-    prompt_batch : GraphBatch
-        The prompt graphs of all polymers.
-    own_graphs : numpy.ndarray
-        int64 [polymers], which of the graphs is each polymer's own.
     heads : dict of tuple of int to HeadInput
         By the positions of the polymers that a head pass is for: those of all properties that are asked of the same
         polymers are one.
     """
 
-    polymers: tuple[FeaturizedPolymer, ...]
+    polymers: tuple[Featurized, ...]
     tasks: tuple[Task, ...]
     rows: tuple[int, ...]
-    prompt_batch: GraphBatch
-    own_graphs: np.ndarray
     heads: dict[tuple[int, ...], HeadInput]
 
     def positions(self, property_id: str) -> tuple[int, ...]:
@@ -85,10 +99,26 @@ class PassInput:
         """Properties that are asked, each once."""
         return _properties(self.tasks)
 
+
+@dataclass(frozen=True)
+class PassInput(PassTasks):
+    """One pass of homopolymers, and everything of it that the CPU computes.
+
+    Attributes
+    ----------
+    prompt_batch : GraphBatch
+        The prompt graphs of all polymers.
+    own_graphs : numpy.ndarray
+        int64 [polymers], which of the graphs is each polymer's own.
+    """
+
+    prompt_batch: GraphBatch
+    own_graphs: np.ndarray
+
     def pinned(self) -> "PassInput":
         """Return a copy in pinned memory, from which copies to a card need no waiting."""
         heads = {positions: head.pinned() for positions, head in self.heads.items()}
-        return PassInput(self.polymers, self.tasks, self.rows, self.prompt_batch.pinned(), self.own_graphs, heads)
+        return replace(self, heads=heads, prompt_batch=self.prompt_batch.pinned())
 
 
 def pass_input(
@@ -107,30 +137,53 @@ def pass_input(
     max_padding : float
         As in :func:`~periogt_ray.model.collate.collate`.
     """
-    position = {(polymer.smiles, polymer.scheme): index for index, polymer in enumerate(polymers)}
-    rows = tuple(position[task.polymer.smiles, task.polymer.scheme] for task in tasks)
-    n_graphs = [len(polymer.graphs) for polymer in polymers]
-    scaled = [{n: scaler.transform(f.descriptors) for n, f in p.oligomers.items()} for p in polymers]
-    prompt_batch = collate(
-        [graph for polymer in polymers for graph in polymer.graphs],
-        [polymer.oligomers[n].fingerprint for polymer in polymers for n in polymer.n_units],
-        [values[n] for polymer, values in zip(polymers, scaled, strict=True) for n in polymer.n_units],
-        max_padding=max_padding,
-    )
-    own_graphs = np.cumsum(n_graphs) - n_graphs
-    first_nodes = np.split(prompt_batch.first_nodes, own_graphs[1:])
-    heads: dict[tuple[int, ...], HeadInput] = {}
-    for positions in {_positions(tasks, rows, property_id) for property_id in _properties(tasks)}:
+    rows = rows_of(polymers, tasks)
+    prompt_batch, own_graphs, first_nodes = prompt_graphs(polymers, scaler, max_padding=max_padding)
+
+    def head(positions: tuple[int, ...]) -> HeadInput:
         chosen = [polymers[index] for index in positions]
         batch = collate(
             [polymer.graphs[0] for polymer in chosen],
             [polymer.oligomers[1].fingerprint for polymer in chosen],
-            [scaled[index][1] for index in positions],
+            [scaler.transform(polymer.oligomers[1].descriptors) for polymer in chosen],
             max_padding=max_padding,
         )
-        counts, nodes = zip(*(_prompts_of(polymers[index], first_nodes[index]) for index in positions), strict=True)
-        heads[positions] = HeadInput(batch, collate_prompts(counts, nodes, batch.first_nodes))
-    return PassInput(tuple(polymers), tuple(tasks), rows, prompt_batch, own_graphs, heads)
+        counts, nodes = zip(*(prompt_rows(polymers[index], first_nodes[index]) for index in positions), strict=True)
+        return HeadInput(batch, collate_prompts(counts, nodes, batch.first_nodes))
+
+    heads = head_inputs(tasks, rows, head)
+    return PassInput(tuple(polymers), tuple(tasks), rows, heads, prompt_batch, own_graphs)
+
+
+def prompt_graphs(polymers: Sequence[FeaturizedPolymer], scaler: Scaler, *, max_padding: float) -> PromptGraphs:
+    """Lay out the prompt graphs of polymers; parameters as in :func:`pass_input`."""
+    scaled = [{n: scaler.transform(f.descriptors) for n, f in p.oligomers.items()} for p in polymers]
+    batch = collate(
+        [graph for polymer in polymers for graph in polymer.graphs],
+        [polymer.oligomers[n].fingerprint for polymer in polymers for n in polymer.n_units],
+        [values[n] for polymer, values in zip(polymers, scaled, strict=True) for n in polymer.n_units],
+        max_padding=max_padding,
+        path_origins=path_origins(polymers),
+    )
+    n_graphs = [len(polymer.graphs) for polymer in polymers]
+    own_graphs = np.cumsum(n_graphs) - n_graphs
+    return PromptGraphs(batch, own_graphs, np.split(batch.first_nodes, own_graphs[1:]))
+
+
+def rows_of(polymers: Sequence[Featurized], tasks: Sequence[Task]) -> tuple[int, ...]:
+    """Return the position among the polymers, all of one kind, of each task's polymer."""
+    position = {(polymer.key, polymer.scheme): index for index, polymer in enumerate(polymers)}
+    return tuple(position[task.polymer.key, task.polymer.scheme] for task in tasks)
+
+
+def head_inputs(
+    tasks: Sequence[Task], rows: Sequence[int], make: Callable[[tuple[int, ...]], HeadInput]
+) -> dict[tuple[int, ...], HeadInput]:
+    """Make what head passes need, once for all properties that are asked of the same polymers."""
+    return {
+        positions: make(positions)
+        for positions in {_positions(tasks, rows, property_id) for property_id in _properties(tasks)}
+    }
 
 
 def made_ahead(make: Callable[[_Item], _Made], items: Sequence[_Item], *, n_ahead: int) -> Iterator[_Made]:
@@ -162,10 +215,3 @@ def _properties(tasks: Sequence[Task]) -> tuple[str, ...]:
 
 def _positions(tasks: Sequence[Task], rows: Sequence[int], property_id: str) -> tuple[int, ...]:
     return tuple(sorted({row for row, task in zip(rows, tasks, strict=True) if task.property_id == property_id}))
-
-
-def _prompts_of(polymer: FeaturizedPolymer, first_nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many prompts each node of a polymer's own graph gets, and their rows in the prompt pass."""
-    counts, nodes = match_prompts([graph.bond_class for graph in polymer.graphs], polymer.scheme.max_prompts)
-    places = [start + np.arange(graph.n_triplets) for start, graph in zip(first_nodes, polymer.graphs, strict=True)]
-    return counts, np.concatenate(places)[nodes]

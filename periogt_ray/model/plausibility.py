@@ -1,11 +1,13 @@
 """Reasons not to trust an answer: what the networks never saw, and values that a property cannot have."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from periogt_ray.artifacts.properties import PropertyInfo, possible_values
+from periogt_ray.polymer.input_kinds import InputKind
 
 __all__ = ["PUBLISHED", "Composition", "polymer_warnings", "unseen_parts", "value_warnings"]
 
@@ -40,13 +42,29 @@ class Composition(NamedTuple):
         )
 
 
-# Counted over the 5833 rows of the published sets eat, eea, egb, egc, ei, eps and nc: for a network whose training
-# polymers are not known.
-PUBLISHED = Composition(
-    frozenset({"H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I"}),
-    frozenset({("N", 1), ("O", -1), ("N", -1)}),
-    n_rows=5833,
-    n_charged=12,
+# Counted over the rows of the published sets, for a network whose training polymers are not known: eat, eea, egb, egc,
+# ei, eps and nc; ea, as ip; opv.
+PUBLISHED: Mapping[InputKind, Composition] = MappingProxyType(
+    {
+        InputKind.HOMOPOLYMER: Composition(
+            frozenset({"H", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I"}),
+            frozenset({("N", 1), ("O", -1), ("N", -1)}),
+            n_rows=5833,
+            n_charged=12,
+        ),
+        InputKind.COPOLYMER: Composition(
+            frozenset({"H", "C", "N", "O", "F", "S", "Cl", "Br", "I"}),
+            frozenset({("N", 1), ("O", -1), ("C", -1)}),
+            n_rows=42966,
+            n_charged=0,
+        ),
+        InputKind.CONDITIONS: Composition(
+            frozenset({"H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Ge", "Se", "Te"}),
+            frozenset(),
+            n_rows=1203,
+            n_charged=0,
+        ),
+    }
 )
 _FEW = 0.01  # share of the polymers below which charged ones were hardly seen
 
@@ -55,7 +73,7 @@ _PLAIN_ATOM = re.compile(r"Cl|Br|[BCNOPSFIbcnops]")
 
 
 @lru_cache(maxsize=4096)
-def polymer_warnings(smiles: str, seen: Composition = PUBLISHED) -> tuple[str, ...]:
+def polymer_warnings(smiles: str, seen: Composition = PUBLISHED[InputKind.HOMOPOLYMER]) -> tuple[str, ...]:
     """Name the elements and charges of a repeat unit that training did not see, or hardly.
 
     Parameters

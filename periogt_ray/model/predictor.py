@@ -1,7 +1,8 @@
 """From featurized polymers to predictions and embeddings.
 
 One polymer costs a prompt pass of the pretrained network over all its prompt graphs and, for each
-property, a head pass of that property's finetuned network over its own graph.
+property, a head pass of that property's finetuned network over its own graph. A copolymer costs a prompt pass of each
+monomer that was not computed lately, and a head pass over the graph of both (``composite_passes``).
 """
 
 import logging
@@ -17,17 +18,30 @@ import torch
 from torch import Tensor
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.artifacts.properties import PropertyInfo
+from periogt_ray.artifacts.properties import PropertyInfo, check_kind
 from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
+from periogt_ray.model.composite_answers import no_embedding, not_finite
+from periogt_ray.model.composite_network import load_head
+from periogt_ray.model.composite_passes import (
+    CompositeInput,
+    MonomerInput,
+    MonomerPrompts,
+    composite_input,
+    monomer_input,
+    monomers_of,
+)
 from periogt_ray.model.device import choose_device, probe_device
-from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
+from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder
 from periogt_ray.model.passes import HeadInput, PassInput, made_ahead, pass_input
 from periogt_ray.model.plausibility import polymer_warnings
 from periogt_ray.model.precision import Precision, arithmetic
+from periogt_ray.model.prompts import MonomerKey, finished, monomer_key
 from periogt_ray.model.tasks import Outcome, Task, shortest
 from periogt_ray.model.trust import Judges
 from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.input_features import Featurized, FeaturizedComposite, featurized_kind
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.settings import Settings
 
@@ -77,10 +91,19 @@ class Packing:
 
     def passes(self, polymers: Sequence[FeaturizedPolymer]) -> Iterator[list[int]]:
         """Yield positions of polymers that share a pass, largest polymers first."""
+        costs = [polymer.n_triplets for polymer in polymers]
+        return self._cut(sorted(range(len(polymers)), key=lambda index: -costs[index]), costs)
+
+    def composite_passes(self, polymers: Sequence[FeaturizedComposite]) -> Iterator[list[int]]:
+        """Yield positions of composites that share a head pass, in their order: equal monomers stay together."""
+        costs = [sum(monomer.graphs[0].n_triplets for monomer in polymer.monomers) for polymer in polymers]
+        return self._cut(range(len(polymers)), costs)
+
+    def _cut(self, order: Sequence[int], costs: Sequence[int]) -> Iterator[list[int]]:
         together: list[int] = []
         n_nodes, bound = 0, min(self.first_nodes or self.max_nodes, self.max_nodes)
-        for position in sorted(range(len(polymers)), key=lambda index: -polymers[index].n_triplets):
-            cost = polymers[position].n_triplets
+        for position in order:
+            cost = costs[position]
             if together and n_nodes + cost > bound:
                 yield together
                 together, n_nodes = [], 0
@@ -133,7 +156,7 @@ class _HeadNetworks:
         if info.id in self._loaded:
             self._loaded.move_to_end(info.id)
             return self._loaded[info.id]
-        networks = [self._load(info.id, member, path) for member, path in enumerate(info.weight_paths)]
+        networks = [self._load(info, member, path) for member, path in enumerate(info.weight_paths)]
         needed = _n_bytes(networks)
         while self._loaded and needed + sum(map(_n_bytes, self._loaded.values())) > self._max_bytes:
             dropped, _ = self._loaded.popitem(last=False)
@@ -141,8 +164,8 @@ class _HeadNetworks:
         self._loaded[info.id] = [network.to(self._device) for network in networks]
         return self._loaded[info.id]
 
-    def _load(self, property_id: str, member: int, path: str) -> PerioGTRegressor:
-        network = load_regressor(self._artifacts.property_state_dict(property_id, member=member), path)
+    def _load(self, info: PropertyInfo, member: int, path: str) -> PerioGTRegressor:
+        network = load_head(info.family, self._artifacts.property_state_dict(info.id, member=member), path)
         if network.sizes.width != self._width:
             raise InternalError(
                 f"{path} has width {network.sizes.width}, the encoder {self._width}; they are not of one release."
@@ -150,18 +173,26 @@ class _HeadNetworks:
         return network
 
 
+class _Pack(NamedTuple):
+    """Polymers that share a pass."""
+
+    polymers: list[Featurized]
+    indices: list[int]  # of the tasks that ask for them
+    unknown: list[FeaturizedPolymer]  # repeat units of composites whose prompts have to be computed
+
+
 class _Encoded(NamedTuple):
     """Result of the prompt pass."""
 
     states: Tensor  # [T, D]
-    embeddings: Tensor  # [polymers, 3D]
+    embeddings: Tensor | None  # [polymers, 3D], of homopolymers
 
 
 class _Started(NamedTuple):
     """A pass that a card may still compute."""
 
-    given: PassInput
-    embeddings: Tensor  # [polymers, 3D]
+    given: PassInput | CompositeInput
+    embeddings: Tensor | None  # [polymers, 3D], of homopolymers
     values: dict[str, Tensor]  # normalized, of the polymers that each property is asked of
     errors: dict[str, PerioGTError]  # by property
 
@@ -220,6 +251,7 @@ class Predictor:
         self.packing = packing or Packing.for_device(device, width=width)
         self._heads = _HeadNetworks(artifacts, device, width=width, max_bytes=weights_bytes)
         self._judges = Judges(artifacts)
+        self._monomers = MonomerPrompts(self._encoder, self._monomer_inputs, device=device)
         self._lock = threading.Lock()
 
     @classmethod
@@ -277,22 +309,14 @@ class Predictor:
         list of Outcome
             One a task, in order. Only what a user can act on becomes an outcome; anything else is raised.
         """
-        asked: dict[tuple[str, PromptScheme], list[int]] = {}
-        for index, task in enumerate(tasks):
-            asked.setdefault((task.polymer.smiles, task.polymer.scheme), []).append(index)
-        polymers = [tasks[indices[0]].polymer for indices in asked.values()]
-        groups = list(asked.values())
-        packs = [
-            ([polymers[i] for i in pack], [index for i in pack for index in groups[i]])
-            for pack in self.packing.passes(polymers)
-        ]
-        prepared = made_ahead(
-            lambda pack: self._prepare(pack[0], [tasks[index] for index in pack[1]]),
-            packs,
-            n_ahead=self.packing.n_ahead,
-        )
         answers: list[list[Outcome]] = []
         with self._lock, torch.inference_mode(), _one_thread(), arithmetic(self.precision, self.device):
+            packs = self._packs(tasks)
+            prepared = made_ahead(
+                lambda pack: self._prepare(pack.polymers, [tasks[i] for i in pack.indices], unknown=pack.unknown),
+                packs,
+                n_ahead=self.packing.n_ahead,
+            )
             under_way: list[_Answers] = []
             for given in prepared:
                 under_way.append(self._start_or_split(given))
@@ -300,15 +324,65 @@ class Predictor:
                     answers.append(self._read(under_way.pop(0)))
             answers += [self._read(started) for started in under_way]
         outcomes: dict[int, Outcome] = {}
-        for (_, indices), found in zip(packs, answers, strict=True):
-            outcomes |= zip(indices, found, strict=True)
-        return [outcomes[index] for index in range(len(tasks))]
+        for pack, found in zip(packs, answers, strict=True):
+            outcomes |= zip(pack.indices, found, strict=True)
+        return [outcomes[i] if i in outcomes else Outcome(error=no_embedding()) for i in range(len(tasks))]
 
-    def _prepare(self, polymers: Sequence[FeaturizedPolymer], tasks: Sequence[Task]) -> PassInput:
-        given = pass_input(polymers, tasks, self._scaler, max_padding=self.packing.max_padding)
+    def _packs(self, tasks: Sequence[Task]) -> list[_Pack]:
+        """Gather what shares a pass; tasks of an embedding that there is not are in none."""
+        asked: dict[tuple[InputKind, PromptScheme, str], list[int]] = {}
+        for index, task in enumerate(tasks):
+            kind = featurized_kind(task.polymer)
+            if kind is InputKind.HOMOPOLYMER or not task.wants_embedding:
+                asked.setdefault((kind, task.polymer.scheme, task.polymer.key), []).append(index)
+        homopolymers: list[tuple[FeaturizedPolymer, list[int]]] = []
+        composites: dict[tuple[InputKind, PromptScheme], list[tuple[FeaturizedComposite, list[int]]]] = {}
+        for (kind, scheme, _), indices in asked.items():
+            polymer = tasks[indices[0]].polymer
+            if isinstance(polymer, FeaturizedPolymer):
+                homopolymers.append((polymer, indices))
+            else:
+                composites.setdefault((kind, scheme), []).append((polymer, indices))
+        packs = [
+            _Pack([homopolymers[i][0] for i in chosen], [index for i in chosen for index in homopolymers[i][1]], [])
+            for chosen in self.packing.passes([polymer for polymer, _ in homopolymers])
+        ]
+        for members in composites.values():
+            packs += self._composite_packs(members)
+        return packs
+
+    def _composite_packs(self, members: Sequence[tuple[FeaturizedComposite, list[int]]]) -> Iterator[_Pack]:
+        """Yield what shares a head pass; a monomer's prompts are computed with the first pass that holds it."""
+        planned: set[MonomerKey] = set()
+        for chosen in self.packing.composite_passes([polymer for polymer, _ in members]):
+            polymers = [members[i][0] for i in chosen]
+            unknown = [
+                monomer
+                for monomer in monomers_of(polymers)
+                if monomer_key(monomer) not in planned and not self._monomers.is_kept(monomer)
+            ]
+            planned.update(map(monomer_key, unknown))
+            yield _Pack([*polymers], [index for i in chosen for index in members[i][1]], unknown)
+
+    def _prepare(
+        self, polymers: Sequence[Featurized], tasks: Sequence[Task], *, unknown: Sequence[FeaturizedPolymer] = ()
+    ) -> PassInput | CompositeInput:
+        """Lay out a pass, of homopolymers or of composites; without a network, in a thread."""
+        max_padding = self.packing.max_padding
+        given: PassInput | CompositeInput
+        if composites := [polymer for polymer in polymers if not isinstance(polymer, FeaturizedPolymer)]:
+            prompts = self._monomer_inputs(unknown)
+            given = composite_input(composites, tasks, self._scaler, max_padding=max_padding, prompts=prompts)
+        else:
+            homopolymers = [polymer for polymer in polymers if isinstance(polymer, FeaturizedPolymer)]
+            given = pass_input(homopolymers, tasks, self._scaler, max_padding=max_padding)
         return given.pinned() if self.device.type == "cuda" else given
 
-    def _start_or_split(self, given: PassInput) -> _Answers:
+    def _monomer_inputs(self, monomers: Sequence[FeaturizedPolymer]) -> Iterator[MonomerInput]:
+        for chosen in self.packing.passes(monomers):
+            yield monomer_input([monomers[i] for i in chosen], self._scaler, max_padding=self.packing.max_padding)
+
+    def _start_or_split(self, given: PassInput | CompositeInput) -> _Answers:
         """Start a pass; where memory is short, in two halves."""
         try:
             return self._start(given)
@@ -333,9 +407,9 @@ class Predictor:
             outcomes |= zip(members, self._read(self._start_or_split(part)), strict=True)
         return _Known([outcomes[index] for index in range(len(tasks))])
 
-    def _start(self, given: PassInput) -> _Started:
+    def _start(self, given: PassInput | CompositeInput) -> _Started:
         """Start the prompt pass, then one head pass for each property."""
-        encoded = self._prompt_pass(given)
+        encoded = self._encoded(given)
         values: dict[str, Tensor] = {}
         errors: dict[str, PerioGTError] = {}
         on_device: dict[tuple[int, ...], HeadInput] = {}
@@ -349,7 +423,8 @@ class Predictor:
                 continue
             if positions not in on_device:
                 on_device[positions] = given.heads[positions].to(self.device)
-            values[property_id] = self._head_pass(networks, on_device[positions], encoded)
+            states = finished(encoded.states, info.prompt_scheme)
+            values[property_id] = self._head_pass(networks, on_device[positions], states)
         return _Started(given, encoded.embeddings, values, errors)
 
     def _read(self, answers: _Answers) -> list[Outcome]:
@@ -357,27 +432,29 @@ class Predictor:
         if isinstance(answers, _Known):
             return answers.outcomes
         given, errors = answers.given, answers.errors
-        embeddings = answers.embeddings.cpu().numpy()
+        embeddings = None if answers.embeddings is None else answers.embeddings.cpu().numpy()
         values: dict[tuple[str, int], _Predicted] = {}
         for property_id, normalized in answers.values.items():
             found = self._in_units(property_id, normalized.cpu().numpy())
             values |= {(property_id, row): one for row, one in zip(given.positions(property_id), found, strict=True)}
         return [
-            self._outcome(task, values, errors, row=row, embedding=embeddings[row])
+            self._outcome(task, values, errors, row=row, embedding=None if embeddings is None else embeddings[row])
             for row, task in zip(given.rows, given.tasks, strict=True)
         ]
 
-    def _prompt_pass(self, given: PassInput) -> _Encoded:
-        """Run the pretrained network over all prompt graphs of all polymers."""
+    def _encoded(self, given: PassInput | CompositeInput) -> _Encoded:
+        """Run the pretrained network over all prompt graphs of all polymers, or of monomers that are not known."""
+        if isinstance(given, CompositeInput):
+            return _Encoded(self._monomers.states(given), None)
         batch = given.prompt_batch.to(self.device)
         states = self._encoder(batch)
         own = torch.from_numpy(given.own_graphs).to(self.device)
         return _Encoded(states, self._encoder.readout(states, batch)[own])
 
-    def _head_pass(self, networks: Sequence[PerioGTRegressor], head: HeadInput, encoded: _Encoded) -> Tensor:
+    def _head_pass(self, networks: Sequence[PerioGTRegressor], head: HeadInput, states: Tensor) -> Tensor:
         """Return the normalized property of a head's polymers by each member, float32 [members, polymers]."""
         # Members are computed one after the other, so a polymer's mean has the same bits in every pass.
-        return torch.stack([network.predict(head.batch, encoded.states, head.prompts) for network in networks])
+        return torch.stack([network.predict(head.batch, states, head.prompts) for network in networks])
 
     def _in_units(self, property_id: str, normalized: np.ndarray) -> list[_Predicted]:
         """Return the property of polymers: the mean over its members, and their spread."""
@@ -387,9 +464,10 @@ class Predictor:
         spreads = statistics.values(members).std(axis=0)
         return [_Predicted(shortest(value), float(spread)) for value, spread in zip(values, spreads, strict=True)]
 
-    def _info(self, property_id: str, polymers: Sequence[FeaturizedPolymer]) -> PropertyInfo:
+    def _info(self, property_id: str, polymers: Sequence[Featurized]) -> PropertyInfo:
         """Return what is known of a property; ValueError where polymers were featurized by another scheme."""
         info = self.artifacts.property(property_id)
+        check_kind(info, featurized_kind(polymers[0]))
         if any(polymer.scheme != info.prompt_scheme for polymer in polymers):
             raise ValueError(f"{property_id} needs polymers featurized by the scheme {info.prompt_scheme.name!r}")
         self.artifacts.label_stats(property_id)  # absent statistics are told before anything is computed
@@ -402,10 +480,10 @@ class Predictor:
         errors: Mapping[str, PerioGTError],
         *,
         row: int,
-        embedding: np.ndarray,
+        embedding: np.ndarray | None,
     ) -> Outcome:
-        if task.wants_embedding and not np.isfinite(embedding).all():
-            return Outcome(error=_not_finite(task.polymer.smiles, "embedding"))
+        if task.wants_embedding and embedding is not None and not np.isfinite(embedding).all():
+            return Outcome(error=not_finite(task.polymer, "embedding"))
         shown = embedding if task.wants_embedding else None
         if task.property_id is None:
             warnings = (*task.warnings, *polymer_warnings(task.polymer.smiles))
@@ -414,7 +492,7 @@ class Predictor:
             return Outcome(error=errors[task.property_id])
         value, spread = values[task.property_id, row]
         if not np.isfinite(value):
-            return Outcome(error=_not_finite(task.polymer.smiles, task.property_id))
+            return Outcome(error=not_finite(task.polymer, task.property_id))
         info = self.artifacts.property(task.property_id)
         try:
             said = self._judges.judge(
@@ -452,9 +530,3 @@ def _one_thread() -> Iterator[None]:
 def _n_bytes(networks: Sequence[torch.nn.Module]) -> int:
     tensors = (tensor for network in networks for tensor in network.state_dict().values())
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _not_finite(smiles: str, what: str) -> InternalError:
-    return InternalError(
-        f"The network's {what} for {smiles!r} is not a finite number; it is far outside what the network knows."
-    )

@@ -7,7 +7,7 @@ import numpy as np
 from periogt_ray.errors import PerioGTError
 from periogt_ray.model.domain import Domain
 from periogt_ray.model.intervals import DEFAULT_LEVEL, Interval
-from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.input_features import Featurized
 
 __all__ = ["Outcome", "Task", "shortest"]
 
@@ -29,19 +29,19 @@ class Task:
 
     Attributes
     ----------
-    polymer : FeaturizedPolymer
+    polymer : FeaturizedPolymer, FeaturizedCopolymer or FeaturizedConditions
         Featurized by the scheme that the property's checkpoint was trained with.
     property_id : str or None
         None asks for the embedding alone.
     return_embedding : bool
         Whether a prediction comes with the embedding.
     warnings : tuple of str
-        What was left out of the SMILES that was given; the outcome repeats them.
+        Of the input that was given, for example what was left out of a SMILES; the outcome repeats them.
     level : float
         Coverage of the interval.
     """
 
-    polymer: FeaturizedPolymer
+    polymer: Featurized
     property_id: str | None = None
     return_embedding: bool = False
     warnings: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from periogt_ray.model.intervals import (
 from periogt_ray.model.plausibility import PUBLISHED, Composition, polymer_warnings, value_warnings
 from periogt_ray.model.similarity import Bits, mean_of_nearest, morgan_bits
 from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.input_features import Featurized
 
 __all__ = ["Judgement", "Judges", "Trust", "coordinates_of"]
 
@@ -107,6 +108,13 @@ class Trust:
             return None, domain
         return Interval(level, value - half_width, value + half_width), domain
 
+    def interval(self, value: float, *, spread: float, level: float) -> Interval | None:
+        """Return the interval of a polymer without a place among the training polymers, None where it needs one."""
+        if self.calibration.facts.scale == "neighbours":
+            return None
+        half_width = self.half_width(np.zeros(0, np.float32), spread, level)
+        return None if half_width is None else Interval(level, value - half_width, value + half_width)
+
     def half_width(self, closeness: np.ndarray, spread: float, level: float) -> float | None:
         """Return half the width of an interval, None where it is not finite; ``closeness`` is float32 [N]."""
         if level not in self._quantiles:
@@ -154,12 +162,15 @@ class Judges:
         info: PropertyInfo,
         value: float,
         *,
-        polymer: FeaturizedPolymer,
-        embedding: np.ndarray,
+        polymer: Featurized,
+        embedding: np.ndarray | None,
         spread: float,
         level: float,
     ) -> Judgement:
         """Return interval, domain and warnings; without a calibration only warnings.
+
+        A copolymer or a polymer with conditions has no place among training polymers, so it has no domain, and an
+        interval only where its width does not follow from such a place.
 
         Raises
         ------
@@ -167,10 +178,14 @@ class Judges:
             The calibration is damaged.
         """
         trust = self._of(info)
-        seen = PUBLISHED if trust is None else trust.composition
-        warnings = (*polymer_warnings(polymer.smiles, seen), *value_warnings(info, value))
+        seen = PUBLISHED[info.input_kind] if trust is None else trust.composition
+        monomers = (polymer,) if isinstance(polymer, FeaturizedPolymer) else polymer.monomers
+        told = (warning for monomer in monomers for warning in polymer_warnings(monomer.smiles, seen))
+        warnings = tuple(dict.fromkeys((*told, *value_warnings(info, value))))
         if trust is None:
             return Judgement(warnings=warnings)
+        if embedding is None or not isinstance(polymer, FeaturizedPolymer):
+            return Judgement(trust.interval(value, spread=spread, level=level), warnings=warnings)
         interval, domain = trust.judge(
             value,
             smiles=polymer.smiles,

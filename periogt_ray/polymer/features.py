@@ -59,6 +59,11 @@ class FeaturizedPolymer:
     oligomers: dict[int, OligomerFeatures]
 
     @property
+    def key(self) -> str:
+        """Text that is equal for equal polymers of one scheme."""
+        return self.smiles
+
+    @property
     def n_triplets(self) -> int:
         """Nodes of all prompt graphs together, the measure of a polymer's cost."""
         return sum(graph.n_triplets for graph in self.graphs)

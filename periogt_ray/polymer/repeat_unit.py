@@ -102,6 +102,11 @@ class RepeatUnit:
         warnings = _clear_labels(mol)
         return cls(_canonical(mol), warnings)
 
+    @property
+    def key(self) -> str:
+        """Text that is equal for equal polymers."""
+        return self.smiles
+
     @cached_property
     def mol(self) -> Chem.Mol:
         """The molecule of the canonical SMILES; not to be modified."""

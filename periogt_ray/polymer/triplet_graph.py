@@ -63,6 +63,8 @@ class NodeKind(IntEnum):
     TRIPLET = 0
     FINGERPRINT = 1
     DESCRIPTORS = 2
+    RATIO = 3  # of a monomer in a copolymer
+    GLOBAL = 4  # the architecture of a copolymer, or conditions
 
 
 class EdgeKind(IntEnum):

@@ -18,6 +18,7 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.predictor import Predictor
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.runtime.network import local_url
 from periogt_ray.runtime.ports import check_port, check_port_beside_ray
@@ -125,8 +126,9 @@ def start_application(settings: Settings) -> None:
 def example_request(settings: Settings) -> str:
     """Return the line for a shell that asks the service."""
     key = f" -H '{API_KEY_HEADER}: '\"$PERIOGT_API_KEY\"" if settings.api_key is not None else ""
-    supported = (info.id for info in ArtifactDirectory.of_settings(settings).properties.values() if info.supported)
-    body = f'{{"smiles": "*CC(*)c1ccccc1", "property": "{next(supported, "eps")}"}}'
+    infos = ArtifactDirectory.of_settings(settings).properties.values()
+    of_repeat_units = (info.id for info in infos if info.supported and info.input_kind is InputKind.HOMOPOLYMER)
+    body = f'{{"smiles": "*CC(*)c1ccccc1", "property": "{next(of_repeat_units, "eps")}"}}'
     url = f"{local_url(settings.host, settings.port)}/v1/predict"
     return f"curl {url} -H 'Content-Type: application/json'{key} -d '{body}'"
 

@@ -48,11 +48,16 @@ from enum import Enum
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.artifacts.properties import check_kind
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
 from periogt_ray.model.intervals import DEFAULT_LEVEL
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.drawing import Theme
 from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.given import GivenInput
+from periogt_ray.polymer.input_features import featurized_input
+from periogt_ray.polymer.input_kinds import InputKind
+from periogt_ray.polymer.inputs import PolymerInput, monomers_of
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
@@ -83,10 +88,15 @@ FEATURIZING_EACH = 2  # polymers for each featurizer: it works on one while the 
 class Asked(NamedTuple):
     """One thing that a client asks for; no property asks for the embedding alone."""
 
-    smiles: str
+    polymer: str | GivenInput  # a SMILES, or what is more than that
     property_id: str | None = None
     return_embedding: bool = False
     level: float = DEFAULT_LEVEL
+
+    @property
+    def given(self) -> GivenInput:
+        """The polymer, whatever it is."""
+        return GivenInput.of_smiles(self.polymer) if isinstance(self.polymer, str) else self.polymer
 
 
 @dataclass(frozen=True)
@@ -362,11 +372,17 @@ class Service:
         """Validate and featurize; an error is the answer to this polymer alone."""
         try:
             scheme = artifacts.embedding_scheme
+            given = asked.given
             if asked.property_id is not None:
-                scheme = artifacts.property(asked.property_id).prompt_scheme
-            unit = await self._parse(asked.smiles)
+                info = artifacts.property(asked.property_id)
+                check_kind(info, given.kind)
+                scheme = info.prompt_scheme
+            read = await self._read(given)
             started = time.perf_counter()
-            polymer, is_hit = await self._features(unit, scheme, deadline)
+            # Monomers one after the other, so that a request holds no more places in line than it has polymers.
+            features = {unit.smiles: await self._features(unit, scheme, deadline) for unit in monomers_of(read)}
+            polymer = featurized_input(read, lambda unit: features[unit.smiles][0])
+            is_hit = all(was_there for _, was_there in features.values())
         except PerioGTError as error:
             return error
         seconds = time.perf_counter() - started
@@ -375,7 +391,26 @@ class Service:
         trace.n_cache_hits += is_hit
         trace.featurize_s = max(trace.featurize_s, seconds)
         trace.n_triplets += polymer.n_triplets
-        return Task(polymer, asked.property_id, asked.return_embedding, unit.warnings, asked.level)
+        return Task(polymer, asked.property_id, asked.return_embedding, read.warnings, asked.level)
+
+    async def _read(self, given: GivenInput) -> PolymerInput:
+        """Validate an input; a bad monomer is named once all are parsed."""
+        if given.kind is InputKind.HOMOPOLYMER:
+            return await self._parse(given.cells[0])
+        parsed: dict[str, RepeatUnit | PerioGTError] = {}
+        for smiles in given.smiles:
+            try:
+                parsed[smiles] = await self._parse(smiles)
+            except PerioGTError as error:
+                parsed[smiles] = error
+
+        def known(smiles: str) -> RepeatUnit:
+            found = parsed[smiles]
+            if isinstance(found, PerioGTError):
+                raise found
+            return found
+
+        return given.read(known)
 
     async def _features(
         self, unit: RepeatUnit, scheme: PromptScheme, deadline: float
@@ -426,4 +461,4 @@ class Service:
 
 
 def _task_key(task: Task) -> _TaskKey:
-    return task.polymer.smiles, task.property_id, task.return_embedding, task.warnings, task.level
+    return task.polymer.key, task.property_id, task.return_embedding, task.warnings, task.level

@@ -67,18 +67,26 @@ def _keep_datasets(state: SetupState) -> None:
 
 
 def _make_label_stats(state: SetupState) -> None:
-    """Compute label statistics from the training rows of each property; the catalogue has those of unpublished rows."""
+    """Compute label statistics from the training rows of each property; the catalogue has those of unpublished rows.
+
+    Those that the directory has stay.
+    """
     path = state.root / LABEL_STATS_NAME
-    if path.is_file():
-        read_label_stats(path)
-        return
+    known = {key: one.document() for key, one in read_label_stats(path).items()} if path.is_file() else None
     splits = {file.property_id: source for file, source in state.sources.items() if file.role == "split"}
-    stats = {property_id: known.document() for property_id, known in state.statistics.items()}
-    stats |= {
-        file.property_id: label_statistics(source, splits[file.property_id]).document()
+    computed = {
+        file.property_id: label_statistics(
+            source, splits[file.property_id], column=file.column, is_float32=file.is_float32
+        ).document()
         for file, source in state.sources.items()
         if file.role == "labels" and file.property_id is not None
     }
+    if known is None:
+        stats = {property_id: one.document() for property_id, one in state.statistics.items()} | computed
+    elif computed:
+        stats = computed | known
+    else:
+        return
     write_json_atomically(path, stats)
     logger.info("%s: %s", LABEL_STATS_NAME, ", ".join(sorted(stats)))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from periogt_ray.artifacts.inventory import take_inventory
+from periogt_ray.artifacts.inventory import Inventory, take_inventory
 from periogt_ray.artifacts.layout import (
     ENCODER_EXPECTED,
     HEADS_EXPECTED,
@@ -14,6 +14,7 @@ from periogt_ray.artifacts.layout import (
     SCALER_EXPECTED,
     scaler_path,
 )
+from periogt_ray.artifacts.statistics import read_label_stats
 from periogt_ray.errors import CheckpointMissingError, ChecksumMismatchError, SettingsError
 from periogt_ray.setup.downloads import DownloadPolicy, download, human_bytes, make_client, require_network, verify_file
 from periogt_ray.setup.published import PublishedFile, Role
@@ -25,7 +26,13 @@ __all__ = ["fetch"]
 logger = logging.getLogger("periogt_ray.setup")
 
 # Where a directory of brought-in files, or a clone of the authors' repository, may have them.
-_SOURCE_FOLDERS = ("", "datasets", "PerioGT_common/datasets")
+_SOURCE_FOLDERS = (
+    "",
+    "datasets",
+    "PerioGT_common/datasets",
+    "PerioGT_copolym/datasets",
+    "PerioGT_with_cond/datasets",
+)
 _EXPECTED = {
     "encoder": ENCODER_EXPECTED,
     "heads": HEADS_EXPECTED,
@@ -83,7 +90,15 @@ def _needed(state: SetupState) -> list[PublishedFile]:
     unpublished = [role for role, is_there in has.items() if not is_there and not state.of_role(role)]
     if unpublished:
         raise _missing_artifacts(state, unpublished)
-    return [file for file in state.files if not has[file.role]]
+    lacking = _without_statistics(state, inventory) if has_labels else frozenset()
+    return [file for file in state.files if not has[file.role] or file.property_id in lacking]
+
+
+def _without_statistics(state: SetupState, inventory: Inventory) -> frozenset[str]:
+    """Return the properties whose weights an earlier setup left without label statistics; without a network, none."""
+    if state.options.skip_download or state.options.from_dir is not None:
+        return frozenset()
+    return frozenset(inventory.properties) - frozenset(read_label_stats(state.root / LABEL_STATS_NAME))
 
 
 def _locate(state: SetupState, file: PublishedFile) -> Path | None:

@@ -38,6 +38,11 @@ class PublishedFile:
         Exact size, and size to plan with, in bytes.
     md5, sha256 : str or None
         Hex digests, as far as they are published.
+    column : str
+        Of a ``labels`` file, the column of the labels.
+    is_float32 : bool
+        Of a ``labels`` file, whether training computed mean and deviation of the labels in float32; in float64 they
+        differ in the eighth digit.
     """
 
     name: str
@@ -48,6 +53,8 @@ class PublishedFile:
     approximate_bytes: int = 0
     md5: str | None = None
     sha256: str | None = None
+    column: str = "value"
+    is_float32: bool = False
 
     @property
     def flat_name(self) -> str:
@@ -83,6 +90,8 @@ def _parse(entry: Mapping[str, Any]) -> PublishedFile:
         approximate_bytes=int(entry.get("approximate_bytes", 0)),
         md5=entry.get("md5"),
         sha256=entry.get("sha256"),
+        column=entry.get("column", "value"),
+        is_float32=bool(entry.get("is_float32", False)),
     )
 
 

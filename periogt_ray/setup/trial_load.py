@@ -24,19 +24,20 @@ def load_everything(root: Path) -> dict[str, str]:
     ModelLoadError
         The encoder cannot be built, so nothing can be predicted.
     """
-    from periogt_ray.model.network import load_encoder, load_regressor
+    from periogt_ray.model.composite_network import load_head
+    from periogt_ray.model.network import load_encoder
 
     artifacts = ArtifactDirectory.open(root)
     load_encoder(artifacts.encoder_state_dict(), artifacts.encoder)
     logger.info("%s loads", artifacts.encoder)
     rejected = {}
     for property_id in artifacts.supported:
-        paths = artifacts.property(property_id).weight_paths
+        info = artifacts.property(property_id)
         try:
-            for member, path in enumerate(paths):
-                load_regressor(artifacts.property_state_dict(property_id, member=member), path)
+            for member, path in enumerate(info.weight_paths):
+                load_head(info.family, artifacts.property_state_dict(property_id, member=member), path)
         except ModelLoadError as error:
             rejected[property_id] = error.message
         else:
-            logger.info("%s loads", ", ".join(paths))
+            logger.info("%s loads", ", ".join(info.weight_paths))
     return rejected

@@ -6,7 +6,7 @@ Memory is that of one record, of the texts seen lately, and about a hundred byte
 import csv
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
@@ -98,7 +98,7 @@ class CsvTable:
         for record, end in records:
             if record:
                 n_rows += 1
-                seen.add(_field(record, self.columns.smiles))
+                seen.add(" ".join(_cells(record, (self.columns.smiles, *self.columns.others))))
             is_full = n_rows == size.n_rows or seen.n_new - n_new_before == size.n_new
             if (n_rows and is_full) or end - offset >= _MAX_PART_BYTES:
                 yield Part(number, offset, end - offset, lines.checksum, first_row, n_rows)
@@ -135,7 +135,7 @@ class CsvTable:
             TableRow(
                 str(row) if columns.id is None else _field(record, columns.id),
                 _field(record, columns.smiles),
-                tuple(_field(record, i) for i in columns.kept),
+                _cells(record, (*columns.others, *columns.kept)),
             )
             for row, record in enumerate(records, part.first_row)
         ]
@@ -241,6 +241,10 @@ def _records(lines: _Lines, delimiter: str) -> Iterator[tuple[list[str], int]]:
             first_line = lines.n_lines + 1
     except csv.Error as error:
         raise lines.malformed(first_line, error) from error
+
+
+def _cells(record: list[str], columns: Sequence[int | None]) -> tuple[str, ...]:
+    return tuple("" if column is None else _field(record, column) for column in columns)
 
 
 def _field(record: list[str], column: int) -> str:

@@ -42,12 +42,12 @@ class Drawings:
     def __init__(self) -> None:
         self._n_bytes = 0
 
-    def tile(self, smiles: str) -> str:
-        """Return the structure of a repeat unit, or why there is none, as markup."""
+    def tile(self, *smiles: str) -> str:
+        """Return the structures of a polymer's repeat units, or why there are none, as markup."""
         if self._n_bytes >= _MAX_DRAWN_BYTES:
             return '<div class="tile">not drawn, to keep this file small</div>'
         try:
-            drawing = draw(RepeatUnit.parse(smiles))
+            drawing = "".join(draw(RepeatUnit.parse(one)) for one in smiles)
         except ValidationError:
             return '<div class="tile">too large to be drawn</div>'
         except DrawingUnavailableError:

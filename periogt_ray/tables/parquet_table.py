@@ -40,7 +40,8 @@ def write_parquet_copy(path: Path, copy: Path, options: TableOptions) -> Columns
             if len(set(names)) < len(names):
                 raise table_error("two_candidates", f"{path} has columns of equal names; give them different ones.")
             columns = choose_columns(names, options, path=path)
-            positions = [i for i in (columns.smiles, columns.id, *columns.kept) if i is not None]
+            wanted = (columns.smiles, columns.id, *columns.kept, *columns.others)
+            positions = [i for i in wanted if i is not None]
             chosen = [names[i] for i in positions]
             with atomic_file(copy, mode=None, sync=False, is_text=True) as target:
                 writer = csv.writer(target, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -52,8 +53,14 @@ def write_parquet_copy(path: Path, copy: Path, options: TableOptions) -> Columns
         raise table_error("format", f"{path} is damaged Parquet ({str(error).splitlines()[0]}).") from error
     first_kept = 1 if columns.id is None else 2
     names_in_copy = tuple(columns.names[i] for i in positions)
-    kept = tuple(range(first_kept, len(positions)))
-    return Columns(names_in_copy, smiles=0, id=None if columns.id is None else 1, kept=kept)
+    places = {position: place for place, position in enumerate(positions)}
+    return Columns(
+        names_in_copy,
+        smiles=0,
+        id=None if columns.id is None else 1,
+        kept=tuple(range(first_kept, first_kept + len(columns.kept))),
+        others=tuple(None if position is None else places[position] for position in columns.others),
+    )
 
 
 def _rows(file: Any, names: list[str], path: Path) -> Iterator[tuple[str, ...]]:

@@ -13,7 +13,10 @@ _MOST_ROWS_PER_PART = 4096
 
 
 class TableRow(NamedTuple):
-    """One data row, as text: its id, its SMILES, and the columns that are kept."""
+    """One data row, as text: its id, its SMILES, and the columns that are kept.
+
+    Of an input that is more than a SMILES, its other cells are the first of ``kept``, as many as ``Columns.others``.
+    """
 
     id: str
     smiles: str

@@ -127,11 +127,14 @@ class OutputLayout:
         One row a row of the input, and a column a property; else one row a property.
     kept : tuple of str
         Names of the columns of the input that are repeated behind the others.
+    inputs : tuple of str
+        Names of the columns of what is predicted; they stand in the place of ``smiles``.
     """
 
     property_ids: tuple[str, ...]
     is_wide: bool = False
     kept: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ("smiles",)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -139,6 +142,7 @@ class OutputLayout:
         trust = (f"{name}_{part}" for name in self.property_ids for part in _OF_TRUST)
         wide = (*_BEFORE_VALUES, *self.property_ids, *_BEHIND_VALUES, *trust, *_LAST)
         names = list(wide if self.is_wide else OUTPUT_COLUMNS)
+        names[1:2] = self.inputs
         for name in self.kept:
             free = f"input_{name}" if name in names else name
             n_alike = 1
@@ -170,6 +174,7 @@ class OutputLayout:
         *,
         warnings: Sequence[str] = (),
         kept: Sequence[Cell] = (),
+        others: Sequence[str] = (),
     ) -> Iterator[tuple[Cell, ...]]:
         """Yield the output rows of a row of the input, each with a new request id.
 
@@ -183,15 +188,18 @@ class OutputLayout:
             What was left out of the SMILES.
         kept : sequence
             Cells of the input that are repeated.
+        others : sequence of str
+            Of an input that is more than a SMILES, its other cells, in the order of ``inputs``.
         """
         if self.is_wide:
-            yield (*_wide(row_id, smiles, answers, warnings), *kept)
+            row = _wide(row_id, smiles, answers, warnings)
+            yield (*row[:2], *others, *row[2:], *kept)
             return
         for property_id, answer in zip(self.property_ids, answers, strict=True):
             row = OutputRow.of(
                 row_id, smiles, property_id=property_id, answer=answer, request_id=str(uuid4()), warnings=warnings
             )
-            yield (*row, *kept)
+            yield (*row[:2], *others, *row[2:], *kept)
 
 
 def _wide(row_id: str, smiles: str, answers: Sequence[Answer], warnings: Sequence[str]) -> tuple[Cell, ...]:

@@ -174,7 +174,10 @@ def _whole_lines(head: bytes) -> str:
 
 def _log(table: CsvTable, what: str) -> None:
     columns: Columns = table.columns
-    smiles = columns.names[columns.smiles]
+    read = [columns.names[i] for i in (columns.smiles, *columns.others) if i is not None]
     ids = "row numbers" if columns.id is None else f"column {columns.names[columns.id]!r}"
     split = "" if what == "Parquet" else f", columns separated by {DELIMITER_NAMES[table.delimiter]}"
-    logger.info("%s: %s%s; SMILES from column %r, ids from %s", table.source, what, split, smiles, ids)
+    held = (
+        f"SMILES from column {read[0]!r}" if len(read) == 1 else f"polymers from columns {', '.join(map(repr, read))}"
+    )
+    logger.info("%s: %s%s; %s, ids from %s", table.source, what, split, held, ids)

@@ -26,7 +26,15 @@ _N_FIRST_ROWS = 20
 
 Container: TypeAlias = Literal["plain", "gzip", "parquet"]
 Reason: TypeAlias = Literal[
-    "encoding", "format", "no_smiles_column", "no_id_column", "two_candidates", "no_header", "empty", "quotes"
+    "encoding",
+    "format",
+    "no_smiles_column",
+    "no_id_column",
+    "no_input_column",
+    "two_candidates",
+    "no_header",
+    "empty",
+    "quotes",
 ]
 
 DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}

@@ -11,6 +11,7 @@ from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.model.collate import collate, match_prompts
 from periogt_ray.model.network import PerioGTEncoder
 from periogt_ray.model.predictor import Packing
+from periogt_ray.model.prompts import finished, path_origins
 from periogt_ray.polymer.features import FeaturizedPolymer
 
 __all__ = ["Encoded", "Prompts", "encode", "prompt_rows"]
@@ -109,6 +110,7 @@ def _encode_pack(
         [polymer.oligomers[n].fingerprint for polymer in polymers for n in polymer.n_units],
         [values[n] for polymer, values in zip(polymers, scaled, strict=True) for n in polymer.n_units],
         max_padding=packing.max_padding,
+        path_origins=path_origins(polymers),
     )
     on_device = batch.to(device)
     states = encoder(on_device)
@@ -120,7 +122,8 @@ def _encode_pack(
         nodes = [start + np.arange(graph.n_triplets) for start, graph in zip(starts, polymer.graphs, strict=True)]
         counts, chosen = prompt_rows(polymer)
         used, rows = np.unique(np.concatenate(nodes)[chosen], return_inverse=True)
-        yield Encoded(Prompts(counts, rows.astype(np.int64), states[used]), embeddings[first])
+        prompts = finished(torch.from_numpy(states[used]), polymer.scheme).numpy()
+        yield Encoded(Prompts(counts, rows.astype(np.int64), prompts), embeddings[first])
         first += len(polymer.graphs)
 
 

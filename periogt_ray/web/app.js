@@ -1,6 +1,7 @@
 // The page: views, the key, the theme, and what each view is told.
 
 import { Api } from "./api.js";
+import { CopolymerView, ofKind } from "./copolymer.js";
 import { CsvView } from "./csv_view.js";
 import { byId, el } from "./dom.js";
 import { Drawings } from "./drawing.js";
@@ -9,7 +10,7 @@ import { showReference } from "./reference.js";
 import { SinglePolymer } from "./single.js";
 import { ServiceState } from "./state.js";
 
-const VIEWS = ["one", "csv", "model", "api"];
+const VIEWS = ["one", "copolymer", "csv", "model", "api"];
 const THEMES = ["system", "light", "dark"];
 
 function main() {
@@ -19,7 +20,8 @@ function main() {
   const state = new ServiceState(api);
   const single = new SinglePolymer(api, drawings);
   const csv = new CsvView(api, drawings, state);
-  const recolour = () => { single.draw(); csv.recolour(); };
+  const copolymer = new CopolymerView(api, drawings);
+  const recolour = () => { single.draw(); copolymer.draw(); csv.recolour(); };
 
   let version = null;
   let isLearning = false;
@@ -33,8 +35,10 @@ function main() {
       if (name !== version) {
         version = name;
         state.n_properties = model.properties.length;
-        single.setModel(model);
-        csv.setModel(model);
+        const ofRepeatUnits = ofKind(model, "homopolymer");
+        single.setModel(ofRepeatUnits);
+        csv.setModel(ofRepeatUnits);
+        copolymer.setModel(ofKind(model, "copolymer"));
         showModel(model);
         state.refresh();
       }

@@ -179,9 +179,9 @@ def _predict(root: Path, training: TrainingFile, smiles: Sequence[str]) -> dict[
     store.encode(encoder)
     found = {}
     for property_id, networks in members.items():
-        mean, std = directory.label_stats(property_id)
+        statistics = directory.label_stats(property_id)
         normalized = np.mean([predict_normalized(network, store, smiles)[:, 0] for network in networks], axis=0)
-        found[property_id] = normalized * std + mean
+        found[property_id] = statistics.values(normalized)
     return found
 
 

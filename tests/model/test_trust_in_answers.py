@@ -13,6 +13,7 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.model.answers import answer_of, predict_response
 from periogt_ray.model.calibrating import KnownPolymers, calibrate_property
+from periogt_ray.polymer.given import GivenInput
 from periogt_ray.predict import PerioGT, predict_one
 from periogt_ray.settings import EMBEDDED_DIR, Settings
 from periogt_ray.tables.predictions import CsvOutput, OutputLayout
@@ -29,7 +30,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = PerioGT(root, device="cpu")
     predictions = model.predict(SMILES, "egc").prediction_value.to_numpy()
     values = predictions + np.random.default_rng(0).normal(0, 0.3, len(predictions))
-    polymers = model._read(SMILES, {model._loaded().scheme("egc")}, "raise")
+    polymers = model._read([GivenInput.of_smiles(one) for one in SMILES], {model._loaded().scheme("egc")}, "raise")
     fingerprints = [next(iter(one.features.values())).oligomers[1].fingerprint for one in polymers]
     known = KnownPolymers(
         SMILES, np.stack(fingerprints), model.embed(SMILES), values, predictions, np.ones(len(SMILES), bool)
@@ -76,7 +77,9 @@ def test_the_wide_table_has_columns_for_each_property(model: PerioGT) -> None:
 def test_json_and_csv_hold_the_same_interval(calibrated: Path) -> None:
     settings = Settings.of_process(checkpoint_dir=calibrated, device="cpu")
     predictor, outcomes = predict_one("*CCC*", ["egc"], settings, level=0.8)
-    response = predict_response(outcomes["egc"], predictor.artifacts, smiles="*CCC*", property_id="egc", request_id="r")
+    response = predict_response(
+        outcomes["egc"], predictor.artifacts, given=GivenInput.of_smiles("*CCC*"), property_id="egc", request_id="r"
+    )
     assert response.interval is not None
     assert response.domain is not None
     assert response.interval.level == 0.8

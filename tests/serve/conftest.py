@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from starlette.testclient import TestClient
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
@@ -9,6 +10,7 @@ from periogt_ray.model.predictor import Predictor
 from periogt_ray.serve.http.routes import create_api
 from periogt_ray.serve.service import Backend, Service, Status
 from support.golden import ARTIFACTS
+from support.golden_copolymers import make_artifacts
 from support.serve_fakes import InProcessBackend, RecordedFigures, settings_with
 
 
@@ -37,3 +39,12 @@ def served_by() -> Callable[..., ServedHere]:
 @pytest.fixture
 def served(golden_predictor: Predictor) -> ServedHere:
     return ServedHere(InProcessBackend(golden_predictor))
+
+
+@pytest.fixture(scope="session")
+def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> ServedHere:
+    """Serves properties of repeat units, of copolymers and with conditions."""
+    artifacts = ArtifactDirectory.open(make_artifacts(tmp_path_factory.mktemp("kinds") / "artifacts"))
+    found = ServedHere(InProcessBackend(Predictor(artifacts, torch.device("cpu"))))
+    found.service.artifacts = artifacts
+    return found

@@ -5,8 +5,10 @@ A program of its own, because libraries read which instructions they may use whe
 
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import EMBEDDED_DIR
 from support.golden import ARTIFACTS, golden_polymers
+from support.golden_copolymers import conditioned, copolymers, features_of, make_artifacts
 
 
 def bits(outcome: Outcome) -> tuple[str | None, bytes]:
@@ -70,6 +73,23 @@ def layers_differ(encoder: PerioGTEncoder) -> list[str]:
     return found
 
 
+def composites_differ() -> list[str]:
+    """Return which copolymers and polymers with conditions get other bits in other companies."""
+    with tempfile.TemporaryDirectory() as folder:
+        artifacts = ArtifactDirectory.open(make_artifacts(Path(folder) / "artifacts"))
+        records = {"ea": copolymers()[14:25], "opv": conditioned()[8:]}
+        tasks = [
+            Task(features_of(record, artifacts.property(name).prompt_scheme), name)
+            for name, some in records.items()
+            for record in some
+        ]
+        alone = [Predictor(artifacts, torch.device("cpu")).predict_many([task])[0].value for task in tasks]
+        found = []
+        for name, outcomes in companies(tasks, artifacts):
+            found += [f"{name}: {tasks[i].polymer.key}" for i, one in outcomes.items() if one.value != alone[i]]
+        return found
+
+
 def main() -> None:
     torch.set_num_threads(1)
     differing = []
@@ -85,6 +105,7 @@ def main() -> None:
         for name, outcomes in companies(tasks, artifacts):
             differing += [f"{name}: {tasks[i].polymer.smiles}" for i, o in outcomes.items() if bits(o) != expected[i]]
         differing += layers_differ(predictor._encoder)
+    differing += composites_differ()
     json.dump({"capability": torch.backends.cpu.get_cpu_capability(), "differing": differing}, sys.stdout)
 
 

@@ -20,6 +20,7 @@ from periogt_ray.model.answers import embedding_response, error_body, predict_re
 from periogt_ray.model.consistency import with_consistency
 from periogt_ray.model.tasks import Outcome
 from periogt_ray.polymer.drawing import Theme
+from periogt_ray.polymer.given import GivenInput
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.schemas import (
     BatchRequest,
@@ -168,7 +169,7 @@ def _add_predicting_routes(api: FastAPI, service: Service, public: Callable[[Per
         """Predict one property of one polymer."""
         [outcome], artifacts, request_id = await outcomes_of(request, [_asked(body)])
         return _json(
-            predict_response(outcome, artifacts, smiles=body.smiles, property_id=body.property, request_id=request_id)
+            predict_response(outcome, artifacts, given=_given(body), property_id=body.property, request_id=request_id)
         )
 
     @api.post("/v1/embeddings", response_model=EmbeddingResponse, responses=failures)
@@ -188,7 +189,7 @@ def _add_predicting_routes(api: FastAPI, service: Service, public: Callable[[Per
         for item, outcome in zip(body.items, outcomes, strict=True):
             try:
                 result = predict_response(
-                    outcome, artifacts, smiles=item.smiles, property_id=item.property, request_id=request_id
+                    outcome, artifacts, given=_given(item), property_id=item.property, request_id=request_id
                 )
             except PerioGTError as error:
                 results.append(error_body(public(error)))
@@ -260,7 +261,16 @@ def _path_remover(settings: Settings) -> Callable[[PerioGTError], PerioGTError]:
 
 
 def _asked(body: PredictRequest) -> Asked:
-    return Asked(body.smiles, body.property, body.return_embedding, body.level)
+    return Asked(_given(body), body.property, body.return_embedding, body.level)
+
+
+def _given(body: PredictRequest) -> GivenInput:
+    if body.copolymer is not None:
+        return GivenInput.of_copolymer(**body.copolymer.model_dump())
+    smiles = body.smiles or ""
+    return (
+        GivenInput.of_smiles(smiles) if body.conditions is None else GivenInput.with_conditions(smiles, body.conditions)
+    )
 
 
 def _json(model: BaseModel) -> Response:
@@ -280,6 +290,26 @@ def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 _PREDICT: dict[str, Any] = {
     "polystyrene": {"summary": "Dielectric constant", "value": {"smiles": _STYRENE, "property": "eps"}},
+    "copolymer": {
+        "summary": "Electron affinity of a copolymer",
+        "value": {
+            "copolymer": {
+                "smiles_a": "*c1ccc(*)cc1",
+                "smiles_b": "*c1ccc(*)s1",
+                "ratio_a": 0.5,
+                "architecture": "alternating",
+            },
+            "property": "ea",
+        },
+    },
+    "conditions": {
+        "summary": "With conditions, standardised numbers",
+        "value": {
+            "smiles": "*c1ccc(*)s1",
+            "conditions": {"homo": -0.6, "bandgap": 1.0, "molar_mass": -0.5},
+            "property": "opv",
+        },
+    },
     "with embedding": {
         "summary": "With the embedding",
         "value": {"smiles": "*CC*", "property": "eps", "return_embedding": True},
