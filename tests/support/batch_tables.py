@@ -42,5 +42,5 @@ def expected_rows(input_path: Path, predictor: Predictor, properties: list[str])
                     continue
                 polymer = featurize(RepeatUnit.parse(row["smiles"]), predictor.scheme(name))
                 [outcome] = predictor.predict_many([Task(polymer, name)])
-                rows.append([*shown, repr(outcome.value), outcome.units, "true", "", "", ""])
+                rows.append([*shown, repr(outcome.value), outcome.units, "true", *[""] * 6])
     return rows
