@@ -10,8 +10,9 @@ import pytest
 
 from periogt_ray.errors import SettingsError, ValidationError
 from periogt_ray.polymer import feature_store
+from periogt_ray.polymer.dimensions import FEATURE_VERSION
 from periogt_ray.polymer.feature_store import FeatureStore, featurized, older_features
-from periogt_ray.polymer.features import FEATURE_VERSION, FeaturizedPolymer, featurize
+from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.segments import segments_in
