@@ -124,7 +124,8 @@ def evaluate(
     ValidationError
         If no row has a prediction, or the values look like another unit.
     """
-    info = predictor.artifacts.property(property_id)
+    [known_as] = predictor.artifacts.property_ids([property_id])  # refuses one of copolymers
+    info = predictor.artifacts.property(known_as)
     calibration = predictor.artifacts.calibration(info.id)
     compared: list[Compared] = []
     failed = list(left_out)
