@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -82,6 +83,9 @@ def fake_answers(asked: Asked) -> tuple[int, dict[str, str], bytes] | None:
     return 200, {"Content-Type": "application/json"}, json.dumps({"results": results, "request_id": "r"}).encode()
 
 
+ALL_PREDICTED = re.compile(r"^16 of 16 rows predicted, (\d+ with warnings, )?in ")
+
+
 def test_the_example_dropped_predicted_and_downloaded(open_page: Open, way: Way, service: ServedProcess) -> None:
     page = csv_page(open_page, way)
     drop(page, EXAMPLES.read_text())
@@ -90,7 +94,7 @@ def test_the_example_dropped_predicted_and_downloaded(open_page: Open, way: Way,
     expect(page.locator("#plan-size")).to_contain_text("7 properties = 112 predictions")
     start(page)
     finished(page)
-    expect(page.locator("#progress-text")).to_contain_text("16 of 16 rows predicted, in ")
+    expect(page.locator("#progress-text")).to_contain_text(ALL_PREDICTED)
     expect(page.locator("#histograms .card")).to_have_count(7)
     expect(page.locator("#histograms canvas")).to_have_count(7)
     expect(page.locator("#scatter canvas")).to_be_visible()
@@ -171,7 +175,7 @@ def test_failed_rows_are_asked_again(open_page: Open, way: Way) -> None:
     assert [row["id"] for row in downloaded(page) if row["ok"] == "false"] == ["poly(ethylene oxide)"]
     failing["is"] = False
     page.get_by_role("button", name="Retry 1 failed row").click()
-    expect(page.locator("#progress-text")).to_contain_text("16 of 16 rows predicted, in ")
+    expect(page.locator("#progress-text")).to_contain_text(ALL_PREDICTED)
     expect(page.locator("#retry")).to_be_hidden()
     assert all(row["ok"] == "true" for row in downloaded(page))
 
@@ -266,9 +270,9 @@ def test_ten_thousand_rows_stay_usable(open_page: Open, way: Way) -> None:
     expect(page.get_by_text("p9999", exact=True)).to_be_visible()
     assert rows.count() < 60
     started = time.monotonic()
-    page.get_by_role("button", name="Band gap, chain (eV)").click()
+    page.get_by_role("button", name=re.compile(r"^Band gap, chain \(eV\)")).click()
     expect(page.locator("#grid th[aria-sort=ascending]")).to_have_count(1)
-    page.get_by_role("button", name="Band gap, chain (eV)").click()
+    page.get_by_role("button", name=re.compile(r"^Band gap, chain \(eV\)")).click()
     table.evaluate("area => { area.scrollTop = 0; }")
     expect(rows.first).to_contain_text("24.25")
     page.get_by_label("Id or SMILES contains").fill("p1234")
