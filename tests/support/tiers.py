@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 GROUPS = {
     "tests/batch/test_on_ray.py": "ray",
     "tests/batch/test_shared_ray.py": "ray",
+    "tests/training/test_engines.py": "ray",
     "tests/serve/test_several_predictors.py": "ray",
     "tests/web/test_csv.py": "ray",
     "tests/web/test_looks.py": "ray",
