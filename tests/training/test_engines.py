@@ -29,7 +29,7 @@ def context_of(directory: Path) -> Context:
     artifacts = ArtifactDirectory.open(ARTIFACTS)
     encoder = load_encoder(artifacts.encoder_state_dict(), artifacts.encoder)
     device = torch.device("cpu")
-    packing = Packing.for_device(device)
+    packing = Packing.for_device(device, width=24)
     polymers = [featurize(RepeatUnit.parse(f"*{'C' * n}O*"), PromptScheme.MONOMER) for n in range(2, 2 + N)]
     encoded = encode(encoder, polymers, artifacts.scaler(), packing=packing, device=device)
     prompts = [each.prompts for each in encoded]
