@@ -1,5 +1,6 @@
 """The scripts before anything is queued: what they check, what Slurm says, and how they say it."""
 
+import csv
 import subprocess
 
 import pytest
@@ -18,9 +19,20 @@ def check(site: SlurmSite, script: str, *words: str, **variables: str) -> "subpr
     return site.user("bash", f"{ROOT}/slurm/{script}", "--check", *words, **variables)
 
 
+def measured(site: SlurmSite) -> str:
+    """Write a table of measured values, made up, as the user; return its path."""
+    with (EXAMPLE.parent / "polymers_120.csv").open(newline="") as file:
+        rows = [f"{row['smiles']},{len(row['smiles']) + 0.1 * i}" for i, row in enumerate(csv.DictReader(file))]
+    path = f"{site.home}/measured.csv"
+    site.call("user", "bash", "-c", f"cat >{path}", stdin="\n".join(["smiles,value", *rows[:40], ""]))
+    return path
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_slurm_takes_every_script(site: SlurmSite, script: str) -> None:
     arguments = ("--", "--input", str(EXAMPLE), "--property", "egc") if script in WITH_INPUT else ()
+    if script == "finetune.sbatch":
+        arguments = ("--", "--data", measured(site), "--property", "my_length", "--units", "atoms")
     # 32 CPUs are more than a node here has.
     sized = ("--cpus-per-task=2",) if script == "featurize.sbatch" else ()
     result = check(site, script, *FITS, *sized, *arguments, PERIOGT_FEATURE_STORE=str(site.home))
