@@ -51,7 +51,7 @@ from periogt_ray.tables.csv_table import CsvTable
 table = CsvTable(Path("in.csv"), Path("in.csv"), ",", Columns(("smiles",), 0), 1)
 spec = BatchSpec(table, (("eps", scheme),), settings)
 key = unit.smiles
-polymers = {key: FeaturizePart(spec, None)._features(key)}
+polymers = {key: FeaturizePart(spec, None)._features(unit)}
 guard = types.SimpleNamespace(is_careful=False)
 stage = PredictPart(spec, None)
 said["batch"] = len(stage._answers(stage._loaded.take(), polymers, guard)[key])

@@ -96,7 +96,8 @@ def calibrate_weights(
         work = _Work(changed, info.id, f"{info.id}-{scheme.name}", settings, load)
         found[scheme.name] = work.predicted(rows.test)
     figures = {name: _figures(measured, one.values) for name, one in found.items()}
-    best = max(figures, key=lambda name: figures[name]["r2"])
+    # R2 is rounded; where two schemes have the same, their errors may differ.
+    best = max(figures, key=lambda name: (figures[name]["r2"], -figures[name]["rmse"]))
     verdict = Verdict(best, figures[best]["r2"], int(np.isfinite(found[best].values).sum()), figures, rows.source)
     for name, figure in figures.items():
         logger.info("%s: scheme %s: R2 %.4f, RMSE %.4g", info.id, name, figure["r2"], figure["rmse"])

@@ -321,7 +321,7 @@ def test_statistics_of_unpublished_rows() -> None:
 
 def test_the_packages_manifest() -> None:
     files = {file.name: file for file in load_published()}
-    assert len(files) == 17
+    assert len(files) == 23
     assert files["pretrained_ckpt.zip"].md5 == "7adbcfc4da134692e9a2965270321662"
     assert files["finetuned_ckpt.zip"].url == "https://zenodo.org/records/17035498/files/finetuned_ckpt.zip?download=1"
     assert all(file.md5 or file.sha256 for file in files.values())

@@ -26,12 +26,12 @@ def assert_predicts(directory: Path) -> None:
     predictor = Predictor(ArtifactDirectory.open(directory), torch.device("cpu"))
     small = sorted(golden_polymers(), key=lambda golden: len(golden.smiles))[:N_POLYMERS]
     for golden in small:
-        for name, (mean, std) in statistics.items():
+        for name, labels in statistics.items():
             polymer = featurize(RepeatUnit.parse(golden.smiles), predictor.scheme(name))
             [outcome] = predictor.predict_many([Task(polymer, name)])
             assert outcome.error is None
-            expected = golden.record["raw_prediction"][name] * std + mean
-            assert outcome.value == pytest.approx(expected, abs=1e-5 * std)
+            expected = golden.record["raw_prediction"][name] * labels.std + labels.mean
+            assert outcome.value == pytest.approx(expected, abs=1e-5 * labels.std)
             assert outcome.checkpoint == ArtifactDirectory.open(directory).property(name).checkpoint
 
 

@@ -83,7 +83,8 @@ def test_the_scheme_of_the_training_is_found(name: str, predicted: dict[str, lis
     noise = np.random.default_rng(0).normal(0, 0.01 * np.std(predicted[name]), len(SMILES))
     artifacts = with_data(root, np.array(predicted[name]) + noise)
     verdict = calibrated(artifacts)
-    assert verdict.scheme == name or predicted[verdict.scheme] == predicted[name]
+    # Shifted paths or not, these networks predict alike to a thousandth of the noise.
+    assert verdict.scheme == name or np.allclose(predicted[verdict.scheme], predicted[name], rtol=1e-4)
     assert verdict.is_recognised
     assert set(verdict.schemes) == set(predicted)
     opened = ArtifactDirectory.open(root)
