@@ -261,9 +261,18 @@ def test_private_interfaces_stand_in_one_table() -> None:
         for path in SOURCES
         for line in path.read_text(encoding="utf-8").splitlines()
         for name in re.findall(private, line)
-        if "import" in line
+        if "import" in line or "torch.cuda._" in line
     }
     assert used == set(rows)
+
+
+def test_what_answers_users_knows_their_finetuned_properties() -> None:
+    """Artifacts of the settings are opened with the packages, except where only the published ones are meant."""
+    bare = {
+        module_of(path) for path in SOURCES if "ArtifactDirectory.open(settings.checkpoint_dir)" in path.read_text()
+    }
+    # An encoder for training, and weights that get intervals; directories of other origin are opened bare, too.
+    assert bare <= {"training.claim", "commands.calibrate"}
 
 
 def test_every_variable_in_scripts_is_known() -> None:

@@ -129,7 +129,7 @@ def run_featurize(options: FeaturizeOptions, settings: Settings) -> FeaturizeSum
             "PERIOGT_FEATURE_STORE is not set; expected the directory that features are kept in, which is yours alone: "
             "mkdir -m 700 DIR; export PERIOGT_FEATURE_STORE=DIR."
         )
-    artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
+    artifacts = ArtifactDirectory.of_settings(settings)
     chosen = map(artifacts.property, artifacts.property_ids(options.properties))
     schemes = tuple(dict.fromkeys(one.prompt_scheme for one in chosen))
     with tempfile.TemporaryDirectory() as copies:

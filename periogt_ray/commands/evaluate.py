@@ -41,7 +41,7 @@ def evaluate(
     from periogt_ray.training.measured import read_measured
 
     settings = resolved_settings()
-    info = ArtifactDirectory.open(settings.checkpoint_dir).property(property_id)
+    info = ArtifactDirectory.of_settings(settings).property(property_id)
     options = TableOptions(smiles_column, id_column)
     measured = read_measured(input_path, info, options=options, value_column=value_column)
 

@@ -136,6 +136,7 @@ def _split_kernel(device: torch.device) -> Callable[..., None] | None:
             # Private to torch, which ships the compiler (NVRTC); no other compiler is needed.
             kernel: Callable[..., None] = torch.cuda._compile_kernel(_SPLIT_SOURCE, "split_rows")
     except Exception as error:
+        # Whatever fails in a private function of torch, its public ones compute the same.
         logger.info("rows are split by torch's own functions, which is slower: %s", error)
         return None
     return kernel
