@@ -14,7 +14,7 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 _MOST_POLYMERS = 10_000
 _POLYMERS_PER_WORKER = 48  # fewer are computed before another worker has loaded the model
 _MOST_DEATHS_AT_START = 2
+_MOST_DEATHS_OF_A_POLYMER = 2  # after which it is an error of its row
 _POLL_S = 0.25
 _END_TIMEOUT_S = 5.0
 
@@ -80,6 +81,7 @@ class LocalPipeline:
         self._spec = replace(spec, settings=replace(spec.settings, weights_bytes=weights_bytes, device=device))
         self._n_workers = n_workers
         self._ledger = Ledger()
+        self._deaths: Counter[int] = Counter()  # by part
 
     @staticmethod
     def device_for(settings: Settings) -> Literal["cpu", "cuda"]:
@@ -149,6 +151,7 @@ class LocalPipeline:
                 said = worker.connection.recv()
             except (EOFError, OSError):
                 waiting.appendleft(worker.taken_part())
+                self._count_death(worker.taken_part())
                 workers[workers.index(worker)] = worker.replaced()
                 continue
             worker.has_begun = True
@@ -159,6 +162,16 @@ class LocalPipeline:
             with suppress(OSError):  # a worker that died meanwhile is found next time
                 worker.connection.send(getattr(self._ledger, name)(*given))
         return None
+
+    def _count_death(self, part: Part) -> None:
+        """Raise InternalError where more workers died over a part than its polymers can account for."""
+        self._deaths[part.number] += 1
+        if self._deaths[part.number] > _MOST_DEATHS_OF_A_POLYMER * (part.n_rows + 1):
+            raise InternalError(
+                f"The processes that compute end again and again over the rows {part.first_row + 1} to "
+                f"{part.first_row + part.n_rows}, whichever polymer they begin; what they say is above. The usual "
+                "cause is too little memory: ask for more, or for fewer processes with --workers."
+            )
 
 
 @dataclass

@@ -7,13 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import Pipe
 from pathlib import Path
 from shutil import copytree
 
 import pytest
 
+from periogt_ray.batch import local_engine
+from periogt_ray.batch.local_engine import LocalPipeline
 from periogt_ray.batch.parts import PartsDirectory
+from periogt_ray.batch.spec import BatchSpec
+from periogt_ray.errors import InternalError
 from periogt_ray.model.predictor import Predictor
+from periogt_ray.settings import Settings
+from periogt_ray.tables.columns import TableOptions
+from periogt_ray.tables.parts import Part
+from periogt_ray.tables.reading import scan_table
 from support.batch_tables import expected_rows, rows_but_request_ids, write_input
 from support.golden import ARTIFACTS
 from support.ray_cluster import clean_environment
@@ -129,3 +138,35 @@ def test_workers_that_die_before_they_begin_end_the_run(input_path: Path, tmp_pa
     assert result.returncode == 2
     assert "end before they begin" in result.stderr
     assert not output.exists()
+
+
+class DeadWorker:
+    """A worker that has begun to work, and whose process is always dead when it is listened to."""
+
+    def __init__(self, *_given: object) -> None:
+        self.part: Part | None = None
+        self.connection, theirs = Pipe()
+        theirs.close()
+
+    def begin(self, part: Part) -> None:
+        self.part = part
+
+    def taken_part(self) -> Part:
+        assert self.part is not None
+        return self.part
+
+    def replaced(self) -> "DeadWorker":
+        self.end()
+        return DeadWorker()
+
+    def end(self) -> None:
+        self.connection.close()
+
+
+def test_workers_that_die_whatever_they_begin_end_the_run(monkeypatch: pytest.MonkeyPatch, input_path: Path) -> None:
+    monkeypatch.setattr(local_engine, "_Worker", DeadWorker)
+    settings = Settings(ARTIFACTS, ARTIFACTS, ARTIFACTS, device="cpu")
+    table = scan_table(input_path, TableOptions(), copies=input_path.parent).table
+    pipeline = LocalPipeline(BatchSpec(table, (), settings), device="cpu", n_workers=2)
+    with pytest.raises(InternalError, match=r"end again and again over the rows 1 to 3"):
+        list(pipeline.results([Part(0, 0, 10, 0, 0, 3)], is_stopped=lambda: False))
