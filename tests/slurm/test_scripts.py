@@ -40,6 +40,27 @@ def test_slurm_takes_every_script(site: SlurmSite, script: str) -> None:
     assert "everything needed is there" in result.stdout
 
 
+def test_slurm_takes_partition_and_gpus_from_the_site(site: SlurmSite) -> None:
+    file = site.home / "site.env"
+    text = "export SBATCH_PARTITION={} SBATCH_GRES=gpu:{}:1 SBATCH_MEM_PER_NODE=4G"
+    for partition, gpu, said in (
+        ("nowhere", "h200", "invalid partition"),
+        ("gpu", "a100", "node configuration is not available"),
+        ("batch_cnms", "h200", ""),
+    ):
+        site.call("user", "bash", "-c", f"echo '{text.format(partition, gpu)}' >{file}")
+        result = check(site, "predict.sbatch", PERIOGT_SITE_ENV=str(file))
+        assert (result.returncode, said in result.stderr) == (2 if said else 0, True), result.stderr
+    # Options go before it, and setup needs no GPU.
+    options = "sbatch --parsable -p gpu --gres=none --mem=100 --hold"
+    submitted = site.user("bash", "-c", f"source {file}; {options} {ROOT}/slurm/setup.sbatch")
+    number = submitted.stdout.strip()
+    shown = site.user("scontrol", "show", "job", number).stdout
+    site.user("scancel", number)
+    assert "Partition=gpu" in shown
+    assert "gpu:h200" not in shown
+
+
 @pytest.mark.parametrize(
     ("script", "words", "variables", "said"),
     [

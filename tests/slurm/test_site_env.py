@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.slurm_site import ROOT, SlurmSite
+from support.slurm_site import ROOT
 
 SHOWS = """#!/usr/bin/env bash
 printf 'argument %s\\n' "$@"
@@ -166,26 +166,3 @@ def test_the_scripts_hold_no_values_of_a_cluster(script: Path) -> None:
     assert "#SBATCH --time=" in text
     assert "slurm/site.env" in text
     assert not re.search(r"--partition|--account|/projects/|/gpfs/|^##SBATCH|^# export", text, flags=re.MULTILINE)
-
-
-@pytest.mark.slurm
-def test_slurm_takes_partition_and_gpus_from_the_site(site: SlurmSite) -> None:
-    file = site.home / "site.env"
-    text = "export SBATCH_PARTITION={} SBATCH_GRES=gpu:{}:1 SBATCH_MEM_PER_NODE=4G"
-    check = ("bash", f"{ROOT}/slurm/predict.sbatch", "--check")
-    for partition, gpu, said in (
-        ("nowhere", "h200", "invalid partition"),
-        ("gpu", "a100", "node configuration is not available"),
-        ("batch_cnms", "h200", ""),
-    ):
-        site.call("user", "bash", "-c", f"echo '{text.format(partition, gpu)}' >{file}")
-        result = site.user(*check, PERIOGT_SITE_ENV=str(file))
-        assert (result.returncode, said in result.stderr) == (2 if said else 0, True), result.stderr
-    # Options go before it, and setup needs no GPU.
-    options = "sbatch --parsable -p gpu --gres=none --mem=100 --hold"
-    submitted = site.user("bash", "-c", f"source {file}; {options} {ROOT}/slurm/setup.sbatch")
-    number = submitted.stdout.strip()
-    shown = site.user("scontrol", "show", "job", number).stdout
-    site.user("scancel", number)
-    assert "Partition=gpu" in shown
-    assert "gpu:h200" not in shown

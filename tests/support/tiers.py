@@ -25,11 +25,14 @@ GROUPS = {
     "tests/test_notebooks.py": "ray",
     "tests/test_wheel.py": "ray",
     "tests/serve/test_service_process.py": "ray",  # breaks and ends the service that the page's tests share
-    "tests/slurm/": "ray",
+    "tests/slurm/test_service.py": "ray",
+    "tests/slurm/test_batch.py": "ray",
+    "tests/slurm/test_featurize.py": "ray",
+    "tests/slurm/test_heterogeneous.py": "ray",
+    "tests/slurm/test_scripts.py": "ray",
+    "tests/slurm/test_in_container.py": "ray",  # last, because it needs the image that another group builds
     "tests/container/": "container",
 }
-# Last in its group: what needs the image that another group builds.
-LATE = ("tests/slurm/test_in_container.py",)
 # How much of a processor the other tests leave to those that wait for a Ray with a limit of time (`nice`).
 BACKGROUND = 5
 # Modules that take long come next.
@@ -85,6 +88,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+    real = {item.nodeid.partition("::")[0] for item in items if {"ray", "slurm"} & markers_of(item)}
+    if apart := [module for module in real if group_of(module) != "ray"]:
+        raise pytest.UsageError(f"{apart}: starts a Ray, so support/tiers.py has to name it in the group of those")
     unwanted = (NOT_FAST if config.option.fast else set()) | (set() if torch.cuda.is_available() else {"gpu"})
     config.hook.pytest_deselected(items=[item for item in items if unwanted & markers_of(item)])
     items[:] = [item for item in items if not unwanted & markers_of(item)]
@@ -106,12 +112,12 @@ def group_of(nodeid: str) -> str:
     return next((group for place, group in GROUPS.items() if module.startswith(place)), module)
 
 
-def turn_of(item: pytest.Item) -> tuple[int, bool, int]:
+def turn_of(item: pytest.Item) -> tuple[int, int]:
     """Place in the order of the run: by group, and in it by the order of GROUPS."""
     order = (*dict.fromkeys(GROUPS.values()), *LONG)
     group = group_of(item.nodeid)
     place = next((n for n, place in enumerate(GROUPS) if item.nodeid.startswith(place)), 0)
-    return order.index(group) if group in order else len(order), item.nodeid.startswith(LATE), place
+    return order.index(group) if group in order else len(order), place
 
 
 def markers_of(item: pytest.Item) -> set[str]:
