@@ -104,26 +104,25 @@ def predict(
     could be predicted.
     """
     from periogt_ray.model.answers import predict_response, predict_result
-    from periogt_ray.predict import predict_one
+    from periogt_ray.predict import PerioGT
     from periogt_ray.schemas import BatchResponse, ErrorBody, new_request_id
 
     if return_embedding and output_format == "csv":
         raise click.UsageError("--return-embedding needs --format json; a line of csv has no place for an embedding.")
     names = properties.split(",")
     polymer = given_input(smiles, smiles_b, ratio_a, architecture, conditions)
-    predictor, outcomes = predict_one(
-        polymer, names, resolved_settings(), return_embedding=return_embedding, level=level
-    )
+    model = PerioGT.of_settings(resolved_settings())
+    outcomes = model.outcomes(polymer, names, return_embedding=return_embedding, level=level)
     request_id = new_request_id()
     given: dict[str, Any] = {"given": polymer, "request_id": request_id}
     if len(outcomes) == 1 and names != ["all"]:
         [(property_id, outcome)] = outcomes.items()
-        answer = predict_response(outcome, predictor.artifacts, property_id=property_id, **given)
+        answer = predict_response(outcome, model.artifacts, property_id=property_id, **given)
         results: dict[str, PredictResponse | ErrorBody] = {property_id: answer}
         document: BaseModel = answer
     else:
         results = {
-            property_id: predict_result(outcome, predictor.artifacts, property_id=property_id, **given)
+            property_id: predict_result(outcome, model.artifacts, property_id=property_id, **given)
             for property_id, outcome in outcomes.items()
         }
         document = BatchResponse(results=list(results.values()), request_id=request_id)
@@ -140,10 +139,10 @@ def predict(
 def embeddings(smiles: str) -> None:
     """Print the embedding of one polymer as JSON."""
     from periogt_ray.model.answers import embedding_response
-    from periogt_ray.predict import embed_one
+    from periogt_ray.predict import PerioGT
     from periogt_ray.schemas import new_request_id
 
-    outcome = embed_one(smiles, resolved_settings())
+    outcome = PerioGT.of_settings(resolved_settings()).embedding(smiles)
     print_json(embedding_response(outcome, smiles=smiles, request_id=new_request_id()).model_dump())
 
 

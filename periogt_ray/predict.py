@@ -13,7 +13,7 @@ from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.intervals import DEFAULT_LEVEL, LEVELS
 from periogt_ray.polymer.feature_store import featurized
-from periogt_ray.polymer.features import FeaturizedPolymer, featurize
+from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.given import AnyInput, GivenInput, as_given, given_kind
 from periogt_ray.polymer.input_features import Featurized, featurized_input
 from periogt_ray.polymer.input_kinds import INPUT_COLUMNS
@@ -29,9 +29,8 @@ if TYPE_CHECKING:  # torch is loaded after the input has been checked
 
     from periogt_ray.model.predictor import Predictor
     from periogt_ray.model.tasks import Outcome
-    from periogt_ray.polymer.descriptors import DescriptorEngine
 
-__all__ = ["OnError", "PerioGT", "embed_one", "inputs_of", "predict_one", "predict_properties", "texts_of"]
+__all__ = ["OnError", "PerioGT", "inputs_of", "texts_of"]
 
 OnError = Literal["row", "raise"]
 _AT_ONCE = 256  # polymers that are featurized before a pass; bounds memory
@@ -143,8 +142,18 @@ class PerioGT:
     """
 
     def __init__(self, artifacts: str | Path | None = None, *, device: Literal["cpu", "cuda"] | None = None) -> None:
-        self._settings = Settings.of_process(checkpoint_dir=artifacts, device=device)
-        self._artifacts = ArtifactDirectory.of_settings(self._settings)
+        self._open(Settings.of_process(checkpoint_dir=artifacts, device=device))
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> "PerioGT":
+        """Return the model that settings name; raises as the class."""
+        model = cls.__new__(cls)
+        model._open(settings)
+        return model
+
+    def _open(self, settings: Settings) -> None:
+        self._settings = settings
+        self._artifacts = ArtifactDirectory.of_settings(settings)
         self._predictor: Predictor | None = None
         self._forget()
 
@@ -157,6 +166,11 @@ class PerioGT:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget()
+
+    @property
+    def artifacts(self) -> ArtifactDirectory:
+        """The files of the model."""
+        return self._artifacts
 
     @property
     def properties(self) -> dict[str, PropertyCard]:
@@ -249,6 +263,69 @@ class PerioGT:
                     raise outcome.error
         return found
 
+    def outcomes(
+        self,
+        given: GivenInput | AnyInput,
+        properties: Sequence[str],
+        *,
+        return_embedding: bool = False,
+        level: float = DEFAULT_LEVEL,
+    ) -> "dict[str, Outcome]":
+        """Compute properties of one polymer, with everything that an answer as JSON tells.
+
+        Parameters
+        ----------
+        given : GivenInput, str, Copolymer, PolymerWithConditions or Mapping
+            The polymer; a text is a repeat unit.
+        properties : sequence of str
+            Property ids, or only ``all``: those that take such an input.
+        return_embedding : bool
+            Whether each prediction comes with the embedding.
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        dict
+            Outcomes by property id, in the order given. What is wrong with one prediction is its ``error``.
+
+        Raises
+        ------
+        ValidationError, UnsupportedPropertyError
+            If the input is wrong; this is checked before the networks are loaded.
+        PerioGTError
+            If they cannot be loaded.
+        """
+        from periogt_ray.model.consistency import with_consistency
+        from periogt_ray.model.tasks import Task
+
+        given = given if isinstance(given, GivenInput) else as_given(given)
+        read = given.read()
+        ids = self._artifacts.property_ids(properties, kind=given.kind)
+        predictor = self._loaded()
+        schemes = {name: predictor.scheme(name) for name in ids}
+        features = self._featurized(read, set(schemes.values()))
+        tasks = [Task(features[schemes[name]], name, return_embedding, read.warnings, level) for name in ids]
+        outcomes = with_consistency([(read.key, name) for name in ids], predictor.predict_many(tasks))
+        return dict(zip(ids, outcomes, strict=True))
+
+    def embedding(self, smiles: str) -> "Outcome":
+        """Compute what :meth:`embed` gives of one repeat unit, with its warnings; raises as :meth:`outcomes`."""
+        from periogt_ray.model.tasks import Task
+
+        read = RepeatUnit.parse(smiles)
+        predictor = self._loaded()
+        scheme = predictor.scheme(None)
+        task = Task(self._featurized(read, {scheme})[scheme], None, False, read.warnings, DEFAULT_LEVEL)
+        [outcome] = predictor.predict_many([task])
+        return outcome
+
+    def _featurized(self, read: PolymerInput, schemes: set[PromptScheme]) -> dict[PromptScheme, Featurized]:
+        def features(unit: RepeatUnit, scheme: PromptScheme) -> FeaturizedPolymer:
+            return featurized(unit, scheme, self._settings)[0]
+
+        return {scheme: featurized_input(read, partial(features, scheme=scheme)) for scheme in schemes}
+
     def _answers(
         self, inputs: Sequence[GivenInput], ids: Sequence[str], on_error: OnError, level: float
     ) -> Iterator[tuple[GivenInput, tuple[str, ...], list[Answer]]]:
@@ -309,103 +386,10 @@ class PerioGT:
             self._forget()
         with self._lock:
             if self._predictor is None:
-                self._predictor = Predictor.load(self._settings)
+                self._predictor = Predictor.of(self._artifacts, self._settings)
             return self._predictor
 
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._predictor = None
-
-
-def predict_one(
-    given: GivenInput | str,
-    properties: Sequence[str],
-    settings: Settings,
-    *,
-    return_embedding: bool = False,
-    level: float = DEFAULT_LEVEL,
-) -> "tuple[Predictor, dict[str, Outcome]]":
-    """Load the model and compute properties of one polymer.
-
-    Parameters
-    ----------
-    given : GivenInput or str
-        The polymer; a text is a repeat unit.
-    properties : sequence of str
-        Property ids, or only ``all``: those that take such an input.
-    settings : Settings
-        Which artifacts, on which device.
-    return_embedding : bool
-        Whether each prediction comes with the embedding.
-    level : float
-        Coverage of the intervals.
-
-    Returns
-    -------
-    Predictor
-        What computed them.
-    dict
-        Outcomes by property id, in the order given. What is wrong with one prediction is its ``error``.
-
-    Raises
-    ------
-    ValidationError, UnsupportedPropertyError
-        If the input is wrong; this is checked before the model is loaded.
-    PerioGTError
-        If the model cannot be loaded.
-    """
-    given = GivenInput.of_smiles(given) if isinstance(given, str) else given
-    read = given.read()
-    ids = ArtifactDirectory.of_settings(settings).property_ids(properties, kind=given.kind)
-
-    from periogt_ray.model.predictor import Predictor
-
-    predictor = Predictor.load(settings)
-    outcomes = predict_properties(
-        predictor,
-        read,
-        ids,
-        engine=settings.descriptor_engine,
-        return_embedding=return_embedding,
-        level=level,
-    )
-    return predictor, dict(zip(ids, outcomes, strict=True))
-
-
-def embed_one(smiles: str, settings: Settings) -> "Outcome":
-    """Load the model and compute the embedding of one polymer; raises as :func:`predict_one`."""
-    RepeatUnit.parse(smiles)
-
-    from periogt_ray.model.predictor import Predictor
-
-    predictor = Predictor.load(settings)
-    [outcome] = predict_properties(predictor, smiles, [None], engine=settings.descriptor_engine)
-    return outcome
-
-
-def predict_properties(
-    predictor: "Predictor",
-    polymer: str | PolymerInput,
-    property_ids: Sequence[str | None],
-    *,
-    engine: "DescriptorEngine" = "native",
-    return_embedding: bool = False,
-    level: float = DEFAULT_LEVEL,
-) -> "list[Outcome]":
-    """Compute properties of one polymer, featurized once a prompt scheme; one outcome a property, in order."""
-    from periogt_ray.model.consistency import with_consistency
-    from periogt_ray.model.tasks import Task
-
-    read = RepeatUnit.parse(polymer) if isinstance(polymer, str) else polymer
-    schemes = [predictor.scheme(property_id) for property_id in property_ids]
-    features = {
-        scheme: featurized_input(read, partial(featurize, scheme=scheme, engine=engine)) for scheme in set(schemes)
-    }
-    outcomes = predictor.predict_many(
-        [
-            Task(features[scheme], property_id, return_embedding, read.warnings, level)
-            for scheme, property_id in zip(schemes, property_ids, strict=True)
-        ]
-    )
-    return with_consistency([(read.key, property_id) for property_id in property_ids], outcomes)

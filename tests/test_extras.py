@@ -25,8 +25,8 @@ from periogt_ray.settings import Settings
 settings = Settings.from_env(os.environ)
 said = {}
 
-from periogt_ray.predict import predict_one
-said["predict"] = predict_one("*CC*", ["eps"], settings)[1]["eps"].value
+from periogt_ray.predict import PerioGT
+said["predict"] = PerioGT.of_settings(settings).outcomes("*CC*", ["eps"])["eps"].value
 
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit

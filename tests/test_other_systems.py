@@ -38,10 +38,10 @@ for name in names:
 sys.platform = linux
 
 from periogt_ray.doctor.run import run_checks
-from periogt_ray.predict import predict_one
+from periogt_ray.predict import PerioGT
 from periogt_ray.runtime.cpus import usable_cpus
 from periogt_ray.settings import Settings
-outcome = predict_one("*CC*", ["eps"], Settings.from_env(os.environ))[1]["eps"]
+outcome = PerioGT.of_settings(Settings.from_env(os.environ)).outcomes("*CC*", ["eps"])["eps"]
 died = [check.message for check in run_checks(os.environ) if "the check itself failed" in check.message]
 print(json.dumps([len(names), outcome.value, usable_cpus({}).n, died]))
 """

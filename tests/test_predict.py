@@ -21,9 +21,6 @@ from periogt_ray import (
     ValidationError,
     predict,
 )
-from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.model.predictor import Predictor
-from periogt_ray.predict import predict_properties
 from periogt_ray.settings import EMBEDDED_DIR
 from periogt_ray.tables.predictions import OUTPUT_COLUMNS
 from support.golden import ARTIFACTS, golden_polymers
@@ -50,8 +47,7 @@ def test_a_frame_has_the_columns_and_values_of_a_batch(model: PerioGT) -> None:
     assert list(frame.smiles) == [text for text in TEXTS for _ in range(2)]
     assert list(frame.property) == ["egc", "nc"] * 5
     assert list(frame.ok) == [text != "*CC" for text in TEXTS for _ in range(2)]
-    predictor = Predictor(ArtifactDirectory.open(EMBEDDED_DIR), torch.device("cpu"))
-    expected = [outcome.value for text in TEXTS[:2] for outcome in predict_properties(predictor, text, ["egc", "nc"])]
+    expected = [found.value for text in TEXTS[:2] for found in model.outcomes(text, ["egc", "nc"]).values()]
     assert list(frame.prediction_value[:4]) == expected
     assert list(frame.prediction_value[4:6]) == expected[:2], "an isotope does not count"
     assert list(frame.prediction_value[8:]) == expected[2:], "another spelling"

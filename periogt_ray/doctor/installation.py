@@ -152,16 +152,14 @@ def check_lock(installed: Mapping[str, str], locked: Mapping[str, str]) -> Check
 
 def check_embedded() -> Iterator[Check]:
     """Compare predictions of the embedded model with those stored beside it: tells whether the stack computes right."""
-    from periogt_ray.model.predictor import Predictor
-    from periogt_ray.predict import predict_properties
+    from periogt_ray.predict import PerioGT
 
     try:
-        settings = Settings(EMBEDDED_DIR, EMBEDDED_DIR, EMBEDDED_DIR, device="cpu")
-        predictor = Predictor.load(settings)
+        model = PerioGT.of_settings(Settings(EMBEDDED_DIR, EMBEDDED_DIR, EMBEDDED_DIR, device="cpu"))
         worst = 0.0
         for smiles, values in _stored_predictions().items():
-            outcomes = predict_properties(predictor, smiles, list(values))
-            for outcome, expected in zip(outcomes, values.values(), strict=True):
+            outcomes = model.outcomes(smiles, list(values))
+            for outcome, expected in zip(outcomes.values(), values.values(), strict=True):
                 if outcome.error is not None:
                     raise outcome.error
                 worst = max(worst, abs((outcome.value or 0.0) / expected - 1))

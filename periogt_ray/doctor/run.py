@@ -4,6 +4,7 @@ import math
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -260,18 +261,17 @@ def _check_packages(artifacts: "ArtifactDirectory", *, hashes: bool) -> Iterator
 
 def _check_predictions(settings: Settings) -> Iterator[Check]:
     """Load every served property for real and predict one polymer, copolymer, or polymer with conditions."""
-    from periogt_ray.model.predictor import Predictor
     from periogt_ray.model.tasks import Outcome
-    from periogt_ray.predict import predict_properties
+    from periogt_ray.predict import PerioGT
 
     outcomes: dict[str, Outcome] = {}
     try:
-        predictor = Predictor.load(settings)
-        infos = [predictor.artifacts.properties[name] for name in predictor.artifacts.supported]
+        # Features are computed rather than taken from a store: they are part of what is tried.
+        model = PerioGT.of_settings(replace(settings, feature_store=None))
+        infos = [model.artifacts.properties[name] for name in model.artifacts.supported]
         for kind, given in _test_inputs().items():
-            ids = [info.id for info in infos if info.input_kind is kind]
-            found = predict_properties(predictor, given.read(), ids, engine=settings.descriptor_engine)
-            outcomes |= zip(ids, found, strict=True)
+            if ids := [info.id for info in infos if info.input_kind is kind]:
+                outcomes |= model.outcomes(given, ids)
     except PerioGTError as error:
         yield Check("load", Status.FAIL, error.message, _SETUP_REMEDY)
         return

@@ -14,7 +14,7 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.package_archive import export_package, import_package, remove_package
 from periogt_ray.artifacts.packages import PACKAGE_NAME, check_id, find_packages
 from periogt_ray.errors import ModelLoadError, UnsupportedPropertyError, ValidationError
-from periogt_ray.predict import predict_one
+from periogt_ray.predict import PerioGT
 from periogt_ray.settings import Settings
 from support.golden import ARTIFACTS
 from support.packages import FACTOR, write_small_package
@@ -41,7 +41,7 @@ def test_its_values_are_those_of_its_networks(tmp_path: Path) -> None:
     settings = Settings.from_env(
         {"PERIOGT_CHECKPOINT_DIR": str(ARTIFACTS), "PERIOGT_MODELS": str(tmp_path / "models"), "PERIOGT_DEVICE": "cpu"}
     )
-    _, outcomes = predict_one("*CC(*)c1ccccc1", ["eps", "my_eps"], settings)
+    outcomes = PerioGT.of_settings(settings).outcomes("*CC(*)c1ccccc1", ["eps", "my_eps"])
     assert outcomes["my_eps"].value == pytest.approx(FACTOR * (outcomes["eps"].value or 0), rel=1e-6)
     assert outcomes["my_eps"].units == "eV"
 

@@ -10,19 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.model.collate import collate, collate_prompts, match_prompts
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder, load_regressor
-from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.predict import predict_properties
+from periogt_ray.predict import PerioGT
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "periogt_ray" / "embedded"
@@ -330,25 +328,25 @@ def test_folds_train_without_rdkit(tiny: tuple[Stages, Path], tmp_path: Path) ->
 
 
 @pytest.fixture(scope="module")
-def predictor(directory: ArtifactDirectory) -> Predictor:
-    return Predictor(directory, torch.device("cpu"))
+def model(directory: ArtifactDirectory) -> PerioGT:
+    return PerioGT(directory.root, device="cpu")
 
 
-def answers(predictor: Predictor, *spellings: str) -> list[Outcome]:
-    return [predict_properties(predictor, smiles, ["egc"])[0] for smiles in spellings]
+def answers(model: PerioGT, *spellings: str) -> list[Outcome]:
+    return [model.outcomes(smiles, ["egc"])["egc"] for smiles in spellings]
 
 
-def test_isotopes_do_not_change_a_value(predictor: Predictor) -> None:
-    plain, *labelled = answers(predictor, "*CC*", "[2H]C([2H])(*)C([2H])([2H])*", "[2H]C(*)C*", "*C[14CH2]*")
+def test_isotopes_do_not_change_a_value(model: PerioGT) -> None:
+    plain, *labelled = answers(model, "*CC*", "[2H]C([2H])(*)C([2H])([2H])*", "[2H]C(*)C*", "*C[14CH2]*")
     assert {outcome.value for outcome in labelled} == {plain.value}
     assert plain.warnings == ()
     assert all("Isotopes" in outcome.warnings[0] for outcome in labelled)
 
 
-def test_mirror_images_have_the_same_value_and_embedding(predictor: Predictor) -> None:
+def test_mirror_images_have_the_same_value_and_embedding(model: PerioGT) -> None:
     left, right = ("*O[C@@H](C)C(=O)*", "*O[C@H](C)C(=O)*")
-    assert len({outcome.value for outcome in answers(predictor, left, right)}) == 1
-    vectors = [predict_properties(predictor, smiles, [None])[0].embedding for smiles in (left, right)]
+    assert len({outcome.value for outcome in answers(model, left, right)}) == 1
+    vectors = [model.embedding(smiles).embedding for smiles in (left, right)]
     np.testing.assert_array_equal(*vectors)
 
 
@@ -361,6 +359,6 @@ def test_mirror_images_have_the_same_value_and_embedding(predictor: Predictor) -
         ("*CC(*)c1ccc(S(=O)(=O)[O-])cc1", ["charge of -1"]),
     ],
 )
-def test_what_cannot_be_trusted_says_so(predictor: Predictor, smiles: str, said: list[str]) -> None:
-    [outcome] = answers(predictor, smiles)
+def test_what_cannot_be_trusted_says_so(model: PerioGT, smiles: str, said: list[str]) -> None:
+    [outcome] = answers(model, smiles)
     assert all(any(part in warning for warning in outcome.warnings) for part in said)

@@ -14,8 +14,8 @@ from periogt_ray.errors import ModelLoadError
 from periogt_ray.model.answers import answer_of, predict_response
 from periogt_ray.model.calibrating import KnownPolymers, calibrate_property
 from periogt_ray.polymer.given import GivenInput
-from periogt_ray.predict import PerioGT, predict_one
-from periogt_ray.settings import EMBEDDED_DIR, Settings
+from periogt_ray.predict import PerioGT
+from periogt_ray.settings import EMBEDDED_DIR
 from periogt_ray.tables.predictions import CsvOutput, OutputLayout
 
 SMILES = tuple(f"*{'C' * n}*" for n in range(2, 9)) + tuple(f"*{'C' * n}O*" for n in range(1, 9))
@@ -75,10 +75,10 @@ def test_the_wide_table_has_columns_for_each_property(model: PerioGT) -> None:
 
 
 def test_json_and_csv_hold_the_same_interval(calibrated: Path) -> None:
-    settings = Settings.of_process(checkpoint_dir=calibrated, device="cpu")
-    predictor, outcomes = predict_one("*CCC*", ["egc"], settings, level=0.8)
+    model = PerioGT(calibrated, device="cpu")
+    outcomes = model.outcomes("*CCC*", ["egc"], level=0.8)
     response = predict_response(
-        outcomes["egc"], predictor.artifacts, given=GivenInput.of_smiles("*CCC*"), property_id="egc", request_id="r"
+        outcomes["egc"], model.artifacts, given=GivenInput.of_smiles("*CCC*"), property_id="egc", request_id="r"
     )
     assert response.interval is not None
     assert response.domain is not None
@@ -112,7 +112,7 @@ def test_an_answer_does_not_depend_on_its_company(model: PerioGT) -> None:
 def test_a_damaged_calibration_is_the_error_of_its_property(calibrated: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(calibrated, tmp_path / "damaged"))
     (root / calibration_path("egc")).write_bytes(b"rubbish")
-    _, outcomes = predict_one("*CCC*", ["egc", "nc"], Settings.of_process(checkpoint_dir=root, device="cpu"))
+    outcomes = PerioGT(root, device="cpu").outcomes("*CCC*", ["egc", "nc"])
     assert isinstance(outcomes["egc"].error, ModelLoadError)
     assert outcomes["nc"].error is None
 

@@ -18,7 +18,7 @@ import torch
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.packages import PACKAGE_NAME, read_package
 from periogt_ray.errors import ValidationError
-from periogt_ray.predict import predict_one
+from periogt_ray.predict import PerioGT
 from periogt_ray.settings import Settings
 from periogt_ray.training import checkpoint, claim, members, result, tree_folds
 from periogt_ray.training.dataset import DataOptions
@@ -106,7 +106,7 @@ def test_the_result_is_served_at_once(tmp_path: Path, settings: Settings) -> Non
     )
     artifacts = ArtifactDirectory.of_settings(settings)
     assert "my_eps" in artifacts.supported
-    _, outcomes = predict_one("*CC(*)Br", ["my_eps"], settings)
+    outcomes = PerioGT.of_settings(settings).outcomes("*CC(*)Br", ["my_eps"])
     found = outcomes["my_eps"]
     assert found.error is None
     assert found.units == "eV"
@@ -124,8 +124,9 @@ def test_served_values_are_those_of_the_report(tmp_path: Path, settings: Setting
     with (root / "predictions.csv").open() as file:
         reported = {int(row["line"]): float(row["prediction"]) for row in csv.DictReader(file)}
     assert sorted(reported) == list(range(20, 26))
+    model = PerioGT.of_settings(settings)
     for line, prediction in reported.items():
-        _, outcomes = predict_one(POLYMERS[line - 2], ["my_eps"], settings)
+        outcomes = model.outcomes(POLYMERS[line - 2], ["my_eps"])
         assert outcomes["my_eps"].value == pytest.approx(prediction, rel=1e-5)
 
 
@@ -133,7 +134,7 @@ def test_logarithms_are_learned_and_values_served(tmp_path: Path, settings: Sett
     table(tmp_path / "data.csv", scale=lambda i: 10.0 ** (i / 6))
     root = finish(options_of(tmp_path, table=DataOptions(is_log10=True)), settings)
     assert json.loads((root / "label_stats.json").read_text())["my_eps"]["transform"] == "log10"
-    _, outcomes = predict_one("*CC(*)Br", ["my_eps"], settings)
+    outcomes = PerioGT.of_settings(settings).outcomes("*CC(*)Br", ["my_eps"])
     assert 1 < (outcomes["my_eps"].value or 0) < 1000
     metrics = json.loads((root / "metrics.json").read_text())
     assert metrics["out_of_fold"]["network"]["rmse"] < 5000
