@@ -37,7 +37,7 @@ function main() {
         state.n_properties = model.properties.length;
         const ofRepeatUnits = ofKind(model, "homopolymer");
         single.setModel(ofRepeatUnits);
-        csv.setModel(ofRepeatUnits);
+        csv.setModel(model);
         copolymer.setModel(ofKind(model, "copolymer"));
         showModel(model);
         state.refresh();

@@ -1,6 +1,11 @@
-// Which column holds the polymers and which one the ids. The names are shared with `periogt batch`: table_rules.json.
+// Which columns hold the polymers and which one the ids. The names are shared with `periogt batch`: table_rules.json.
 
 const SNIFFED_ROWS = 50;
+const MOST_CHARACTERS = 2000; // of a SMILES
+
+/** Columns of an input, in the order of the output. */
+export const UNIT_INPUTS = ["smiles"];
+export const COPOLYMER_INPUTS = ["smiles_a", "smiles_b", "ratio_a", "architecture"];
 
 let rules = null;
 
@@ -83,9 +88,67 @@ function guessedByContent(header, records) {
   return { at, problem };
 }
 
-/** Return the rows. Only where there is no column of ids, a row's number is its id; a blank id stays blank. */
+/**
+ * Find the columns of copolymers.
+ * @param {string[]} header
+ * @param {Object} given - the rules
+ * @returns {?Object<string, number>} positions by name, -1 for a ratio of B that is not there; null unless the file has each of the others once
+ */
+export function copolymerColumns(header, { copolymer_names }) {
+  const found = Object.entries(copolymer_names).map(([column, names]) => [column, named(header, column, names)]);
+  const isWhole = found.every(([column, positions]) => positions.length === 1 || (column === "ratio_b" && positions.length === 0));
+  return isWhole ? Object.fromEntries(found.map(([column, [at]]) => [column, at ?? -1])) : null;
+}
+
+/**
+ * Return the rows. Only where there is no column of ids, a row's number is its id; a blank id stays blank.
+ * @returns {Row[]}
+ * @typedef {{id: string, cells: string[], units: string[], body: Object, problem: ?string}} Row - its cells as the
+ *   output repeats them, the repeat units among them, what the service is asked, and why it cannot be asked
+ */
 export function rowsOf(records, smilesAt, idAt) {
-  return records.map((record, i) => ({ id: idAt >= 0 ? (record[idAt] ?? "") : String(i), smiles: record[smilesAt] ?? "" }));
+  return records.map((record, i) => {
+    const smiles = record[smilesAt] ?? "";
+    return { id: idOf(record, idAt, i), cells: [smiles], units: [smiles], body: { smiles }, problem: smilesProblem(smiles) };
+  });
+}
+
+/** Return the rows of a table of copolymers; likewise. */
+export function copolymersOf(records, columns, idAt) {
+  return records.map((record, i) => {
+    const cell = (column) => record[columns[column]] ?? "";
+    const cells = COPOLYMER_INPUTS.map(cell);
+    const [smiles_a, smiles_b, ratio, architecture] = cells;
+    const copolymer = { smiles_a, smiles_b, ratio_a: Number(ratio), architecture: architecture.trim() };
+    const problem = monomerProblem("A", smiles_a) ?? monomerProblem("B", smiles_b) ?? ratioProblem(ratio, cell("ratio_b"));
+    return { id: idOf(record, idAt, i), cells, units: [smiles_a, smiles_b], body: { copolymer }, problem };
+  });
+}
+
+function idOf(record, idAt, i) { return idAt >= 0 ? (record[idAt] ?? "") : String(i); }
+
+/** Why the API would not take a SMILES as part of a request, in the words of `periogt batch`; null if it would. */
+function smilesProblem(smiles) {
+  if (!smiles.trim()) return "The SMILES is empty; expected a repeat unit with two connection points, such as *CC(*)c1ccccc1.";
+  if (smiles.length > MOST_CHARACTERS) return `The SMILES has ${smiles.length} characters; at most ${MOST_CHARACTERS} are accepted.`;
+  return null;
+}
+
+function monomerProblem(name, smiles) {
+  const problem = smilesProblem(smiles);
+  return problem && `Monomer ${name}: ${problem}`;
+}
+
+/** The ratio of B is only compared: the service takes that of A. */
+function ratioProblem(ratioOfA, ratioOfB) {
+  const given = ratioOfB.trim() ? [["ratio_b", ratioOfB], ["ratio_a", ratioOfA]] : [["ratio_a", ratioOfA]];
+  for (const [name, text] of given) {
+    if (!text.trim()) return `${name} is blank; expected a number.`;
+    if (!Number.isFinite(Number(text))) return `${name} is '${text.slice(0, 40)}'; expected a number.`;
+  }
+  const [a, b] = [Number(ratioOfA), Number(ratioOfB)];
+  if (given.length === 1 || a + b === 1) return null;
+  return `The ratios ${a} and ${b} add up to ${a + b}; expected 1. Leave ratio_b out, or give both as molar fractions.`;
 }
 
 const MOST_NUMBER_COLUMNS = 8;

@@ -75,11 +75,12 @@ export class CsvView {
   start() {
     const decided = this.plan.decided();
     if (!decided) return;
-    const { rows, properties, fileName, measured } = decided;
+    const { rows, inputs, properties, fileName, measured } = decided;
     this.answers = new Answers(rows.length, properties);
     this.askedRows = rows;
+    this.inputs = inputs;
     this.fileName = fileName;
-    this.results.begin(rows, this.answers, measured);
+    this.results.begin(rows, this.answers, { inputs, measured });
     byId("results").hidden = false;
     byId("progress").hidden = false;
     byId("progress").scrollIntoView({ block: "start" });
@@ -142,6 +143,6 @@ export class CsvView {
 
   save() {
     const name = `${this.fileName.replace(/(\.[^.]*)?(\.gz)?$/i, "")}_predictions.csv`;
-    download(name, writeCsv(this.askedRows, this.answers), "text/csv;charset=utf-8");
+    download(name, writeCsv(this.askedRows, this.answers, this.inputs), "text/csv;charset=utf-8");
   }
 }

@@ -8,7 +8,6 @@ const FIRST_ROWS = 8; // small at first, so that the first values come soon
 const QUICK_S = 1.5;
 const SLOW_S = 6;
 const MOST_TRIES = 5; // of a row whose worker was lost
-const MOST_CHARACTERS = 2000;
 const LONGEST_PAUSE_S = 10;
 
 export const Status = Object.freeze({ WAITING: 0, OK: 1, FAILED: 2 });
@@ -99,7 +98,7 @@ export class Answers {
 export class Job extends EventTarget {
   /**
    * @param {import("./api.js").Api} api
-   * @param {{smiles: string}[]} rows
+   * @param {import("./columns.js").Row[]} rows
    * @param {Answers} answers
    * @param {number} n_at_once - requests
    */
@@ -140,14 +139,11 @@ export class Job extends EventTarget {
     return elapsed_s > 0 ? (this.answers.n_done - this.n_before) / elapsed_s : 0;
   }
 
-  /** Rows that the API would not take as part of a request, in the words of `periogt batch`. */
+  /** Whether a row cannot be asked; its error is kept. */
   #refused(row) {
-    const { smiles } = this.rows[row];
-    let message = null;
-    if (!smiles.trim()) message = "The SMILES is empty; expected a repeat unit with two connection points, such as *CC(*)c1ccccc1.";
-    else if (smiles.length > MOST_CHARACTERS) message = `The SMILES has ${smiles.length} characters; at most ${MOST_CHARACTERS} are accepted.`;
-    if (message !== null) this.answers.fail(row, { code: "validation_error", message });
-    return message !== null;
+    const { problem } = this.rows[row];
+    if (problem !== null) this.answers.fail(row, { code: "validation_error", message: problem });
+    return problem !== null;
   }
 
   async #work() {
@@ -164,7 +160,7 @@ export class Job extends EventTarget {
   /** Have rows answered, whatever it takes; those that fail together are asked apart. */
   async #answer(chunk) {
     const { properties } = this.answers;
-    const items = chunk.flatMap((row) => properties.map(({ id }) => ({ smiles: this.rows[row].smiles, property: id })));
+    const items = chunk.flatMap((row) => properties.map(({ id }) => ({ ...this.rows[row].body, property: id })));
     const started = performance.now();
     let body;
     try {

@@ -1,6 +1,7 @@
 // What is to be done with a file: its header, its columns, the properties, and a look at its first rows.
 
-import { lacksHeader, looksLikeUnit, numbersOf, rowsOf, tableOf } from "./columns.js";
+import { COPOLYMER_INPUTS, UNIT_INPUTS, copolymerColumns, copolymersOf, lacksHeader, looksLikeUnit, numbersOf, rowsOf, tableOf } from "./columns.js";
+import { ofKind } from "./copolymer.js";
 import { byId, el } from "./dom.js";
 
 const PREVIEW_ROWS = 6;
@@ -12,8 +13,10 @@ export class Plan {
   constructor() {
     this.file = null;
     this.rules = null;
-    this.model = null;
+    this.model = { properties: [] };
     this.table = null;
+    this.copolymers = null; // the columns of copolymers, where the file has them
+    this.isWithoutModel = false;
     byId("plan").addEventListener("change", ({ target }) => this.#changed(target));
     byId("first-is-row").addEventListener("click", () => this.#answer(true));
     byId("first-is-header").addEventListener("click", () => this.#answer(false));
@@ -22,11 +25,18 @@ export class Plan {
   /** Take on what is served. */
   setModel(model) {
     this.model = model;
-    const choices = model.properties.map(({ id, label, units }) => el("label", {},
+    this.#offer();
+    if (this.file) this.#divide();
+  }
+
+  /** The properties that take what the file holds. */
+  get #served() { return ofKind(this.model, this.copolymers ? "copolymer" : "homopolymer").properties; }
+
+  #offer() {
+    const choices = this.#served.map(({ id, label, units }) => el("label", {},
       el("input", { type: "checkbox", value: id, name: "property", checked: "" }),
       el("span", {}, label, units ? el("span", { class: "units", text: ` ${units}` }) : "")));
     byId("property-choices").replaceChildren(...choices);
-    if (this.file) this.#show();
   }
 
   /** Offer a file that was read. */
@@ -48,7 +58,7 @@ export class Plan {
 
   /** The rows, the file's name and the properties; null if something is still to be decided, which gets the focus. */
   decided() {
-    const undecided = ["smiles-column", "id-column"].find((id) => byId(id).value === UNDECIDED);
+    const undecided = this.#choices().find((id) => byId(id).value === UNDECIDED);
     const field = this.isAsking ? "first-is-row" : undecided;
     if (field) {
       if (this.isAsking) say("plan-error", "Say first whether the file has a header.");
@@ -63,8 +73,9 @@ export class Plan {
       return null;
     }
     const [smilesAt, idAt] = this.#columns();
-    const measured = numbersOf(this.table, [smilesAt, idAt], this.model.properties);
-    return { rows: rowsOf(records, smilesAt, idAt), fileName: this.file.name, properties, measured };
+    const measured = numbersOf(this.table, [...this.#inputColumns(), idAt], this.#served);
+    const rows = this.copolymers ? copolymersOf(records, this.copolymers, idAt) : rowsOf(records, smilesAt, idAt);
+    return { rows, inputs: this.copolymers ? COPOLYMER_INPUTS : UNIT_INPUTS, fileName: this.file.name, properties, measured };
   }
 
   #answer(isRow) {
@@ -86,7 +97,14 @@ export class Plan {
   /** Divide the file into header and rows. While that is not decided, the first line is shown as a row. */
   #divide() {
     this.table = tableOf(this.file, this.rules, !(this.isAsking || byId("no-header").checked));
-    const { header, smiles, id } = this.table;
+    const { header, smiles, id, hasHeader } = this.table;
+    const found = hasHeader ? copolymerColumns(header, this.rules) : null;
+    const areServed = ofKind(this.model, "copolymer").properties.length > 0;
+    const wereCopolymers = this.copolymers !== null;
+    this.copolymers = areServed ? found : null;
+    this.isWithoutModel = found !== null && !areServed;
+    if (wereCopolymers !== (this.copolymers !== null)) this.#offer();
+    byId("smiles-column").closest(".field").hidden = this.copolymers !== null;
     const titles = header.map((title, at) => [at, title || `Column ${at + 1}`]);
     const options = (...more) => [...more, ...titles].map(([value, text]) => el("option", { value, text }));
     byId("smiles-column").replaceChildren(...options([UNDECIDED, "Choose"]));
@@ -118,15 +136,17 @@ export class Plan {
     const { header, records, smiles, hasHeader } = this.table;
     const [smilesAt, idAt] = this.#columns();
     const column = (at) => `column ${(hasHeader && header[at]) || at + 1}`;
-    const polymers = smilesAt < 0 ? "the column of polymers is not chosen" : `polymers from ${column(smilesAt)}`;
+    let polymers = smilesAt < 0 ? "the column of polymers is not chosen" : `polymers from ${column(smilesAt)}`;
+    if (this.copolymers) polymers = `copolymers from the columns ${COPOLYMER_INPUTS.map((name) => header[this.copolymers[name]]).join(", ")}`;
     const ids = idAt < 0 ? "ids are row numbers" : `ids from ${column(idAt)}`;
     const found = [...this.file.source, polymers, byId("id-column").value === UNDECIDED ? "the column of ids is not chosen" : ids].join("; ");
     say("plan-source", `${found[0].toUpperCase()}${found.slice(1)}.`);
-    const isSuggestion = !this.isAsking && smilesAt >= 0 && smilesAt === smiles.at;
-    say("plan-note", (isSuggestion && smiles.problem?.message) || "");
+    const isSuggestion = !this.isAsking && !this.copolymers && smilesAt >= 0 && smilesAt === smiles.at;
+    const absent = "The columns are those of copolymers, and this service has no property of copolymers.";
+    say("plan-note", (this.isWithoutModel && absent) || (isSuggestion && smiles.problem?.message) || "");
     say("columns-error", this.#open().join(" "));
     say("plan-error", records.length === 0 ? `${this.file.name} has a header line and no rows.` : "");
-    for (const id of ["smiles-column", "id-column"]) byId(id).setAttribute("aria-invalid", String(!this.isAsking && byId(id).value === UNDECIDED));
+    for (const id of this.#choices()) byId(id).setAttribute("aria-invalid", String(!this.isAsking && byId(id).value === UNDECIDED));
   }
 
   /** What the user still has to choose; the columns come after the header. */
@@ -135,19 +155,25 @@ export class Plan {
     const { smiles, id } = this.table;
     const isOpen = (field) => byId(field).value === UNDECIDED;
     return [
-      ...(isOpen("smiles-column") ? [smiles.problem?.message ?? "Choose the SMILES column."] : []),
+      ...(!this.copolymers && isOpen("smiles-column") ? [smiles.problem?.message ?? "Choose the SMILES column."] : []),
       ...(isOpen("id-column") ? [id.problem.message] : []),
     ];
   }
 
   #showPreview() {
-    const [smilesAt] = this.#columns();
+    const chosen = this.#inputColumns();
     const { header, records } = this.table;
     const head = el("thead", {}, el("tr", {}, ...header.map((title) => el("th", { scope: "col", text: title }))));
     const body = el("tbody", {}, ...records.slice(0, PREVIEW_ROWS).map((record) =>
-      el("tr", {}, ...header.map((_, i) => el("td", { class: i === smilesAt ? "chosen" : undefined, text: record[i] ?? "" })))));
+      el("tr", {}, ...header.map((_, i) => el("td", { class: chosen.includes(i) ? "chosen" : undefined, text: record[i] ?? "" })))));
     byId("preview").replaceChildren(el("caption", { class: "visually-hidden", text: "First rows of the file" }), head, body);
   }
+
+  /** What the user chooses columns with. */
+  #choices() { return this.copolymers ? ["id-column"] : ["smiles-column", "id-column"]; }
+
+  /** Positions of the columns that hold the polymers. */
+  #inputColumns() { return this.copolymers ? Object.values(this.copolymers) : this.#columns().slice(0, 1); }
 
   #columns() {
     return ["smiles-column", "id-column"].map((id) => (byId(id).value === UNDECIDED ? -1 : Number(byId(id).value)));
@@ -155,7 +181,7 @@ export class Plan {
 
   #properties() {
     const chosen = new Set([...document.querySelectorAll("#property-choices input:checked")].map(({ value }) => value));
-    return (this.model?.properties ?? []).filter(({ id }) => chosen.has(id));
+    return this.#served.filter(({ id }) => chosen.has(id));
   }
 }
 

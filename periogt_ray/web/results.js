@@ -8,6 +8,7 @@ import { DOMAIN_TEXT, farthest, gathered, warningBox } from "./warnings.js";
 
 const POINT_AFTER_MS = 120;
 const PLOT_EVERY_MS = 1500;
+const INPUT_TITLES = { smiles: "SMILES", smiles_a: "Monomer A", smiles_b: "Monomer B", ratio_a: "Ratio of A", architecture: "Architecture" };
 const STATUS_TEXT = { [Status.WAITING]: "waiting", [Status.OK]: "predicted", [Status.FAILED]: "failed" };
 
 export class Results {
@@ -28,7 +29,7 @@ export class Results {
   }
 
   /** Show a new run. */
-  begin(rows, answers, measured = []) {
+  begin(rows, answers, { inputs, measured }) {
     this.rows = rows;
     this.measured = measured;
     this.answers = answers;
@@ -37,7 +38,12 @@ export class Results {
     this.table.selected = -1;
     this.table.setColumns([
       { title: "Id", cell: (row) => rows[row].id, order: (row) => rows[row].id },
-      { title: "SMILES", class: "smiles", cell: (row) => rows[row].smiles, order: (row) => rows[row].smiles },
+      ...inputs.map((name, i) => ({
+        title: INPUT_TITLES[name],
+        class: i < rows[0].units.length ? "smiles" : undefined,
+        cell: (row) => rows[row].cells[i],
+        order: (row) => rows[row].cells[i],
+      })),
       { title: "Result", cell: (row) => this.#status(row), order: (row) => this.#status(row), failed: (row) => answers.status[row] === Status.FAILED, notes: (row) => this.#warnings(row) },
       ...properties.map(({ label, units }, column) => ({
         title: units ? `${label} (${units})` : label,
@@ -155,7 +161,7 @@ export class Results {
       if (wanted !== undefined && status[row] !== wanted) continue;
       if (isWarned && !warned.has(row)) continue;
       if (isInside !== undefined && this.#isInside(row) !== isInside) continue;
-      if (text && !this.rows[row].id.toLowerCase().includes(text) && !this.rows[row].smiles.toLowerCase().includes(text)) continue;
+      if (text && ![this.rows[row].id, ...this.rows[row].cells].some((cell) => cell.toLowerCase().includes(text))) continue;
       if (low !== null && !(at(row) >= low)) continue;
       if (high !== null && !(at(row) <= high)) continue;
       order.push(row);
@@ -175,11 +181,11 @@ export class Results {
   #detail(row) {
     const area = byId("detail");
     if (row === null || row < 0) return;
-    const { id, smiles } = this.rows[row];
+    const { id, units, cells } = this.rows[row];
     const state = `${this.answers.status[row]}`;
     if (area.dataset.row === String(row) && area.dataset.status === state && area.dataset.theme === this.drawings.theme) return;
     Object.assign(area.dataset, { row, status: state, theme: this.drawings.theme });
-    const place = el("div", { class: "drawing-area" });
+    const places = units.map(() => el("div", { class: "drawing-area" }));
     const error = this.#firstError(row);
     const warnings = [...new Set([...this.#warnings(row), ...this.#reasons(row)])];
     const values = this.answers.properties.flatMap(({ label, units }, column) => {
@@ -188,12 +194,17 @@ export class Results {
       const range = Number.isNaN(half) ? "" : ` ± ${shown(half)}`;
       return Number.isNaN(value) ? [] : [el("dt", { text: label }), el("dd", { text: `${shown(value)}${range} ${units}` })];
     });
-    area.replaceChildren(el("h3", { text: id || "No id" }), place, el("p", { class: "smiles mono", text: smiles }),
+    const composition = cells.slice(units.length).join(" ");
+    area.replaceChildren(el("h3", { text: id || "No id" }),
+      ...units.flatMap((smiles, i) => [places[i], el("p", { class: "smiles mono", text: smiles })]),
+      ...(composition ? [el("p", { text: composition })] : []),
       ...(error ? [el("p", { class: "error", text: `${error.code}: ${error.message}` })] : []),
       ...(warnings.length ? [warningBox(warnings)] : []),
       ...(values.length ? [el("dl", {}, ...values)] : []));
-    if (smiles.trim() && !(error && values.length === 0)) this.drawings.show(place, smiles);
-    else place.remove();
+    units.forEach((smiles, i) => {
+      if (smiles.trim() && !(error && values.length === 0)) this.drawings.show(places[i], smiles);
+      else places[i].remove();
+    });
   }
 
   #plots() {
@@ -228,14 +239,15 @@ export class Results {
   #tip(area, { row, left, top, x, y }) {
     area.querySelector(".tip")?.remove();
     if (row === null) return;
-    const place = el("div", { class: "drawing-area" });
+    const { id, units } = this.rows[row];
+    const places = units.map(() => el("div", { class: "drawing-area" }));
     const line = ({ label, units, at }) => el("p", { text: `${label}: ${shown(at(row))} ${units}` });
-    const tip = el("div", { class: "tip", role: "status" }, place, el("p", {}, el("strong", { text: this.rows[row].id })), line(x), line(y));
+    const tip = el("div", { class: "tip", role: "status" }, ...places, el("p", {}, el("strong", { text: id })), line(x), line(y));
     area.append(tip);
     const isRight = left + 14 + tip.offsetWidth > area.clientWidth;
     tip.style.left = `${Math.max(4, isRight ? left - 14 - tip.offsetWidth : left + 14)}px`;
     tip.style.top = `${Math.max(4, Math.min(top - 20, area.clientHeight - 200))}px`;
-    this.drawings.show(place, this.rows[row].smiles);
+    units.forEach((smiles, i) => this.drawings.show(places[i], smiles));
   }
 }
 

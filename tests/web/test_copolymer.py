@@ -1,11 +1,17 @@
 """The view of copolymers. The answers are made up."""
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.input_kinds import InputKind
+from periogt_ray.polymer.inputs import read_input
 from support.looks import LOOKS, check
 from support.page_site import HEALTH, JSON, Answer, made_up, page_site
 from support.way import Asked, Way, way_to
@@ -139,6 +145,93 @@ def test_a_service_without_such_properties_has_no_such_view(open_page: Open, sit
         expect(page.locator("#examples button").first).to_be_attached()
         expect(page.locator("#nav-copolymer")).to_be_hidden()
         expect(page.locator("#copolymer-absent")).to_be_visible()
+
+
+TABLE = f"""name;Monomer A;Monomer B;ratio_A;ratio_B;architecture;ea
+p1;{A};{B};0.50;0.5;alternating;5
+p2;*CCO*;{B};0.25;;block;7
+p3;*CC;{B};0.25;0.75;block;
+p4;{A};{B};half;;block;
+p5;{A};{B};0.25;0.25;random;
+p6;{A};;0.25;;random;
+"""
+
+
+def with_table(open_page: Open, way: Way, content: str, **options: object) -> Page:
+    page = open_page(f"{way.url}#csv", **options)
+    expect(page.locator("#property-choices input")).to_have_count(1)
+    given = {"name": "pairs.csv", "mimeType": "text/csv", "buffer": content.encode()}
+    page.locator("#file").set_input_files(given)
+    return page
+
+
+def test_a_table_of_copolymers_is_predicted_and_downloaded(open_page: Open, copolymer_way: Way) -> None:
+    page = with_table(open_page, copolymer_way, TABLE)
+    expect(page.locator("#plan-source")).to_have_text(
+        "Semicolons; copolymers from the columns Monomer A, Monomer B, ratio_A, architecture; ids are row numbers."
+    )
+    expect(page.get_by_label("SMILES column")).to_be_hidden()
+    assert page.locator("#property-choices input").evaluate_all("all => all.map(({ value }) => value)") == ["ea", "ip"]
+    page.get_by_label("Id column").select_option("name")
+    page.locator("#start").click()
+    expect(page.locator("#progress-text")).to_contain_text("2 of 6 rows predicted, 4 failed")
+    titles = ["Id", "Monomer A", "Monomer B", "Ratio of A", "Architecture", "Result"]
+    names = ["Property ea (eV)", "Property ip (eV)"]
+    expect(page.locator("#grid th")).to_have_text([*titles, *names, *(f"± {name}" for name in names), "Domain"])
+    page.locator("#grid tbody tr").nth(1).click()
+    expect(page.locator("#detail img")).to_have_count(2)
+    expect(page.locator("#detail")).to_contain_text("0.25 block")
+    # The column that is named after a property is plotted against it.
+    expect(page.locator("#scatter-x option:checked")).to_have_text("ea (of the file)")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+    assert list(rows[0])[:6] == ["id", "smiles_a", "smiles_b", "ratio_a", "architecture", "property"]
+    assert [(row["id"], row["prediction_value"]) for row in rows if row["ok"] == "true"] == [
+        ("p1", "16"), ("p1", "116"), ("p2", "7.5"), ("p2", "107.5"),
+    ]  # fmt: skip
+    assert [rows[0][name] for name in list(rows[0])[1:5]] == [A, B, "0.50", "alternating"]
+    # In the words of `periogt batch`, for what the page does not send.
+    cells = [line.split(";") for line in TABLE.splitlines()[1:]]
+    said = {row["id"]: row["error_message"] for row in rows if row["property"] == "ea"}
+    for name, a, b, ratio_a, ratio_b, architecture, _ in cells[3:]:
+        with pytest.raises(ValidationError) as failure:
+            read_input(InputKind.COPOLYMER, [a, b, ratio_a, architecture, ratio_b])
+        assert said[name] == failure.value.message
+    assert "Monomer A: *CC has 1 connection point" in said["p3"]
+    asked = [json.loads(one.body)["items"] for one in copolymer_way.seen if one.path == "/v1/predict/batch"]
+    assert {item["copolymer"]["smiles_b"] for items in asked for item in items} == {B}
+
+
+def test_a_service_without_such_properties_says_so_of_the_table(open_page: Open, site: str) -> None:
+    with way_to(site, answers=made_up(lambda _smiles, _property: [])) as way:
+        page = open_page(f"{way.url}#csv")
+        expect(page.locator("#property-choices input")).to_have_count(7)
+        given = {"name": "pairs.csv", "mimeType": "text/csv", "buffer": TABLE.encode()}
+        page.locator("#file").set_input_files(given)
+        expect(page.locator("#plan-note")).to_contain_text("this service has no property of copolymers")
+
+
+def test_another_file_brings_its_own_properties_back(open_page: Open, copolymer_way: Way) -> None:
+    page = with_table(open_page, copolymer_way, TABLE)
+    expect(page.locator("#property-choices input")).to_have_count(2)
+    given = {"name": "units.csv", "mimeType": "text/csv", "buffer": b"smiles\n*CC*\n"}
+    page.locator("#file").set_input_files(given)
+    expect(page.locator("#property-choices input")).to_have_count(1)
+    expect(page.get_by_label("SMILES column")).to_be_visible()
+    page.locator("#start").click()
+    expect(page.locator("#progress-text")).to_contain_text("1 of 1 rows predicted")
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+def test_a_table_looks_right(open_page: Open, copolymer_way: Way, scheme: str, width: int) -> None:
+    size = {"width": width, "height": 900}
+    page = with_table(open_page, copolymer_way, TABLE, color_scheme=scheme, viewport=size)
+    page.locator("#start").click()
+    expect(page.locator("#progress-text")).to_contain_text("2 of 6 rows predicted")
+    page.locator("#grid tbody tr").nth(1).click()
+    expect(page.locator("#detail img")).to_have_count(2)
+    check(page, f"copolymer-table-{scheme}-{width}")
 
 
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)

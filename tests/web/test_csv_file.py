@@ -39,7 +39,7 @@ READ = """async ([content, options]) => {
         const id = chosen(table.id, options.id_column);
         const problem = smiles.problem ?? id.problem;
         if (problem) return { error: problem.kind, message: problem.message };
-        const rows = rowsOf(table.records, smiles.at, id.at).map((row) => [row.id, row.smiles]);
+        const rows = rowsOf(table.records, smiles.at, id.at).map((row) => [row.id, ...row.cells]);
         return { rows, source: file.source };
     } catch (error) {
         if (!error.kind) throw error;
