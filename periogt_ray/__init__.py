@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from periogt_ray.polymer.inputs import Copolymer, PolymerWithConditions
     from periogt_ray.predict import PerioGT
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CheckpointMissingError",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from periogt_ray import __version__
 from periogt_ray.commands.batch import batch
 from periogt_ray.commands.calibrate import calibrate
 from periogt_ray.commands.evaluate import evaluate
@@ -57,7 +58,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="periogt-ray", prog_name="periogt")
+@click.version_option(__version__, prog_name="periogt")
 @click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every setting, and what helps to find a fault.")
 def cli(quiet: bool, verbose: bool) -> None:

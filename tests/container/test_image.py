@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from periogt_ray import __version__
 from support.golden import ARTIFACTS
 from support.served_process import parent_of
 from support.sif_image import BIN, CACHE, ROOT, USER, as_user, sif_image
@@ -264,5 +265,5 @@ def read_link(path: Path) -> Path | None:
 
 def test_labels_say_what_is_in_it(image: Path, place: Path) -> None:
     labels = json.loads(apptainer("inspect", image, place=place).stdout)
-    assert labels["org.opencontainers.image.version"] == "0.1.0"
+    assert labels["org.opencontainers.image.version"] == __version__
     assert labels["periogt.torch"] == "2.13.0"
