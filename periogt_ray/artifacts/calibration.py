@@ -71,6 +71,9 @@ class CalibrationFacts:
     reference : str
         What the domain is measured against, in words: ``training``, or ``calibration`` where the training polymers are
         not known.
+    partners : tuple of int
+        Of copolymers whose training polymers are kept as monomers: hashes of those of which every training copolymer
+        has at least one. Otherwise empty.
     report : dict
         What was measured: coverage, widths, interval scores, by kind of scale and split; and where the rows came from.
     """
@@ -85,6 +88,7 @@ class CalibrationFacts:
     n_training: int
     n_charged: int
     reference: str = "training"
+    partners: tuple[int, ...] = ()
     report: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -205,4 +209,5 @@ def _facts(document: Mapping[str, Any]) -> CalibrationFacts:
     given = {key: value for key, value in document.items() if key in known}
     given["elements"] = tuple(map(str, given["elements"]))
     given["charges"] = tuple((str(element), int(charge)) for element, charge in given["charges"])
+    given["partners"] = tuple(map(int, given.get("partners", ())))
     return CalibrationFacts(**given)

@@ -21,7 +21,7 @@ from periogt_ray.model.plausibility import Composition
 from periogt_ray.model.similarity import Bits, morgan_bits
 from periogt_ray.model.trust import coordinates_of
 
-__all__ = ["KnownPolymers", "calibrate_property", "recalibrated", "rounded", "with_report"]
+__all__ = ["KnownPolymers", "calibrate_property", "nearest_similarities", "recalibrated", "rounded", "with_report"]
 
 _N_DIRECTIONS = 32
 _N_FOR_DIRECTIONS = 1000  # polymers that the principal components are computed from
@@ -109,7 +109,7 @@ def calibrate_property(
         residuals=np.where(has_residual, known.values - known.predictions, np.nan).astype(np.float32),
         scales=scales.astype(np.float32),
         coordinates=coordinates,
-        nearest_similarities=_nearest_similarities(packed[known.is_training]),
+        nearest_similarities=nearest_similarities(packed[known.is_training]),
         nearest_distances=_nearest_distances(coordinates[known.is_training].astype(np.float32)),
         center=center,
         projection=projection,
@@ -164,8 +164,8 @@ def _directions(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return center.astype(np.float32), projection.astype(np.float32)
 
 
-def _nearest_similarities(packed: np.ndarray) -> np.ndarray:
-    """Return of each polymer the similarity to the nearest other one, ascending."""
+def nearest_similarities(packed: np.ndarray) -> np.ndarray:
+    """Return of each polymer, packed bits [N, 128], the similarity to the nearest other one, ascending."""
     found = np.empty(len(packed), np.float32)
     bits = Bits(packed)
     for row, polymer in enumerate(packed):

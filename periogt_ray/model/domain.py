@@ -13,10 +13,10 @@ from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.model.plausibility import Composition, polymer_warnings, unseen_parts, value_warnings
 from periogt_ray.model.similarity import distances
 
-__all__ = ["Domain", "DomainStatus", "KnownPlaces", "composition_of", "domain_of", "mean_distance"]
+__all__ = ["FAR", "OUTSIDE", "Domain", "DomainStatus", "KnownPlaces", "composition_of", "domain_of", "mean_distance"]
 
 DomainStatus = Literal["inside", "outside", "far_outside"]
-_OUTSIDE, _FAR = 95.0, 99.9  # percentiles
+OUTSIDE, FAR = 95.0, 99.9  # percentiles
 _N_NEAREST = 5  # in the embedding
 
 
@@ -114,12 +114,12 @@ def domain_of(facts: CalibrationFacts, found: Place, *, smiles: str, info: Prope
     strong = (*unseen_parts(smiles, seen), *impossible)
     weak = tuple(text for text in polymer_warnings(smiles, seen) if text not in strong)
     percentile = max(found.similarity_percentile, found.distance_percentile)
-    if found.similarity_percentile > _OUTSIDE:
+    if found.similarity_percentile > OUTSIDE:
         weak += (
             f"Its similarity to the nearest {facts.reference} polymer is {found.similarity:.2f}, lower than for "
             f"{found.similarity_percentile:.1f} % of the {facts.reference} polymers",
         )
-    if found.distance_percentile > _OUTSIDE:
+    if found.distance_percentile > OUTSIDE:
         weak += (
             f"In the network's embedding it lies farther from the {facts.reference} polymers than "
             f"{found.distance_percentile:.1f} % of them from one another",
@@ -128,10 +128,10 @@ def domain_of(facts: CalibrationFacts, found: Place, *, smiles: str, info: Prope
     if is_beyond and not impossible:
         bounds = f"{facts.lowest:.4g} to {facts.highest:.4g} {info.units}".strip()
         weak += (f"The value lies beyond the {facts.reference} labels ({bounds})",)
-    if strong or percentile > _FAR:
+    if strong or percentile > FAR:
         status: DomainStatus = "far_outside"
     else:
-        status = "outside" if percentile > _OUTSIDE or is_beyond else "inside"
+        status = "outside" if percentile > OUTSIDE or is_beyond else "inside"
     return Domain(status, found.similarity, percentile, (*strong, *weak))
 
 

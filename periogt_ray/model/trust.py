@@ -8,6 +8,7 @@ import numpy as np
 from periogt_ray.artifacts.calibration import Calibration
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.properties import PropertyInfo
+from periogt_ray.model.copolymer_domain import KnownMonomers
 from periogt_ray.model.domain import Domain, KnownPlaces, composition_of, domain_of
 from periogt_ray.model.intervals import (
     N_NEIGHBOURS,
@@ -18,7 +19,7 @@ from periogt_ray.model.intervals import (
 from periogt_ray.model.plausibility import PUBLISHED, Composition, polymer_warnings, value_warnings
 from periogt_ray.model.similarity import Bits, mean_of_nearest, morgan_bits
 from periogt_ray.polymer.features import FeaturizedPolymer
-from periogt_ray.polymer.input_features import Featurized
+from periogt_ray.polymer.input_features import Featurized, FeaturizedCopolymer
 
 __all__ = ["Judgement", "Judges", "Trust", "coordinates_of"]
 
@@ -54,6 +55,11 @@ class Trust:
         self._sizes = np.abs(calibration.residuals[self._is_calibrated]).astype(np.float64)
         self._scores = self._sizes / calibration.scales[self._is_calibrated]
         self._quantiles: dict[float, float | None] = {}
+
+    @cached_property
+    def monomers(self) -> KnownMonomers:
+        """Of a property of copolymers: the monomers that the network learned from."""
+        return KnownMonomers(self.calibration)
 
     @cached_property
     def composition(self) -> Composition:
@@ -169,8 +175,9 @@ class Judges:
     ) -> Judgement:
         """Return interval, domain and warnings; without a calibration only warnings.
 
-        A copolymer or a polymer with conditions has no place among training polymers, so it has no domain, and an
-        interval only where its width does not follow from such a place.
+        A copolymer is judged by its monomers, where the calibration holds those of training; it has an interval where
+        training saw the pair, because the residuals are those of such pairs. Another composite has no place among
+        training polymers, so it has no domain, and an interval only where its width does not follow from such a place.
 
         Raises
         ------
@@ -184,6 +191,8 @@ class Judges:
         warnings = tuple(dict.fromkeys((*told, *value_warnings(info, value))))
         if trust is None:
             return Judgement(warnings=warnings)
+        if isinstance(polymer, FeaturizedCopolymer) and trust.calibration.facts.partners:
+            return _of_copolymer(trust, info, value, polymer, spread=spread, level=level, warnings=warnings)
         if embedding is None or not isinstance(polymer, FeaturizedPolymer):
             return Judgement(trust.interval(value, spread=spread, level=level), warnings=warnings)
         interval, domain = trust.judge(
@@ -205,3 +214,23 @@ class Judges:
             calibration = self._artifacts.calibration(info.id)
             self._loaded[info.id] = None if calibration is None else Trust(calibration, info)
         return self._loaded[info.id]
+
+
+def _of_copolymer(
+    trust: Trust,
+    info: PropertyInfo,
+    value: float,
+    polymer: FeaturizedCopolymer,
+    *,
+    spread: float,
+    level: float,
+    warnings: tuple[str, ...],
+) -> Judgement:
+    domain = trust.monomers.domain(polymer.monomers, info=info, value=value)
+    if domain.status == "far_outside":
+        warnings = tuple(dict.fromkeys((*warnings, *domain.reasons)))
+    if not trust.monomers.has_pair(polymer.monomers):
+        told = f"No interval: those of {info.id} hold for pairs of monomers that training saw"
+        return Judgement(None, domain, (*warnings, told))
+    interval = trust.interval(value, spread=spread, level=level)
+    return Judgement(interval, domain, warnings if interval else (*warnings, trust.too_few(level)))
