@@ -9,6 +9,12 @@ trees     the baseline on the same folds, ``--jobs`` processes
 finish    artifact directory with calibrations and card; needs RDKit
 test      the finished model on the test rows, once
 
+copolymer-features   labels of ea and ip, and features of their monomers; needs RDKit
+copolymers           the network of copolymers, from the joint network of fold 0
+copolymers-held-out  another one that does not see some monomers
+copolymers-finish    adds the networks to the artifact directory, as finish does where they are trained; needs RDKit
+copolymers-test      them on the test rows, once; needs RDKit
+
 Between features and finish neither RDKit nor numba is needed: copy the directory of ``--work``.
 """
 
@@ -28,17 +34,29 @@ allow_absence()
 import torch  # noqa: E402
 from compact.recipe import Recipe, Stages, train_encoder, train_fold, train_folds  # noqa: E402
 
+_COPOLYMER_STEPS = (
+    "copolymer-features",
+    "copolymers",
+    "copolymers-held-out",
+    "copolymers-finish",
+    "copolymers-test",
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    steps = ("features", "encoder", "folds", "fold", "trees", "finish", "test")
+    steps = ("features", "encoder", "folds", "fold", "trees", "finish", "test", *_COPOLYMER_STEPS)
     parser.add_argument("step", choices=steps)
     parser.add_argument("--work", type=Path, required=True, help="directory that keeps what each step made")
-    parser.add_argument("--data", type=Path, help="directory of <property>.csv: smiles, value, split (features)")
-    parser.add_argument("--cache", type=Path, help="npz file that keeps descriptors between runs (features)")
+    parser.add_argument(
+        "--data", type=Path, help="directory of <property>.csv: smiles, value, split (features, copolymer-features)"
+    )
+    parser.add_argument(
+        "--cache", type=Path, help="npz file that keeps descriptors between runs (features, copolymer-features)"
+    )
     parser.add_argument("--encoder", type=Path, help="artifact directory whose encoder is taken (encoder)")
-    parser.add_argument("--out", type=Path, help="artifact directory to write (finish, test)")
+    parser.add_argument("--out", type=Path, help="artifact directory to write (finish, test; copolymers' too)")
     parser.add_argument("--fold", type=int, help="which one (fold)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (folds, trees; default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="decides everything random (default: 0)")
@@ -49,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     stages = Stages(options.work)
     recipe = Recipe().shortened() if options.short else Recipe()
-    if options.step == "features":
+    if options.step in _COPOLYMER_STEPS:
+        _copolymers(options, recipe)
+    elif options.step == "features":
         _features(options, stages)
     elif options.step == "encoder":
         if options.encoder is not None:
@@ -73,6 +93,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         evaluate_on_test(stages, options.out)
     return 0
+
+
+def _copolymers(options: argparse.Namespace, recipe: Recipe) -> None:
+    from compact import copolymer_recipe
+
+    stages = copolymer_recipe.CopolymerStages(options.work)
+    if options.step == "copolymer-features":
+        copolymer_recipe.write_copolymer_features(stages, options.data, cache=options.cache)
+    elif options.step == "copolymers":
+        copolymer_recipe.train_copolymer_network(stages, recipe, seed=options.seed)
+    elif options.step == "copolymers-held-out":
+        copolymer_recipe.train_held_out_network(stages, recipe, seed=options.seed)
+    else:
+        from compact.copolymer_finish import add_copolymers, evaluate_copolymers
+
+        if options.step == "copolymers-finish":
+            add_copolymers(stages, options.out, recipe, seed=options.seed)
+        else:
+            evaluate_copolymers(stages, options.out)
 
 
 def _features(options: argparse.Namespace, stages: Stages) -> None:

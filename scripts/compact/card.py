@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from compact.copolymer_card import with_copolymers
 from periogt_ray.artifacts.properties import describe
 from periogt_ray.runtime.files import write_bytes_atomically, write_json_atomically
 
-__all__ = ["CARD_NAME", "TEXT_NAME", "read_card", "write_card"]
+__all__ = ["CARD_NAME", "TEXT_NAME", "read_card", "write_card", "write_copolymer_card"]
 
 CARD_NAME = "model_card.json"
 TEXT_NAME = "MODEL_CARD.md"
@@ -43,8 +44,9 @@ after everything else.
 _LIMITS = """
 ## Limits of use
 - Computed properties of ideal chains and crystals; not measurements.
-- Homopolymers of C, H and the common hetero-atoms; other elements, ions, networks and copolymers
+- Homopolymers of C, H and the common hetero-atoms; other elements, ions and networks
   were not, or hardly, seen in training, and the answer there is a guess; for some of them it comes with a warning.
+- Copolymers: two conjugated monomers, one of them of the nine that training knows well; see above.
 - Errors are those of the table for polymers like those of the data; elsewhere they are larger.
 - The same chain cut at another backbone bond gets a slightly different value.
 - The model repeats the labels' own oddities: in egc poly(4-fluorostyrene) has 2.05 eV and
@@ -59,15 +61,22 @@ def read_card(root: Path) -> dict[str, Any]:
 
 
 _SUMMARY = (
-    "A small network of the PerioGT architecture, trained on seven public sets of computed properties and shipped "
-    "with the package. These are not the published PerioGT weights; MODEL_CARD.md tells accuracy and limits."
+    "A small network of the PerioGT architecture, trained on public sets of computed properties and shipped with "
+    "the package. These are not the published PerioGT weights; MODEL_CARD.md tells accuracy and limits."
 )
 
 
 def write_card(root: Path, card: Mapping[str, Any]) -> None:
     """Write the model card as JSON and as text."""
     write_json_atomically(root / CARD_NAME, {"summary": _SUMMARY, **card})
-    write_bytes_atomically(root / TEXT_NAME, _as_text(card).encode())
+    write_bytes_atomically(root / TEXT_NAME, with_copolymers(_as_text(card), card).encode())
+
+
+def write_copolymer_card(root: Path, card: Mapping[str, Any]) -> None:
+    """Write the model card as JSON, and as text with its section on copolymers; the rest of the text stays."""
+    write_json_atomically(root / CARD_NAME, {**card, "summary": _SUMMARY})
+    path = root / TEXT_NAME
+    write_bytes_atomically(path, with_copolymers(path.read_text(encoding="utf-8"), card).encode())
 
 
 def _as_text(card: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
 __all__ = [
     "FinetuneSettings",
     "Targets",
+    "WeightAverage",
     "joint_network",
     "predict_normalized",
     "property_network",
@@ -124,7 +125,7 @@ def train_network(
     position = {smiles: index for index, smiles in enumerate(targets.smiles)}
     n_steps = settings.epochs * max(1, round(len(position) / settings.batch_size))
     optimizer, schedule = make_optimizer([network], settings, n_steps=n_steps)
-    average = _Average(network, settings.average_decay)
+    average = WeightAverage(network, settings.average_decay)
     best: tuple[float, int, dict[str, Tensor]] | None = None
     for epoch in range(settings.epochs):
         network.train()
@@ -151,17 +152,18 @@ def train_network(
     return average.network
 
 
-class _Average:
+class WeightAverage:
     """Exponential moving average of a network's weights; quick at first, so that the start is forgotten."""
 
     def __init__(self, network: PerioGTRegressor, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._decay = decay
-        self._n_updates = 0
+        self.n_updates = 0
 
     def update(self, network: PerioGTRegressor) -> None:
-        self._n_updates += 1
-        share = max(1 - self._decay, 1 / (1 + self._n_updates))
+        """Take in a network after a step."""
+        self.n_updates += 1
+        share = max(1 - self._decay, 1 / (1 + self.n_updates))
         with torch.no_grad():
             for mean, value in zip(self.network.parameters(), network.parameters(), strict=True):
                 mean.lerp_(value, share)

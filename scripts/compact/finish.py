@@ -13,6 +13,8 @@ import torch
 from compact.artifact import MODEL_NAME, checksums, write_artifacts
 from compact.batching import Cut, PolymerStore
 from compact.card import read_card, write_card
+from compact.copolymer_finish import add_copolymers
+from compact.copolymer_recipe import CopolymerStages
 from compact.dataset import PROPERTIES, SPLITS, Dataset
 from compact.features import SCHEME, load_polymers
 from compact.finetune import predict_normalized
@@ -39,6 +41,8 @@ _AT_ONCE = 64
 
 def finish(stages: Stages, out: Path, recipe: Recipe, *, seed: int = 0) -> dict[str, Any]:
     """Write the artifact directory of a finished training; no test label is looked at.
+
+    Copolymers' networks come with it where they are trained in the same directory.
 
     Parameters
     ----------
@@ -84,7 +88,8 @@ def finish(stages: Stages, out: Path, recipe: Recipe, *, seed: int = 0) -> dict[
     card["well_known"] = predict_well_known(out)
     card["files"] = checksums(out)
     write_card(out, card)
-    return card
+    copolymers = CopolymerStages(stages.root)
+    return add_copolymers(copolymers, out, recipe, seed=seed) if copolymers.is_finished(recipe.copolymers) else card
 
 
 def _embeddings(encoder: PerioGTEncoder, store: PolymerStore) -> dict[str, np.ndarray]:
@@ -167,7 +172,7 @@ def _load(root: Path) -> tuple[PerioGTEncoder, dict[str, list[PerioGTRegressor]]
             load_regressor(directory.property_state_dict(name, member=number), path)
             for number, path in enumerate(directory.property(name).weight_paths)
         ]
-        for name in directory.supported
+        for name in PROPERTIES
     }
     return encoder, members, directory
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from compact.batching import PolymerStore
+from compact.copolymer_training import CopolymerSettings
 from compact.dataset import PROPERTIES, Dataset, Row
 from compact.features import fit_scaler
 from compact.finetune import (
@@ -33,7 +34,7 @@ from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
 from periogt_ray.runtime.files import write_bytes_atomically
 
-__all__ = ["Recipe", "Stages", "scaler_of", "train_encoder", "train_fold", "train_folds"]
+__all__ = ["Recipe", "Stages", "save_array", "scaler_of", "train_encoder", "train_fold", "train_folds"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ _SIZES = ModelSizes(width=96, n_layers=3, n_heads=8, path_width=16, ffn_width=38
 _PRETRAINING = PretrainSettings(epochs=12)
 _JOINT = FinetuneSettings(epochs=14)
 _SINGLE = FinetuneSettings(epochs=8, learning_rate=4e-4)
+_COPOLYMERS = CopolymerSettings()
 _FOLD_SEED = 1000  # between the seeds of folds
 
 _Network = TypeVar("_Network", bound=PerioGTEncoder)
@@ -62,6 +64,8 @@ class Recipe:
         Of the stage of one property; its epochs are the fewest that a property gets.
     n_shown : int
         Polymers that a property's network is shown altogether; a small set gets more epochs.
+    copolymers : CopolymerSettings
+        Of the network of copolymers.
     """
 
     sizes: ModelSizes = _SIZES
@@ -69,6 +73,7 @@ class Recipe:
     joint: FinetuneSettings = _JOINT
     single: FinetuneSettings = _SINGLE
     n_shown: int = 6000
+    copolymers: CopolymerSettings = _COPOLYMERS
 
     def shortened(self) -> "Recipe":
         """Return a recipe of one epoch a stage, which tries everything and learns nothing."""
@@ -79,6 +84,7 @@ class Recipe:
             joint=replace(self.joint, **one),
             single=replace(self.single, **one),
             n_shown=1,
+            copolymers=self.copolymers.shortened(),
         )
 
 
@@ -209,10 +215,11 @@ def train_fold(stages: Stages, fold: int, recipe: Recipe, *, seed: int = 0) -> N
         mean, std = dataset.label_stats(property_id)
         left_out = [row.smiles for row in held_out_rows(dataset, property_id, fold)]
         predicted = predict_normalized(network, store, left_out)[:, 0] * std + mean if left_out else np.empty(0)
-        _save_array(stages.held_out(property_id, fold), predicted)
+        save_array(stages.held_out(property_id, fold), predicted)
 
 
-def _save_array(path: Path, values: np.ndarray) -> None:
+def save_array(path: Path, values: np.ndarray) -> None:
+    """Write an array in one step."""
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     write_bytes_atomically(path, buffer.getvalue())
