@@ -1,16 +1,20 @@
 """Which bonds of a polymer's chain are equal under its period."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdqueries
 
 from periogt_ray.polymer.atoms_and_bonds import atoms_of, bonds_of
+from periogt_ray.polymer.prompt_molecule import PromptMolecule, atom_texts, bond_texts
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.substructure import SubstructureSearch
 
 __all__ = ["BondClasses"]
 
 _N_COPIES = 5  # of the repeat unit in the molecule that bonds are looked up in
+_POINT = "*"
 
 
 class BondClasses:
@@ -30,29 +34,34 @@ class BondClasses:
             chain.InsertMol(mol)
         for copy in range(1, _N_COPIES):
             chain.AddBond((copy - 1) * n_atoms + tail, copy * n_atoms + head, unit.connection_bond)
-        for index, bond in enumerate(bonds_of(chain)):
-            is_inner = (
-                index < _N_COPIES * n_bonds and bond.GetBeginAtom().GetAtomicNum() and bond.GetEndAtom().GetAtomicNum()
-            )
-            bond.SetIntProp("bond_class", index % n_bonds if is_inner else _N_COPIES * n_bonds)
+        points = unit.connection_points
+        is_inner = [
+            bond.GetBeginAtomIdx() not in points and bond.GetEndAtomIdx() not in points for bond in bonds_of(mol)
+        ]
+        outer = _N_COPIES * n_bonds
+        of_unit = np.where(is_inner, np.arange(n_bonds), outer)
+        classes = np.concatenate([*(of_unit,) * _N_COPIES, np.full(_N_COPIES - 1, outer)]).astype(np.int32)
         self._input = unit.smiles
-        whole = _without_hydrogen(chain.GetMol())
+        whole = _without_hydrogen(chain, classes)
         self._search = SubstructureSearch(whole)
-        # By atoms in both orders.
-        self._classes: dict[tuple[int, int], int] = {}
-        for bond in bonds_of(whole):
-            ends, bond_class = (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), bond.GetIntProp("bond_class")
-            self._classes[ends] = self._classes[ends[::-1]] = bond_class
+        bonds = bonds_of(whole)
+        if len(bonds) < len(classes):
+            classes = np.array([bond.GetIntProp("bond_class") for bond in bonds], dtype=np.int32)
+        # By atoms, in both orders; the key of a pair grows with either.
+        self._n_atoms = whole.GetNumAtoms()
+        begin = np.array(list(map(Chem.Bond.GetBeginAtomIdx, bonds)), dtype=np.int64)
+        end = np.array(list(map(Chem.Bond.GetEndAtomIdx, bonds)), dtype=np.int64)
+        keys = np.concatenate([begin * self._n_atoms + end, end * self._n_atoms + begin])
+        order = np.argsort(keys)
+        self._keys, self._classes = keys[order], np.concatenate([classes, classes])[order]
 
-    def of(self, smiles: str, order: tuple[int, ...]) -> np.ndarray | None:
+    def of(self, prompt: PromptMolecule) -> np.ndarray | None:
         """Return the class of each bond of a prompt graph.
 
         Parameters
         ----------
-        smiles : str
-            SMILES of the prompt graph.
-        order : tuple of int
-            Its atoms in the order of the graph.
+        prompt : PromptMolecule
+            The prompt graph.
 
         Returns
         -------
@@ -66,14 +75,36 @@ class BondClasses:
         """
         try:
             with rdBase.BlockLogs():
-                query = self._query(smiles, order)
-                match = () if query is None else self._search.first_match(query)
+                match = self._match(prompt)
         except (RuntimeError, ValueError):
             return None
-        if query is None or not match:
+        if match is None:
             return None
-        ends = [(match[bond.GetBeginAtomIdx()], match[bond.GetEndAtomIdx()]) for bond in bonds_of(query)]
-        return np.array([self._classes[pair] for pair in ends], dtype=np.int32)
+        pairs = match[prompt.begin].astype(np.int64) * self._n_atoms + match[prompt.end]
+        classes: np.ndarray = self._classes[np.searchsorted(self._keys, pairs)]
+        return classes
+
+    def _match(self, prompt: PromptMolecule) -> np.ndarray | None:
+        """Return for each place of the prompt graph its atom in the chain; None if it is not found there."""
+        atoms, bonds = self._atom_patterns(prompt), bond_texts(prompt)
+        if atoms is not None and bonds is not None:
+            return self._search.first_match_of_patterns(atoms, prompt.begin, prompt.end, bonds)
+        query = self._query(prompt.smiles, prompt.order)
+        if query is None or query.GetNumBonds() != len(prompt.bonds):
+            return None
+        match = self._search.first_match(query)
+        return np.array(match, dtype=np.int32) if match else None
+
+    def _atom_patterns(self, prompt: PromptMolecule) -> Sequence[str] | None:
+        """Return a SMARTS for each place of the prompt graph; None where only RDKit's parser can tell."""
+        texts = atom_texts(prompt)
+        if texts is None:
+            return None
+        if prompt.smiles != self._input:
+            first, second = (index for index, text in enumerate(texts) if text == _POINT)
+            elements = [prompt.mol.GetAtomWithIdx(end).GetNeighbors()[0].GetAtomicNum() for end in (first, second)]
+            texts[first], texts[second] = f"[#{elements[1]}]", f"[#{elements[0]}]"
+        return [texts[index] for index in prompt.order]
 
     def _query(self, smiles: str, order: tuple[int, ...]) -> Chem.Mol | None:
         parsed = Chem.MolFromSmarts(smiles)
@@ -88,14 +119,18 @@ class BondClasses:
         return Chem.RenumberAtoms(pattern.GetMol(), order)
 
 
-def _without_hydrogen(chain: Chem.Mol) -> Chem.Mol:
+def _without_hydrogen(chain: Chem.RWMol, classes: np.ndarray) -> Chem.Mol:
     """Remove explicit hydrogen and sanitize, where the chain's valences allow it.
 
-    An attachment atom keeps its connection point beside its new bond, so it may be over-valent.
+    An attachment atom keeps its connection point beside its new bond, so it may be over-valent. Where bonds may go,
+    each keeps its class as a property.
     """
+    if 1 in map(Chem.Atom.GetAtomicNum, atoms_of(chain)):
+        for bond, bond_class in zip(bonds_of(chain), classes.tolist(), strict=True):
+            bond.SetIntProp("bond_class", bond_class)
     try:
         with rdBase.BlockLogs():
-            return Chem.RemoveHs(chain)
+            return Chem.RemoveHs(chain.GetMol())
     except ValueError:
         chain.UpdatePropertyCache(strict=False)
-        return chain
+        return chain.GetMol()

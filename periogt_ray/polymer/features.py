@@ -14,7 +14,7 @@ from periogt_ray.polymer.limits import MAX_ATOMS
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.spelling import advice_on_period
-from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graph
+from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graphs
 
 __all__ = [
     "FeaturizedPolymer",
@@ -87,7 +87,8 @@ def prompt_graphs(unit: RepeatUnit, scheme: PromptScheme) -> list[tuple[str, int
             range(1, len(candidates)), key=lambda index: sha256(f"{unit.smiles}|{index}".encode()).hexdigest()
         )
         candidates = [candidates[index] for index in (0, *sorted(ranked[: scheme.max_graphs - 1]))]
-    return [(RepeatUnit(shift).multimer(n_units), n_units) for shift, n_units in candidates]
+    units = {shift: RepeatUnit(shift) for shift, _ in candidates}
+    return [(units[shift].multimer(n_units), n_units) for shift, n_units in candidates]
 
 
 def computed_unit(unit: RepeatUnit, scheme: PromptScheme) -> RepeatUnit:
@@ -117,11 +118,12 @@ def featurize(
     """
     unit = computed_unit(unit, scheme)
     _check_size(unit, scheme)
-    classes = BondClasses(unit)
+    chosen = prompt_graphs(unit, scheme)
+    texts = [smiles for smiles, _ in chosen]
     built = [
         (graph, n_units)
-        for smiles, n_units in prompt_graphs(unit, scheme)
-        if (graph := build_triplet_graph(smiles, classes)) is not None or smiles == unit.smiles
+        for (smiles, n_units), graph in zip(chosen, build_triplet_graphs(texts, BondClasses(unit)), strict=True)
+        if graph is not None or smiles == unit.smiles
     ]
     graphs = [graph for graph, _ in built if graph is not None]
     if len(graphs) < len(built):

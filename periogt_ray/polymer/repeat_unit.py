@@ -14,6 +14,7 @@ from itertools import pairwise
 from rdkit import Chem, rdBase
 
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.atoms_and_bonds import atoms_of
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.polymer.spelling import advice_on_atoms, advice_on_text
 
@@ -227,7 +228,7 @@ class RepeatUnit:
 def _clear_labels(mol: Chem.Mol) -> tuple[str, ...]:
     """Remove isotopes and map numbers; return a warning for each kind that stood at an atom of the polymer."""
     has_isotope = has_number = False
-    for atom in mol.GetAtoms():
+    for atom in atoms_of(mol):
         if atom.GetAtomicNum():
             has_isotope |= atom.GetIsotope() > 0
             has_number |= atom.GetAtomMapNum() > 0
@@ -247,7 +248,7 @@ def _canonical(mol: Chem.Mol) -> str:
 
 
 def _connection_points(mol: Chem.Mol) -> list[Chem.Atom]:
-    return [atom for atom in mol.GetAtoms() if atom.GetAtomicNum() == 0]
+    return [atom for atom in atoms_of(mol) if atom.GetAtomicNum() == 0]
 
 
 def _check_bonds(mol: Chem.Mol, smiles: str) -> None:

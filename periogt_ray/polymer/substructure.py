@@ -12,6 +12,7 @@ latest of them is undone, and the set is remembered, so that it is not tried aga
 left out that leads to a match, the first match is the same. Whether atoms and bonds fit is RDKit's own verdict.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,23 +89,62 @@ class SubstructureSearch:
         ValidationError
             If the search takes more than ``MAX_MATCH_STEPS`` steps.
         """
-        order = self._order(query)
+        match = self._search(self._order(query))
+        return () if match is None else tuple(match.tolist())
+
+    def first_match_of_patterns(
+        self, atoms: Sequence[str], begins: np.ndarray, ends: np.ndarray, bonds: Sequence[str]
+    ) -> np.ndarray | None:
+        """Return the atoms that RDKit's ``GetSubstructMatch`` returns for a query that is given in parts.
+
+        Parameters
+        ----------
+        atoms : sequence of str
+            SMARTS of each atom of the query.
+        begins, ends : numpy.ndarray
+            int32 [bonds], indices of the bonds' atoms.
+        bonds : sequence of str
+            SMARTS of each bond.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            int32, for each atom of the query its partner; None if there is no match, or a pattern is not valid.
+
+        Raises
+        ------
+        ValidationError
+            If the search takes more than ``MAX_MATCH_STEPS`` steps.
+        """
+        rows = []
+        for begin, end, bond in zip(begins.tolist(), ends.tolist(), bonds, strict=True):
+            key = atoms[begin], bond, atoms[end]
+            if (row := self._rows.get(key)) is None:
+                pattern = Chem.MolFromSmarts("".join(key))
+                if pattern is None:
+                    return None
+                row = self._rows[key] = self._new_rows(pattern)
+            rows.append(row)
+        return self._search(_Order(*_order_atoms(len(atoms), begins, ends, np.array(rows, dtype=np.int32))))
+
+    def _search(self, order: _Order) -> np.ndarray | None:
+        """Return each atom's partner, None if there is no match."""
         partners, n_steps = _search(
             (self._start, self._head),
-            (order.degrees, order.link_start, order.link_depth, order.link_row, np.stack(self._fits)),
+            (order.degrees, order.link_start, order.link_depth, order.link_row, np.array(self._fits)),
             MAX_MATCH_STEPS,
         )
         if n_steps > MAX_MATCH_STEPS:
             raise ValidationError(
-                f"A prompt graph of {query.GetNumAtoms()} atoms is not found in a chain of the repeat unit within "
+                f"A prompt graph of {len(order.atoms)} atoms is not found in a chain of the repeat unit within "
                 f"{MAX_MATCH_STEPS} steps, as too many of its parts look alike. "
                 "Give a smaller or less symmetric repeat unit."
             )
         if partners[0] == _NONE:
-            return ()
+            return None
         match = np.empty_like(partners)
         match[order.atoms] = partners
-        return tuple(match.tolist())
+        return match
 
     def _order(self, query: Chem.Mol) -> _Order:
         """Order the atoms: first 0, then always the smallest index among the neighbours of those before."""
@@ -115,23 +155,28 @@ class SubstructureSearch:
         for bond, begin, end, kind in zip(bonds, begins, ends, map(Chem.Bond.DescribeQuery, bonds), strict=True):
             key = kinds[begin], kind, kinds[end]
             if (row := self._rows.get(key)) is None:
-                row = self._rows[key] = self._new_rows(bond)
+                row = self._rows[key] = self._new_rows(_pattern_of(bond))
             rows.append(row)
         arrays = (np.array(values, dtype=np.int32) for values in (begins, ends, rows))
         return _Order(*_order_atoms(len(kinds), *arrays))
 
-    def _new_rows(self, bond: Chem.Bond) -> int:
-        """Look up the arcs that fit a query's bond, its atoms included, and return the index of the first row."""
-        pattern = Chem.RWMol()
-        pattern.AddAtom(bond.GetBeginAtom())
-        pattern.AddAtom(bond.GetEndAtom())
-        pattern.AddBond(0, 1, Chem.BondType.SINGLE)
-        pattern.ReplaceBond(0, bond)
+    def _new_rows(self, pattern: Chem.Mol) -> int:
+        """Look up the arcs that fit a bond, a query of two atoms, and return the index of the first row."""
         fits = np.zeros((2, len(self._head)), dtype=np.bool_)
         for tail, head in self._mol.GetSubstructMatches(pattern, uniquify=False, maxMatches=len(self._head)):
             fits[0, self._arcs[tail, head]] = fits[1, self._arcs[head, tail]] = True
         self._fits.extend(fits)
         return len(self._fits) - 2
+
+
+def _pattern_of(bond: Chem.Bond) -> Chem.Mol:
+    """Return a query of a query's bond and its two atoms."""
+    pattern = Chem.RWMol()
+    pattern.AddAtom(bond.GetBeginAtom())
+    pattern.AddAtom(bond.GetEndAtom())
+    pattern.AddBond(0, 1, Chem.BondType.SINGLE)
+    pattern.ReplaceBond(0, bond)
+    return pattern
 
 
 # What the kernels hand each other, in numba's notation; here A is the number of atoms of the query.

@@ -5,16 +5,17 @@ fingerprint and the descriptors. An edge joins triplets at most five bonds apart
 path, and knows the triplets in between.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from rdkit import Chem
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.atoms_and_bonds import atoms_of, bonds_of
 from periogt_ray.polymer.dimensions import N_ATOM_FEATURES, N_BOND_FEATURES, PATH_LENGTH
-from periogt_ray.polymer.repeat_unit import parse_smiles
+from periogt_ray.polymer.prompt_molecule import PromptMolecule, parse_prompt
 
 if TYPE_CHECKING:
     from periogt_ray.polymer.bond_classes import BondClasses
@@ -24,6 +25,7 @@ __all__ = [
     "NodeKind",
     "TripletGraph",
     "build_triplet_graph",
+    "build_triplet_graphs",
 ]
 
 PAD = -1
@@ -97,54 +99,87 @@ class TripletGraph(NamedTuple):
 
 
 def build_triplet_graph(smiles: str, classes: "BondClasses") -> TripletGraph | None:
-    """Build the triplet graph of one prompt graph.
+    """Build the triplet graph of one prompt graph; see :func:`build_triplet_graphs`."""
+    return build_triplet_graphs([smiles], classes)[0]
+
+
+def build_triplet_graphs(texts: Sequence[str], classes: "BondClasses") -> list[TripletGraph | None]:
+    """Build the triplet graphs of a polymer's prompt graphs.
+
+    Features of all of them are read from RDKit in one pass.
 
     Parameters
     ----------
-    smiles : str
-        A multimer of a frame shift.
+    texts : sequence of str
+        Multimers of frame shifts.
     classes : BondClasses
-        Of the repeat unit that the prompt graph belongs to.
+        Of the repeat unit that the prompt graphs belong to.
 
     Returns
     -------
-    TripletGraph or None
-        None where the prompt graph cannot be parsed or is not found in the chain.
+    list of TripletGraph or None
+        None where a prompt graph cannot be parsed or is not found in the chain.
 
     Raises
     ------
     ValidationError
-        If looking for the prompt graph in the chain takes too many steps.
+        If looking for a prompt graph in the chain takes too many steps.
     """
-    try:
-        mol = parse_smiles(smiles)
-    except ValidationError:
-        return None
-    order = tuple(Chem.CanonicalRankAtoms(mol))
-    bond_class = classes.of(smiles, order)
-    if bond_class is None or len(bond_class) != mol.GetNumBonds():
-        return None
-    mol = Chem.RenumberAtoms(mol, order)
-    n_bonds = mol.GetNumBonds()
-    bonds = bonds_of(mol)
-    ends = [list(map(Chem.Bond.GetBeginAtomIdx, bonds)), list(map(Chem.Bond.GetEndAtomIdx, bonds))]
-    atoms = np.sort(np.array(ends, dtype=np.int32).T, axis=1)
-    edges, kinds, paths = _edges(atoms, mol.GetNumAtoms())
+    found: dict[int, tuple[PromptMolecule, np.ndarray]] = {}
+    for index, text in enumerate(texts):
+        try:
+            prompt = parse_prompt(text)
+        except ValidationError:
+            continue
+        if (bond_class := classes.of(prompt)) is not None:
+            found[index] = prompt, bond_class
+    graphs: list[TripletGraph | None] = [None] * len(texts)
+    if not found:
+        return graphs
+    prompts = [prompt for prompt, _ in found.values()]
+    atom_features = _atom_features([prompt.mol.GetAtomWithIdx(at) for prompt in prompts for at in prompt.order])
+    bond_features = _bond_features([bond for prompt in prompts for bond in prompt.bonds])
+    first_atom = np.cumsum([0, *(len(prompt.order) for prompt in prompts)])
+    first_bond = np.cumsum([0, *(len(prompt.bonds) for prompt in prompts)])
+    for k, (index, (prompt, bond_class)) in enumerate(found.items()):
+        graphs[index] = _graph(
+            prompt,
+            bond_class,
+            atom_features[first_atom[k] : first_atom[k + 1]],
+            bond_features[first_bond[k] : first_bond[k + 1]],
+        )
+    return graphs
+
+
+def _graph(
+    prompt: PromptMolecule, bond_class: np.ndarray, atom_features: np.ndarray, bond_features: np.ndarray
+) -> TripletGraph:
+    """Put a graph together; features are those of its atoms in its order, and of its bonds."""
+    n_bonds = len(bond_class)
+    atoms = np.full((n_bonds + 2, 2), PAD, dtype=np.int32)
+    np.minimum(prompt.begin, prompt.end, out=atoms[:-2, 0])
+    np.maximum(prompt.begin, prompt.end, out=atoms[:-2, 1])
+    with_virtual = np.full((n_bonds + 2, N_BOND_FEATURES), -1, dtype=np.float32)
+    with_virtual[:-2] = bond_features
+    node_kind = np.full(n_bonds + 2, NodeKind.TRIPLET, dtype=np.int8)
+    node_kind[-2:] = NodeKind.FINGERPRINT, NodeKind.DESCRIPTORS
+    with_classes = np.empty(n_bonds + 2, dtype=np.int32)
+    with_classes[:-2], with_classes[-2:] = bond_class, (-1, -2)
+    edges, kinds, paths = _edges(atoms[:-2], len(atom_features))
     return TripletGraph(
-        atom_features=_atom_features(mol),
-        triplet_atoms=np.concatenate([atoms, np.full((2, 2), PAD, dtype=np.int32)]),
-        bond_features=np.concatenate([_bond_features(mol), np.full((2, N_BOND_FEATURES), -1, dtype=np.float32)]),
-        node_kind=np.array([NodeKind.TRIPLET] * n_bonds + [NodeKind.FINGERPRINT, NodeKind.DESCRIPTORS], dtype=np.int8),
-        bond_class=np.concatenate([bond_class, np.array([-1, -2], dtype=np.int32)]),
+        atom_features=atom_features,
+        triplet_atoms=atoms,
+        bond_features=with_virtual,
+        node_kind=node_kind,
+        bond_class=with_classes,
         edges=edges,
         edge_kind=kinds,
         paths=paths,
     )
 
 
-def _atom_features(mol: Chem.Mol) -> np.ndarray:
+def _atom_features(atoms: list[Chem.Atom]) -> np.ndarray:
     """Return float32 [A, 138]: one-hot blocks, each with a last place for other values, and scalars."""
-    atoms = atoms_of(mol)
     features = np.zeros((len(atoms), N_ATOM_FEATURES), dtype=np.float32)
     rows = np.arange(len(atoms))
     for first, last, getter in (
@@ -158,17 +193,16 @@ def _atom_features(mol: Chem.Mol) -> np.ndarray:
     features[rows, [_HYBRIDIZATION + _HYBRIDIZATIONS.get(kind, 5) for kind in kinds]] = 1
     features[:, _CHARGE] = list(map(Chem.Atom.GetFormalCharge, atoms))
     features[:, _AROMATIC] = list(map(Chem.Atom.GetIsAromatic, atoms))
-    features[:, _CHIRALITY_POSSIBLE] = [atom.HasProp("_ChiralityPossible") for atom in atoms]
-    features[:, _MASS] = [mass * 0.01 for mass in map(Chem.Atom.GetMass, atoms)]
-    for row, atom in enumerate(atoms):
-        if atom.HasProp("_CIPCode") and atom.GetProp("_CIPCode") in _CIP_LABELS:
-            features[row, _CIP + _CIP_LABELS[atom.GetProp("_CIPCode")]] = 1
+    features[:, _CHIRALITY_POSSIBLE] = list(map(Chem.Atom.HasProp, atoms, repeat("_ChiralityPossible")))
+    features[:, _MASS] = np.array(list(map(Chem.Atom.GetMass, atoms))) * 0.01
+    for row in np.flatnonzero(list(map(Chem.Atom.HasProp, atoms, repeat("_CIPCode")))).tolist():
+        if (label := _CIP_LABELS.get(atoms[row].GetProp("_CIPCode"))) is not None:
+            features[row, _CIP + label] = 1
     return features
 
 
-def _bond_features(mol: Chem.Mol) -> np.ndarray:
-    """Return float32 [T, 14] for the triplets of real bonds."""
-    bonds = bonds_of(mol)
+def _bond_features(bonds: list[Chem.Bond]) -> np.ndarray:
+    """Return float32 [bonds, 14]."""
     features = np.zeros((len(bonds), N_BOND_FEATURES), dtype=np.float32)
     rows = np.arange(len(bonds))
     features[rows, [_BOND_TYPE + _BOND_TYPES.get(kind, 4) for kind in map(Chem.Bond.GetBondType, bonds)]] = 1

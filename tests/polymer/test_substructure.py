@@ -1,7 +1,8 @@
 import json
 import random
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from rdkit import Chem
 
@@ -9,6 +10,7 @@ from periogt_ray.errors import ValidationError
 from periogt_ray.polymer import bond_classes, substructure
 from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.features import featurize, prompt_graphs
+from periogt_ray.polymer.prompt_molecule import PromptMolecule, atom_texts, bond_texts, parse_prompt
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.substructure import SubstructureSearch
@@ -42,44 +44,43 @@ class Recorded(SubstructureSearch):
 
     found: ClassVar[list[tuple[int, ...]]] = []
 
-    def first_match(self, query: Chem.Mol) -> tuple[int, ...]:
-        found = super().first_match(query)
-        self.found.append(found)
+    def first_match_of_patterns(self, *query: Any) -> np.ndarray | None:
+        found = super().first_match_of_patterns(*query)
+        self.found.append(() if found is None else tuple(found.tolist()))
         return found
 
 
-class Compared(SubstructureSearch):
+class Compared(BondClasses):
     """Compares with RDKit wherever a prompt graph is looked up."""
 
     n_matches = 0
 
-    def __init__(self, mol: Chem.Mol) -> None:
-        super().__init__(mol)
-        self.searched = mol
-
-    def first_match(self, query: Chem.Mol) -> tuple[int, ...]:
-        found = super().first_match(query)
-        assert found == tuple(self.searched.GetSubstructMatch(query)), Chem.MolToSmarts(query)
+    def _match(self, prompt: PromptMolecule) -> np.ndarray | None:
+        found = super()._match(prompt)
+        query = self._query(prompt.smiles, prompt.order)
+        expected = () if query is None else self._search._mol.GetSubstructMatch(query)
+        assert (() if found is None else tuple(found.tolist())) == tuple(expected), prompt.smiles
         type(self).n_matches += 1
         return found
 
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> type[Compared]:
-    monkeypatch.setattr(bond_classes, "SubstructureSearch", Compared)
     monkeypatch.setattr(Compared, "n_matches", 0)
     return Compared
 
 
-def look_up_all(smiles: str, scheme: PromptScheme = PromptScheme.RELEASE) -> int:
+def look_up_all(
+    smiles: str, scheme: PromptScheme = PromptScheme.RELEASE, *, classes: type[BondClasses] = BondClasses
+) -> int:
     unit = RepeatUnit.parse(smiles)
-    classes, graphs = BondClasses(unit), prompt_graphs(unit, scheme)
-    return sum(build_triplet_graph(text, classes) is not None for text, _ in graphs)
+    looked_up, graphs = classes(unit), prompt_graphs(unit, scheme)
+    return sum(build_triplet_graph(text, looked_up) is not None for text, _ in graphs)
 
 
 def test_the_first_match_in_golden_polymers_is_rdkits(compared: type[Compared]) -> None:
     for polymer in golden_polymers():
-        look_up_all(polymer.smiles)
+        look_up_all(polymer.smiles, classes=compared)
     assert compared.n_matches > 300
 
 
@@ -88,11 +89,26 @@ def test_the_first_match_in_random_polymers_is_rdkits(compared: type[Compared], 
     source, n_polymers = random.Random(seed), 0
     while n_polymers < 30:
         try:
-            look_up_all(random_polymer(source))
+            look_up_all(random_polymer(source), classes=compared)
         except ValidationError:  # connection points of different bonds, or over-valent
             continue
         n_polymers += 1
     assert compared.n_matches > 100
+
+
+@pytest.mark.parametrize("smiles", ["*C/C=C/C*", "*C/C(F)=C\\\\C*"])
+def test_bonds_with_a_direction_are_looked_up_by_rdkits_query(compared: type[Compared], smiles: str) -> None:
+    assert bond_texts(parse_prompt(RepeatUnit.parse(smiles).smiles)) is None
+    assert look_up_all(smiles, classes=compared) == compared.n_matches > 0
+
+
+def test_prompts_are_taken_apart_as_they_are_written() -> None:
+    prompt = parse_prompt("*c1ccc(-c2ccc(C#CC(=O)[Si](*)(Cl)Br)[nH]2)cc1")
+    texts = atom_texts(prompt)
+    assert texts is not None
+    assert texts[1:3] + texts[-5:] == ["c", "c", "Cl", "Br", "[nH]", "c", "c"]
+    assert bond_texts(prompt)[4] == "-"  # type: ignore[index]
+    assert sorted(filter(None, bond_texts(prompt) or ())) == ["#", "-", "="]
 
 
 def shuffled(mol: Chem.Mol, source: random.Random) -> Chem.Mol:
