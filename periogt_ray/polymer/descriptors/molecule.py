@@ -4,18 +4,26 @@ Shape letters: n atoms without, N atoms with all hydrogens; m and M bonds likewi
 and m bonds are the same in both. A hydrogen that the parser keeps (an isotope) is among the n.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdPartialCharges
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.atoms_and_bonds import atoms_of
+from periogt_ray.polymer.atoms_and_bonds import atoms_of, bonds_of
 from periogt_ray.polymer.limits import MAX_ATOMS
 
-__all__ = ["BondType", "Graph", "MoleculeArrays", "extract", "partial_charges"]
+__all__ = ["BondType", "Graph", "MoleculeArrays", "extract"]
+
+_N_ELEMENTS = 118
+
+# Looked up faster than RDKit's enumerations are turned into numbers.
+_HYBRIDIZATIONS = {kind: int(kind) for kind in Chem.HybridizationType.values.values()}
+_BOND_TYPES = {kind: int(kind) for kind in Chem.BondType.values.values()}
 
 
 class BondType:
@@ -57,7 +65,6 @@ class MoleculeArrays:
     """All that descriptors need to know of a molecule."""
 
     mol: Chem.Mol  # without hydrogens
-    hydrogenated: Chem.Mol  # with all hydrogens
     number: np.ndarray  # int64 [n], atomic number
     charge: np.ndarray  # int64 [n], formal
     n_implicit: np.ndarray  # int64 [n], hydrogens that are not atoms of ``mol``
@@ -67,6 +74,8 @@ class MoleculeArrays:
     hybridization: np.ndarray  # int64 [n], RDKit's numbers
     valence: np.ndarray  # int64 [n], total
     mass: np.ndarray  # float64 [n], of the isotope
+    partial_charge: np.ndarray  # float64 [n], Gasteiger's
+    hydrogen_charge: np.ndarray  # float64 [n], of all implicit hydrogens together
     begin: np.ndarray  # int32 [m]
     end: np.ndarray  # int32 [m]
     bond_type: np.ndarray  # int64 [m], RDKit's numbers
@@ -109,16 +118,17 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
         If it has several fragments, no atom, or more than 1200 atoms, hydrogens left out.
     """
     _check_size(mol)
-    has_hydrogen = 1 in map(Chem.Atom.GetAtomicNum, atoms_of(mol))
-    # Without any there is nothing to remove, and no need to sanitize the molecule again.
-    plain = Chem.RemoveHs(mol, updateExplicitCount=True) if has_hydrogen else Chem.Mol(mol)
-    hydrogenated = Chem.AddHs(mol if plain.GetNumAtoms() == mol.GetNumAtoms() else plain)
-    begin, end, bond_type, bond_order, bond_is_aromatic = _bonds(plain)
-    kekule_order = _kekule_orders(hydrogenated, len(begin))
+    mol = Chem.Mol(mol)  # gets computed properties
+    atoms = atoms_of(mol)
+    number = _read(atoms, Chem.Atom.GetAtomicNum)
+    if (number == 1).any():
+        mol = Chem.RemoveHs(mol, updateExplicitCount=True)
+        atoms = atoms_of(mol)
+        number = _read(atoms, Chem.Atom.GetAtomicNum)
+    begin, end, bond_type, bond_order, bond_is_aromatic = _bonds(mol)
+    kekule_order = _kekule_orders(mol, bond_type, bond_order)
     is_ambiguous = bond_type == BondType.AROMATIC
     kekule_type = np.where(is_ambiguous, np.where(kekule_order == 1.0, BondType.SINGLE, BondType.DOUBLE), bond_type)
-    atoms = atoms_of(plain)
-    number = _read(atoms, Chem.Atom.GetAtomicNum)
     n_atoms, n_implicit = len(atoms), _read(atoms, Chem.Atom.GetTotalNumHs)
     parent = np.repeat(np.arange(n_atoms, dtype=np.int32), n_implicit)
     hydrogen = np.arange(n_atoms, n_atoms + len(parent), dtype=np.int32)
@@ -126,18 +136,23 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
     graph = Graph.from_bonds(n_atoms, begin, end)
     n_heavy_neighbors = np.bincount(begin, number[end] != 1, n_atoms) + np.bincount(end, number[begin] != 1, n_atoms)
     n_heavy_neighbors = n_heavy_neighbors.astype(np.int64)
+    rings = tuple(mol.GetRingInfo().AtomRings())
+    in_ring = np.zeros(n_atoms, dtype=bool)
+    in_ring[list(chain.from_iterable(rings))] = True
+    partial_charge, hydrogen_charge = _charges(mol, atoms)
     return MoleculeArrays(
-        mol=plain,
-        hydrogenated=hydrogenated,
+        mol=mol,
         number=number,
         charge=_read(atoms, Chem.Atom.GetFormalCharge),
         n_implicit=n_implicit,
-        is_bracketed=_read(atoms, Chem.Atom.GetNoImplicit).astype(bool),
-        is_aromatic=_read(atoms, Chem.Atom.GetIsAromatic).astype(bool),
-        in_ring=_read(atoms, Chem.Atom.IsInRing).astype(bool),
-        hybridization=_read(atoms, Chem.Atom.GetHybridization),
+        is_bracketed=np.array(list(map(Chem.Atom.GetNoImplicit, atoms)), dtype=bool),
+        is_aromatic=np.array(list(map(Chem.Atom.GetIsAromatic, atoms)), dtype=bool),
+        in_ring=in_ring,
+        hybridization=np.array([_HYBRIDIZATIONS[kind] for kind in map(Chem.Atom.GetHybridization, atoms)]),
         valence=_read(atoms, Chem.Atom.GetTotalValence),
         mass=np.array(list(map(Chem.Atom.GetMass, atoms)), dtype=np.float64),
+        partial_charge=partial_charge,
+        hydrogen_charge=hydrogen_charge,
         begin=begin,
         end=end,
         bond_type=bond_type,
@@ -145,8 +160,8 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
         bond_is_aromatic=bond_is_aromatic,
         kekule_type=kekule_type,
         kekule_order=kekule_order,
-        rings=tuple(tuple(ring) for ring in Chem.GetSymmSSSR(plain)),
-        outer_electrons=_outer_electrons(number),
+        rings=rings,
+        outer_electrons=_outer_electrons()[number],
         full_number=np.concatenate([number, np.ones(len(parent), dtype=np.int64)]),
         full_begin=full_begin,
         full_end=full_end,
@@ -157,13 +172,14 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
     )
 
 
-def partial_charges(mol: Chem.Mol) -> np.ndarray:
-    """Return Gasteiger charges with those of implicit hydrogens added, float64 [atoms of ``mol``]."""
+def _charges(mol: Chem.Mol, atoms: list[Chem.Atom]) -> tuple[np.ndarray, np.ndarray]:
+    """Return Gasteiger charges of atoms and of all implicit hydrogens on each, float64 [n] each."""
     rdPartialCharges.ComputeGasteigerCharges(mol)
-    names = ("_GasteigerCharge", "_GasteigerHCharge")
-    atoms = atoms_of(mol)
-    own, implicit = (np.array([atom.GetDoubleProp(name) for atom in atoms], dtype=np.float64) for name in names)
-    return own + implicit
+    own, implicit = (
+        np.array(list(map(Chem.Atom.GetDoubleProp, atoms, repeat(name))), dtype=np.float64)
+        for name in ("_GasteigerCharge", "_GasteigerHCharge")
+    )
+    return own, implicit
 
 
 def _check_size(mol: Chem.Mol) -> None:
@@ -183,25 +199,34 @@ def _read(atoms: list[Chem.Atom], getter: Callable[[Chem.Atom], int]) -> np.ndar
 
 
 def _bonds(mol: Chem.Mol) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    bonds = [mol.GetBondWithIdx(index) for index in range(mol.GetNumBonds())]
+    bonds = bonds_of(mol)
     return (
         np.array(list(map(Chem.Bond.GetBeginAtomIdx, bonds)), dtype=np.int32),
         np.array(list(map(Chem.Bond.GetEndAtomIdx, bonds)), dtype=np.int32),
-        np.array(list(map(Chem.Bond.GetBondType, bonds)), dtype=np.int64),
+        np.array([_BOND_TYPES[kind] for kind in map(Chem.Bond.GetBondType, bonds)], dtype=np.int64),
         np.array(list(map(Chem.Bond.GetBondTypeAsDouble, bonds)), dtype=np.float64),
         np.array(list(map(Chem.Bond.GetIsAromatic, bonds)), dtype=bool),
     )
 
 
-def _kekule_orders(hydrogenated: Chem.Mol, n_bonds: int) -> np.ndarray:
-    """Orders of the first bonds in the Kekule form that RDKit chooses, float64 [m]."""
-    kekule = Chem.Mol(hydrogenated)
+def _kekule_orders(mol: Chem.Mol, bond_type: np.ndarray, bond_order: np.ndarray) -> np.ndarray:
+    """Return bond orders in the Kekule form that RDKit chooses, float64 [m].
+
+    All hydrogens are added first, as in training: in one polymer of seven RDKit chooses another form without.
+    """
+    aromatic = np.flatnonzero(bond_type == BondType.AROMATIC)
+    if not len(aromatic):
+        return bond_order
+    kekule = Chem.AddHs(mol)
     Chem.Kekulize(kekule)
-    bonds = [kekule.GetBondWithIdx(index) for index in range(n_bonds)]
-    return np.array(list(map(Chem.Bond.GetBondTypeAsDouble, bonds)), dtype=np.float64)
+    orders = bond_order.copy()
+    bonds = [kekule.GetBondWithIdx(index) for index in aromatic.tolist()]
+    orders[aromatic] = list(map(Chem.Bond.GetBondTypeAsDouble, bonds))
+    return orders
 
 
-def _outer_electrons(number: np.ndarray) -> np.ndarray:
+@functools.cache
+def _outer_electrons() -> np.ndarray:
+    """Return the outer electrons of the neutral elements by atomic number, int64 [119]."""
     table = Chem.GetPeriodicTable()
-    elements, inverse = np.unique(number, return_inverse=True)
-    return np.array([table.GetNOuterElecs(int(z)) for z in elements], dtype=np.int64)[inverse]
+    return np.array([table.GetNOuterElecs(number) for number in range(_N_ELEMENTS + 1)], dtype=np.int64)

@@ -10,7 +10,7 @@ import functools
 import numpy as np
 
 from periogt_ray.polymer.descriptors.elements import element_table
-from periogt_ray.polymer.descriptors.molecule import MoleculeArrays, partial_charges
+from periogt_ray.polymer.descriptors.molecule import MoleculeArrays
 
 __all__ = ["CARBON", "N_WEIGHTS", "SIGMA", "VALENCE", "atom_weights", "carbon_weights", "full_weights"]
 
@@ -48,7 +48,7 @@ def atom_weights(arrays: MoleculeArrays) -> np.ndarray:
         float64 [12, n], NaN where a property is unknown.
     """
     weights = np.empty((N_WEIGHTS, arrays.n_atoms))
-    weights[0] = partial_charges(arrays.mol)
+    weights[0] = arrays.partial_charge + arrays.hydrogen_charge
     weights[1:FIRST_ELEMENT] = _electronic(arrays)
     weights[FIRST_ELEMENT:] = _by_element()[:, arrays.number]
     return weights
@@ -71,7 +71,10 @@ def full_weights(arrays: MoleculeArrays, plain: np.ndarray) -> np.ndarray:
     """
     n_atoms = arrays.n_atoms
     weights = np.empty((N_WEIGHTS, arrays.n_all_atoms))
-    weights[0] = partial_charges(arrays.hydrogenated)
+    weights[0, :n_atoms] = arrays.partial_charge
+    # The hydrogens of an atom share their charge; an atom without any is not repeated.
+    each = arrays.hydrogen_charge / np.maximum(arrays.n_implicit, 1)
+    weights[0, n_atoms:] = np.repeat(each, arrays.n_implicit)
     weights[1:, :n_atoms] = plain[1:]
     # A hydrogen has no valence electrons to spare, one sigma bond, hence an intrinsic state of 1.
     weights[1:FIRST_ELEMENT, n_atoms:] = np.array([0.0, 1.0, 1.0])[:, None]
