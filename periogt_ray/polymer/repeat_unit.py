@@ -7,6 +7,7 @@ at another backbone bond. The rules are those the published checkpoints were tra
 (Wu et al., Nature Computational Science 5, 1214, 2025).
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -165,6 +166,11 @@ class RepeatUnit:
         The molecule is parsed from its own canonical SMILES, because some descriptors depend on
         the Kekule form that the parser chooses.
         """
+        if self._core is not None:
+            with suppress(ValueError, RuntimeError), rdBase.BlockLogs():
+                # None where it is not valid, which is told below.
+                if (oligomer := Chem.MolFromSmiles(self._capped_smiles(n_units))) is not None:
+                    return oligomer
         chain, ends = self._chain(n_units)
         for end in ends:
             chain.GetAtomWithIdx(end).SetAtomicNum(1)
@@ -177,6 +183,41 @@ class RepeatUnit:
                 f"{n_units} repeat units of {_shown(self.smiles)} do not join to a valid molecule: "
                 f"{_reason(str(error))}. Check the valences of the attachment atoms."
             ) from error
+
+    @cached_property
+    def _core(self) -> tuple[Chem.Mol, int, int] | None:
+        """The repeat unit without connection points and the indices of its attachment atoms.
+
+        None where a chain of it needs more than bonds: where hydrogens or a stereocentre's neighbours have to be
+        accounted for.
+        """
+        mol, joints = self.mol, self.attachment_atoms
+        atoms = [mol.GetAtomWithIdx(index) for index in joints]
+        if (
+            self.connection_bond != Chem.BondType.SINGLE
+            or any(mark in self.smiles for mark in "@/\\")
+            or any(atom.GetNoImplicit() or (atom.GetIsAromatic() and atom.GetAtomicNum() != 6) for atom in atoms)
+            or 1 in map(Chem.Atom.GetAtomicNum, atoms_of(mol))
+        ):
+            return None
+        core = Chem.RWMol(mol)
+        for point in sorted(self.connection_points, reverse=True):
+            core.RemoveAtom(point)
+        head, tail = (joint - sum(point < joint for point in self.connection_points) for joint in joints)
+        return core.GetMol(), head, tail
+
+    def _capped_smiles(self, n_units: int) -> str:
+        """Return the SMILES of the chain with hydrogen at both ends, of units that have a core."""
+        assert self._core is not None
+        core, head, tail = self._core
+        n_atoms = core.GetNumAtoms()
+        chain = Chem.RWMol(core)
+        for unit in range(1, n_units):
+            chain.InsertMol(core)
+            chain.AddBond((unit - 1) * n_atoms + tail, unit * n_atoms + head, Chem.BondType.SINGLE)
+        chain.UpdatePropertyCache()
+        Chem.GetSymmSSSR(chain)
+        return str(Chem.MolToSmiles(chain))
 
     def multimer(self, n_units: int) -> str:
         """Return the SMILES of ``n_units`` repeat units; one unit is the repeat unit itself."""

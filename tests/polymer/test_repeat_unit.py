@@ -193,3 +193,30 @@ def test_multimer_keeps_its_outer_connection_points() -> None:
 def test_stereocentres_that_crash_the_reference_are_accepted() -> None:
     for smiles in ("*C[C@H](*)C", "*C[C@@H](*)c1ccccc1"):
         assert RepeatUnit.parse(smiles).oligomer(9).GetNumAtoms() > 0
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "*C*",
+        "*C(=O)*",
+        "*CC(*)(C)C(=O)OC",
+        "*Oc1ccc(*)cc1",
+        "*N(C)C*",
+        "*C1CCC(*)C1",
+        "*SC#CC*",
+        "*C=C*",
+        "*P(=O)(C)O*",
+    ],
+)
+def test_a_chain_of_cores_is_the_chain_of_repeat_units(smiles: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = RepeatUnit.parse(smiles)
+    assert unit._core is not None
+    joined = [Chem.MolToSmiles(unit.oligomer(n_units)) for n_units in (1, 2, 5)]
+    monkeypatch.setattr(RepeatUnit, "_core", None)
+    assert [Chem.MolToSmiles(RepeatUnit(unit.smiles).oligomer(n_units)) for n_units in (1, 2, 5)] == joined
+
+
+@pytest.mark.parametrize("smiles", ["*[C@H](C)O*", "*C/C=C/C*", "*n1ccc(*)c1", "*[SiH2]C*", "*=CC=*"])
+def test_what_needs_more_than_bonds_has_no_core(smiles: str) -> None:
+    assert RepeatUnit.parse(smiles)._core is None
