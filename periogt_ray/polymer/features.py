@@ -2,19 +2,29 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from rdkit import Chem
 
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.descriptors import DescriptorEngine, descriptors
-from periogt_ray.polymer.fingerprint import fingerprint, have_same_keys
+from periogt_ray.polymer.fingerprint import (
+    fingerprint,
+    have_same_fingerprint,
+    have_same_keys,
+    have_same_patterns,
+    keys_of_longer,
+)
 from periogt_ray.polymer.limits import MAX_ATOMS
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.spelling import advice_on_period
 from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graphs
+
+if TYPE_CHECKING:
+    from periogt_ray.polymer.descriptors.pattern_sums import PatternSums
 
 __all__ = [
     "FeaturizedPolymer",
@@ -152,15 +162,52 @@ def _check_size(unit: RepeatUnit, scheme: PromptScheme) -> None:
         )
 
 
+class _Known(NamedTuple):
+    """An oligomer whose features are known."""
+
+    n_units: int
+    fingerprint: np.ndarray
+    sums: "PatternSums | None"
+
+
 def _oligomer_features(unit: RepeatUnit, sizes: list[int], engine: DescriptorEngine) -> dict[int, OligomerFeatures]:
     """Compute the features of the 3n-mer for each number n of repeat units, ascending."""
     features: dict[int, OligomerFeatures] = {}
-    shorter: tuple[int, np.ndarray] | None = None
+    known: list[_Known] = []
     for size in sizes:
         n_units = _UNITS_OF_OLIGOMER * size
         oligomer = unit.oligomer(n_units)
-        same_keys = shorter[1] if shorter and have_same_keys(n_units, shorter[0], unit.n_backbone_atoms) else None
-        bits = fingerprint(oligomer, same_keys=same_keys)
-        features[size] = OligomerFeatures(bits, descriptors(oligomer, engine=engine))
-        shorter = n_units, bits
+        bits = _fingerprint(unit, oligomer, n_units, known)
+        sums = _pattern_sums(unit, oligomer, n_units, known) if engine == "native" else None
+        features[size] = OligomerFeatures(bits, descriptors(oligomer, engine=engine, sums=sums))
+        known.append(_Known(n_units, bits, sums))
     return features
+
+
+def _fingerprint(unit: RepeatUnit, oligomer: Chem.Mol, n_units: int, known: list[_Known]) -> np.ndarray:
+    """Compute the fingerprint of an oligomer, or what of it does not follow from the shorter one."""
+    if not known:
+        return fingerprint(oligomer)
+    shorter, n_backbone = known[-1], unit.n_backbone_atoms
+    if have_same_fingerprint(n_units, shorter.n_units, n_backbone, unit.connection_bond):
+        return shorter.fingerprint.copy()
+    if have_same_keys(n_units, shorter.n_units, n_backbone):
+        return fingerprint(oligomer, same_keys=shorter.fingerprint)
+    if have_same_patterns(n_units, shorter.n_units, n_backbone, unit.connection_bond):
+        return fingerprint(oligomer, same_keys=keys_of_longer(oligomer, shorter.fingerprint))
+    return fingerprint(oligomer)
+
+
+def _pattern_sums(unit: RepeatUnit, oligomer: Chem.Mol, n_units: int, known: list[_Known]) -> "PatternSums":
+    """Compute an oligomer's sums over patterns, or continue those of two shorter ones in equal steps."""
+    # Here, as with all descriptors: who only reads features loads none of this.
+    from periogt_ray.polymer.descriptors.pattern_sums import grow_evenly, longer_sums, pattern_sums
+
+    if len(known) > 1 and grow_evenly(unit.n_backbone_atoms, unit.connection_bond):
+        before, last = known[-2:]
+        is_even = n_units - last.n_units == last.n_units - before.n_units
+        if is_even and before.sums is not None and last.sums is not None:
+            sums = longer_sums(before.sums, last.sums)
+            if sums is not None:
+                return sums
+    return pattern_sums(oligomer)

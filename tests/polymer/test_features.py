@@ -8,7 +8,13 @@ from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.descriptors import descriptors
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize, prompt_graphs
-from periogt_ray.polymer.fingerprint import fingerprint, have_same_keys
+from periogt_ray.polymer.fingerprint import (
+    fingerprint,
+    have_same_fingerprint,
+    have_same_keys,
+    have_same_patterns,
+    keys_of_longer,
+)
 from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.triplet_graph import build_triplet_graph
@@ -26,6 +32,42 @@ def test_fingerprints_equal_the_reference_bit_for_bit(golden: GoldenPolymer) -> 
     for index, n_units in enumerate(UNITS):
         mol = Chem.MolFromSmiles(golden.record["oligomers"][str(n_units)])
         np.testing.assert_array_equal(fingerprint(mol), golden.fingerprints[index])
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    ["*CCCC*", "*OCCC(C)*", "*NCCO*", "*C(=O)CCO*", "*OCC(O)C*", "*SCC(F)C*", "*c1ccc(*)cc1", "*NC(=O)CC*", "*CC=CC*"],
+)
+def test_three_units_have_the_patterns_of_six(smiles: str) -> None:
+    unit = RepeatUnit.parse(smiles)
+    assert have_same_patterns(6, 3, unit.n_backbone_atoms, unit.connection_bond)
+    three, six = unit.oligomer(3), unit.oligomer(6)
+    expected = fingerprint(six)
+    np.testing.assert_array_equal(fingerprint(six, same_keys=keys_of_longer(six, fingerprint(three))), expected)
+
+
+def test_keys_that_ask_for_more_matches_are_counted_in_the_longer_chain() -> None:
+    """More than three oxygens, key 140."""
+    unit = RepeatUnit.parse("*OCCC*")
+    three, six = (fingerprint(unit.oligomer(n_units)) for n_units in (3, 6))
+    assert (three[140], six[140]) == (0, 1)
+    assert keys_of_longer(unit.oligomer(6), three)[140] == 1
+
+
+@pytest.mark.parametrize("smiles", ["*CCC*", "*OCC*", "*CC(C)O*", "*c1cc(*)cs1", "*NC(=O)C*", "*CCCCCCC*"])
+def test_six_units_have_the_fingerprint_of_nine(smiles: str) -> None:
+    unit = RepeatUnit.parse(smiles)
+    assert have_same_fingerprint(9, 6, unit.n_backbone_atoms, unit.connection_bond)
+    np.testing.assert_array_equal(fingerprint(unit.oligomer(6)), fingerprint(unit.oligomer(9)))
+
+
+def test_short_backbones_and_double_bonds_have_fingerprints_of_their_own() -> None:
+    single, double = Chem.BondType.SINGLE, Chem.BondType.DOUBLE
+    assert not have_same_fingerprint(9, 6, 2, single)
+    assert not have_same_fingerprint(9, 6, 3, double)
+    assert not have_same_fingerprint(6, 3, 3, single)
+    assert not have_same_patterns(6, 3, 3, single)
+    assert not have_same_patterns(6, 3, 4, double)
 
 
 @pytest.mark.parametrize(

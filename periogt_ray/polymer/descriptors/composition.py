@@ -9,15 +9,20 @@ from rdkit.Chem import rdMolDescriptors
 
 from periogt_ray.polymer.descriptors.elements import BONDI_VOLUMES, element_table
 from periogt_ray.polymer.descriptors.molecule import BondType, MoleculeArrays
+from periogt_ray.polymer.descriptors.pattern_sums import PatternSums
 from periogt_ray.polymer.descriptors.rings import aromatic_rings
 
-__all__ = ["composition_descriptors"]
+__all__ = ["composition_descriptors", "surface_areas"]
 
-_HALOGENS = (9, 17, 35, 53, 85, 117)
-_ELEMENTS = (5, 6, 7, 8, 16, 15, 9, 17, 35, 53)
+_N_NUMBERS = 119  # atomic numbers, 0 included
+_HALOGENS = np.array([9, 17, 35, 53, 85, 117])
+_ELEMENTS = np.array([5, 6, 7, 8, 16, 15, 9, 17, 35, 53])
 
-_ACID = "[$([O;H1]-[C,S,P]=O),$([*;-;!$(*~[*;+])]),$([NH](S(=O)=O)C(F)(F)F),$(n1nnnc1)]"
-_BASE = "[$([NH2]-[CX4]),$([NH](-[CX4])-[CX4]),$(N(-[CX4])(-[CX4])-[CX4]),$([*;+;!$(*~[*;-])]),$(N=C-N),$(N-C=N)]"
+# Of carbons by hybridisation: sp, sp2, then sp3 with what RDKit gives atoms of more neighbours; -1: none of them.
+_GROUPS = np.full(max(map(int, Chem.HybridizationType.values)) + 1, -1)
+_GROUPS[[int(Chem.HybridizationType.SP), int(Chem.HybridizationType.SP2)]] = 0, 1
+_GROUPS[[int(getattr(Chem.HybridizationType, name)) for name in ("SP3", "SP3D", "SP3D2")]] = 2
+_MOST_NEIGHBORS = 16  # of a carbon, and one more
 
 _MCGOWAN_BOND = 6.56
 
@@ -37,7 +42,9 @@ _PHOSPHORUS = {
 }  # fmt: skip
 
 
-def composition_descriptors(arrays: MoleculeArrays, charges: np.ndarray) -> dict[str, list[float] | np.ndarray]:
+def composition_descriptors(
+    arrays: MoleculeArrays, charges: np.ndarray, sums: PatternSums
+) -> dict[str, list[float] | np.ndarray]:
     """Return the blocks of counts, sums and RDKit's own descriptors.
 
     Parameters
@@ -46,16 +53,17 @@ def composition_descriptors(arrays: MoleculeArrays, charges: np.ndarray) -> dict
         The molecule.
     charges : numpy.ndarray
         float64 [N], partial charges of all atoms.
+    sums : PatternSums
+        Sums over the patterns of the molecule.
     """
     mol, number = arrays.mol, arrays.number
     n_bonds = len(arrays.begin)
-    n_rotatable = rdMolDescriptors.CalcNumRotatableBonds(mol)
+    n_acids, n_bases, acceptors, donors, n_rotatable = sums.counts.tolist()
+    log_p, refractivity = sums.crippen.tolist()
     weight = rdMolDescriptors.CalcExactMolWt(mol)
-    acceptors, donors = rdMolDescriptors.CalcNumHBA(mol), rdMolDescriptors.CalcNumHBD(mol)
-    log_p, refractivity = rdMolDescriptors.CalcCrippenDescriptors(mol)
     n_heavy_bonds = int(((number[arrays.begin] != 1) & (number[arrays.end] != 1)).sum())
     return {
-        "acid_base": [float(len(mol.GetSubstructMatches(pattern))) for pattern in _acid_base()],
+        "acid_base": [n_acids, n_bases],
         "aromatic": [float(arrays.is_aromatic.sum()), float(arrays.bond_is_aromatic.sum())],
         "atom_count": _atom_counts(arrays),
         "bond_count": _bond_counts(arrays),
@@ -78,13 +86,15 @@ def composition_descriptors(arrays: MoleculeArrays, charges: np.ndarray) -> dict
     }
 
 
-def surface_areas(arrays: MoleculeArrays, by_state: np.ndarray, by_area: np.ndarray) -> np.ndarray:
+def surface_areas(arrays: MoleculeArrays, sums: PatternSums, by_state: np.ndarray, by_area: np.ndarray) -> np.ndarray:
     """Return the block ``surface``.
 
     Parameters
     ----------
     arrays : MoleculeArrays
         The molecule.
+    sums : PatternSums
+        Sums over its patterns.
     by_state, by_area : numpy.ndarray
         ``EState_VSA`` float64 [10] and ``VSA_EState`` float64 [9].
     """
@@ -93,30 +103,25 @@ def surface_areas(arrays: MoleculeArrays, by_state: np.ndarray, by_area: np.ndar
         [
             [rdMolDescriptors.CalcLabuteASA(mol)],
             rdMolDescriptors.PEOE_VSA_(mol)[:13],
-            rdMolDescriptors.SMR_VSA_(mol)[:9],
-            rdMolDescriptors.SlogP_VSA_(mol)[:11],
+            sums.areas,
             by_state,
             by_area,
         ]
     )
 
 
-@functools.cache
-def _acid_base() -> tuple[Chem.Mol, Chem.Mol]:
-    return Chem.MolFromSmarts(_ACID), Chem.MolFromSmarts(_BASE)
-
-
 def _atom_counts(arrays: MoleculeArrays) -> list[float]:
-    mol, number = arrays.mol, arrays.number
+    mol = arrays.mol
+    counts = np.bincount(arrays.number, minlength=_N_NUMBERS)
     return [
         arrays.n_all_atoms,
         arrays.n_atoms,
         rdMolDescriptors.CalcNumSpiroAtoms(mol),
         rdMolDescriptors.CalcNumBridgeheadAtoms(mol),
-        rdMolDescriptors.CalcNumHeteroatoms(mol),
-        float((arrays.full_number == 1).sum()),
-        *(float((number == element).sum()) for element in _ELEMENTS),
-        float(np.isin(number, _HALOGENS).sum()),
+        float(arrays.n_atoms - counts[1] - counts[6]),
+        float(arrays.n_all_atoms - arrays.n_atoms + counts[1]),
+        *counts[_ELEMENTS].tolist(),
+        float(counts[_HALOGENS].sum()),
     ]
 
 
@@ -147,12 +152,10 @@ def _carbon_types(arrays: MoleculeArrays) -> list[float]:
     n_carbon = np.bincount(arrays.begin, is_carbon[arrays.end], n_atoms) + np.bincount(
         arrays.end, is_carbon[arrays.begin], n_atoms
     )
-    kinds = Chem.HybridizationType
-    groups = ([int(kinds.SP)], [int(kinds.SP2)], [int(kinds.SP3), int(kinds.SP3D), int(kinds.SP3D2)])
-    counts = [
-        np.bincount(n_carbon[is_carbon & np.isin(arrays.hybridization, group)].astype(np.int64), minlength=8)
-        for group in groups
-    ]
+    group = _GROUPS[arrays.hybridization]
+    chosen = is_carbon & (group >= 0)
+    places = _MOST_NEIGHBORS * group[chosen] + n_carbon[chosen].astype(np.int64)
+    counts = np.bincount(places, minlength=3 * _MOST_NEIGHBORS).reshape(3, -1)
     n_sp2, n_sp3 = int(counts[1].sum()), int(counts[2].sum())
     ratio = n_sp3 / (n_sp2 + n_sp3) if n_sp2 + n_sp3 else math.nan
     wanted = ((0, 1), (0, 2), (1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3), (2, 4))
@@ -223,10 +226,21 @@ def _polar_surface(arrays: MoleculeArrays) -> list[float]:
     return [polar, total]
 
 
+@functools.cache
+def _bondi_volumes() -> np.ndarray:
+    """Return the volumes by atomic number, float64 [119], NaN where unknown."""
+    volumes = np.full(_N_NUMBERS, np.nan)
+    volumes[list(BONDI_VOLUMES)] = list(BONDI_VOLUMES.values())
+    return volumes
+
+
 def _vdw_volume(arrays: MoleculeArrays) -> float:
-    volumes = [BONDI_VOLUMES.get(number, math.nan) for number in arrays.full_number.tolist()]
+    volumes = _bondi_volumes()[arrays.full_number]
     n_aromatic = aromatic_rings(arrays)
     n_other = len(arrays.rings) - n_aromatic
     return (
-        sum(volumes) - _VOLUME_BOND * len(arrays.full_begin) - _VOLUME_AROMATIC * n_aromatic - _VOLUME_OTHER * n_other
+        float(volumes.sum())
+        - _VOLUME_BOND * len(arrays.full_begin)
+        - _VOLUME_AROMATIC * n_aromatic
+        - _VOLUME_OTHER * n_other
     )

@@ -19,6 +19,7 @@ from periogt_ray.polymer.descriptors.fragments import fragment_descriptors
 from periogt_ray.polymer.descriptors.information import bertz_complexity, information_contents
 from periogt_ray.polymer.descriptors.molecule import MoleculeArrays, extract
 from periogt_ray.polymer.descriptors.path_spectra import total_length
+from periogt_ray.polymer.descriptors.pattern_sums import PatternSums, pattern_sums
 from periogt_ray.polymer.descriptors.rings import ring_descriptors
 from periogt_ray.polymer.descriptors.simple_paths import SimplePaths, molecular_ids
 from periogt_ray.polymer.descriptors.spectra import adjacency_spectrum, burden_extremes, path_spectra
@@ -37,13 +38,15 @@ __all__ = ["native_descriptors"]
 _TRACE = 6  # attribute of a matrix that is left out where it is always zero
 
 
-def native_descriptors(mol: Chem.Mol) -> np.ndarray:
+def native_descriptors(mol: Chem.Mol, *, sums: PatternSums | None = None) -> np.ndarray:
     """Return the 2D descriptors, NaN where one does not exist.
 
     Parameters
     ----------
     mol : rdkit.Chem.Mol
         Sanitized, without explicit hydrogen; it is not modified.
+    sums : PatternSums, optional
+        Sums over the molecule's patterns, if they are known.
 
     Returns
     -------
@@ -56,7 +59,8 @@ def native_descriptors(mol: Chem.Mol) -> np.ndarray:
         If the molecule is over one of the bounds on size, or has several fragments.
     """
     with rdBase.BlockLogs(), _one_blas_thread():
-        return assemble(_all_blocks(extract(mol)))
+        arrays = extract(mol)
+        return assemble(_all_blocks(arrays, pattern_sums(arrays.mol) if sums is None else sums))
 
 
 @contextmanager
@@ -93,21 +97,21 @@ def _set_threads(library: LibController, n_threads: int) -> None:
     getattr(library, "_real_set_num_threads", library.set_num_threads)(n_threads)
 
 
-def _all_blocks(arrays: MoleculeArrays) -> dict[str, np.ndarray | list[float]]:
+def _all_blocks(arrays: MoleculeArrays, sums: PatternSums) -> dict[str, np.ndarray | list[float]]:
     distances = topological_distances(arrays.graph)
     weights = atom_weights(arrays)
     all_weights = full_weights(arrays, weights)
     estate = estate_descriptors(arrays, distances)
     return {
         **topology_descriptors(arrays, distances),
-        **composition_descriptors(arrays, all_weights[0]),
+        **composition_descriptors(arrays, all_weights[0], sums),
         **ring_descriptors(arrays),
         **fragment_descriptors(arrays, np.ascontiguousarray(weights[[SIGMA, VALENCE]])),
         **autocorrelations(arrays, all_weights),
         **constitutional(all_weights),
         **_component_blocks(arrays, weights),
         "estate": estate["estate"],
-        "surface": surface_areas(arrays, estate["EState_VSA"], estate["VSA_EState"]),
+        "surface": surface_areas(arrays, sums, estate["EState_VSA"], estate["VSA_EState"]),
         "eta": eta_indices(arrays, distances),
         "information": information_contents(arrays),
         "bertz": [bertz_complexity(arrays)],

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from periogt_ray.polymer.descriptors.pattern_sums import (
+    _LEAST_BACKBONE,
+    _MOST_COUNTED,
+    PatternSums,
+    grow_evenly,
+    longer_sums,
+    pattern_sums,
+)
+from periogt_ray.polymer.repeat_unit import RepeatUnit
+from support.golden import golden_polymers
+
+
+def compare(longer: PatternSums, expected: PatternSums) -> None:
+    assert longer.counts.tolist() == expected.counts.tolist()
+    np.testing.assert_allclose(longer.crippen, expected.crippen, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(longer.areas, expected.areas, rtol=1e-11, atol=1e-11)
+
+
+def continued(smiles: str) -> bool:
+    """Compare the 9-mer's sums, where they follow from those of the 3- and the 6-mer."""
+    unit = RepeatUnit.parse(smiles)
+    if not grow_evenly(unit.n_backbone_atoms, unit.connection_bond):
+        return False
+    longer = longer_sums(*(pattern_sums(unit.oligomer(n_units)) for n_units in (3, 6)))
+    assert longer is not None
+    compare(longer, pattern_sums(unit.oligomer(9)))
+    return True
+
+
+def test_nine_units_continue_three_and_six() -> None:
+    assert sum(continued(polymer.smiles) for polymer in golden_polymers()) > 10
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "*CCCCC*", "*OCCOC(=O)*", "*NCC(=O)NC(C)C(=O)*", "*CC(C(=O)O)CCN*", "*S(=O)(=O)c1ccc(*)cc1", "*NC(=N)CCC*",
+        "*c1cc2ccc(*)cc2[nH]1", "*N1C(=O)c2ccc(*)cc2C1=O", "*C(F)(F)C(C)(C)C#CC*", "*[N+](C)(C)CCCC*",
+    ],
+)  # fmt: skip
+def test_surroundings_that_reach_into_the_next_unit(smiles: str) -> None:
+    assert continued(smiles)
+
+
+def test_short_backbones_and_double_bonds_are_not_continued() -> None:
+    assert not grow_evenly(_LEAST_BACKBONE - 1, Chem.BondType.SINGLE)
+    assert not grow_evenly(_LEAST_BACKBONE, Chem.BondType.DOUBLE)
+
+
+def test_counts_that_rdkit_may_end_are_not_continued() -> None:
+    sums = pattern_sums(Chem.MolFromSmiles("CCN"))
+    many = PatternSums(np.full(5, _MOST_COUNTED // 2 + 1), sums.crippen, sums.areas)
+    assert longer_sums(sums, many) is None
