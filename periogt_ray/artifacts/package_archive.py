@@ -5,12 +5,13 @@ hashes, bytes beyond what it announces, and pickles. Nothing appears under the p
 checked.
 """
 
+import errno
 import json
 import secrets
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -50,7 +51,11 @@ def export_package(package: Package, target: Path, *, has_rows: bool = False) ->
     ------
     ModelLoadError
         A file of the package was changed.
+    ValidationError
+        The file exists already, or cannot be written.
     """
+    if target.exists():
+        raise ValidationError(f"{target} exists. Give another --output, or remove it first.")
     problems = package.problems()
     if problems:
         raise ModelLoadError(f"{package.root} was changed since it was made: {'; '.join(problems)}. Finetune again.")
@@ -58,15 +63,24 @@ def export_package(package: Package, target: Path, *, has_rows: bool = False) ->
     document = json.loads((package.root / PACKAGE_NAME).read_text(encoding="utf-8"))
     document["files"] = {name: record._asdict() for name, record in kept.items()}
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
+    try:
+        _write_archive(package, target, f"{text}\n", sorted(kept))
+    except OSError as error:
+        raise ValidationError(
+            f"{target} cannot be written: {error.strerror or error}. Give another --output."
+        ) from error
+
+
+def _write_archive(package: Package, target: Path, document: str, names: Sequence[str]) -> None:
     with atomic_file(target) as file, zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(PACKAGE_NAME, _DATE), f"{text}\n")
-        for name in sorted(kept):
+        archive.writestr(zipfile.ZipInfo(PACKAGE_NAME, _DATE), document)
+        for name in names:
             info = zipfile.ZipInfo(name, _DATE)
             with (package.root / name).open("rb") as source, archive.open(info, "w", force_zip64=True) as entry:
                 shutil.copyfileobj(source, entry, _CHUNK_BYTES)
 
 
-def import_package(source: Path, models: Path) -> Package:
+def import_package(source: Path, models: Path, *, taken: Collection[str] = ()) -> Package:
     """Check a file that :func:`export_package` wrote, and install its package.
 
     Parameters
@@ -75,30 +89,55 @@ def import_package(source: Path, models: Path) -> Package:
         The file.
     models : pathlib.Path
         Directory of packages; made if absent.
+    taken : collection of str
+        Ids that the artifacts serve themselves, beside which a package of the same id would not be used.
 
     Raises
     ------
     ValidationError
-        The file cannot be read, is no package or holds what does not belong there, or the id is taken.
+        The file cannot be read, is no package or holds what does not belong there, the id is taken, or the directory
+        cannot be written.
     """
-    make_directory(models)
     place = models / f".import-{secrets.token_hex(4)}"
     try:
-        make_directory(place)
+        _make_place(place)
         with _reported(source):
             _unpack(source, place)
             package = read_package(place)
             _check_content(package)
-        target = models / package.id
-        if target.exists():
+        if package.id in taken:
             raise ValidationError(
-                f"{target} exists. Remove it first (`periogt models remove {package.id}`), or import into another "
-                "directory (PERIOGT_MODELS)."
+                f"{source} is of the property {package.id!r}, which the artifacts serve themselves; it would not be "
+                "used. Finetune under another id, and export that."
             )
-        place.rename(target)
+        _name_package(place, models / package.id)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    return read_package(target)
+    return read_package(models / package.id)
+
+
+def _make_place(place: Path) -> None:
+    try:
+        make_directory(place)
+    except OSError as error:
+        raise ValidationError(
+            f"{place.parent} cannot be written: {error.strerror or error}. Name another directory with PERIOGT_MODELS."
+        ) from error
+
+
+def _name_package(place: Path, target: Path) -> None:
+    taken = ValidationError(
+        f"{target} exists. Remove it first (`periogt models remove {target.name}`), or import into another "
+        "directory (PERIOGT_MODELS)."
+    )
+    if target.exists():
+        raise taken
+    try:
+        place.rename(target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise taken from error  # another import was faster
+        raise
 
 
 @contextmanager
@@ -109,7 +148,10 @@ def _reported(source: Path) -> Iterator[None]:
     except ValidationError:
         raise
     except OSError as error:
-        raise ValidationError(f"{source} cannot be read: {error.strerror or error}. Check the path.") from error
+        raise ValidationError(
+            f"{source} cannot be read, or not unpacked: {error.strerror or error}. Check the path, and the room on the "
+            "disk."
+        ) from error
     except (
         ModelLoadError,
         zipfile.BadZipFile,
@@ -197,6 +239,9 @@ def _check_content(package: Package) -> None:
 
 
 def remove_package(package: Package) -> None:
-    """Remove a package; package.json goes first, so that a half removed one is none."""
+    """Remove a package; package.json goes first, so that a half removed one is none. Of a link only the link goes."""
+    if package.root.is_symlink():
+        package.root.unlink()
+        return
     (package.root / PACKAGE_NAME).unlink(missing_ok=True)
     shutil.rmtree(package.root)

@@ -129,6 +129,8 @@ def read_package(root: Path) -> Package:
     ------
     ModelLoadError
         It is damaged, or of a later version.
+    FileNotFoundError
+        There is no package.
     """
     path = root / PACKAGE_NAME
     document = read_json(path)
@@ -187,6 +189,8 @@ def find_packages(directory: Path | None) -> Iterator[Package]:
             continue
         try:
             package = read_package(root)
+        except FileNotFoundError:
+            continue  # removed since the directory was listed
         except PerioGTError as error:
             logger.warning("left out: %s", error.message)
             continue

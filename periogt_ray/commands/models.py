@@ -90,7 +90,8 @@ def import_model(file: Path) -> None:
     from periogt_ray.artifacts.package_archive import import_package
 
     settings = resolved_settings()
-    package = import_package(file, settings.models_dir or settings.base_dir / "models")
+    taken = ArtifactDirectory.open(settings.checkpoint_dir).properties
+    package = import_package(file, settings.models_dir or settings.base_dir / "models", taken=taken)
     info = ArtifactDirectory.of_settings(settings).properties.get(package.id)
     is_served = info is not None and package.id in ArtifactDirectory.of_settings(settings).packages and info.supported
     print_json({"id": package.id, "directory": str(package.root), "served": is_served, "reason": info and info.reason})

@@ -218,3 +218,71 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes | None) ->
     with pytest.raises(ValidationError, match=r"refused|cannot be read"):
         import_package(source, tmp_path / "to")
     assert list((tmp_path / "to").iterdir()) == []
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.999])
+def test_a_truncated_archive_installs_nothing(tmp_path: Path, share: float) -> None:
+    source = exported(tmp_path)
+    content = source.read_bytes()
+    source.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValidationError, match="refused"):
+        import_package(source, tmp_path / "to")
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_the_name_of_an_archive_says_nothing(tmp_path: Path) -> None:
+    renamed = exported(tmp_path).rename(tmp_path / "other.periogt.zip")
+    assert import_package(renamed, tmp_path / "to").root.name == "my_eps"
+
+
+def test_an_archive_of_a_served_property_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="serve themselves"):
+        import_package(exported(tmp_path), tmp_path / "to", taken={"my_eps"})
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_an_import_that_another_one_overtakes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = exported(tmp_path)
+    first = import_package(source, tmp_path / "to")
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda self: self != first.root and exists(self))
+    with pytest.raises(ValidationError, match="exists"):
+        import_package(source, tmp_path / "to")
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["my_eps"]
+    assert first.problems() == []
+
+
+@pytest.mark.parametrize("models", ["/proc/models", "/dev/null/models"])
+def test_models_that_cannot_be_written_are_told(tmp_path: Path, models: str) -> None:
+    with pytest.raises(ValidationError, match="cannot be written"):
+        import_package(exported(tmp_path), Path(models))
+
+
+def test_an_export_overwrites_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "thesis.zip"
+    target.write_text("mine")
+    package = write_small_package(tmp_path / "from")
+    with pytest.raises(ValidationError, match="exists"):
+        export_package(package, target)
+    assert target.read_text() == "mine"
+    with pytest.raises(ValidationError, match="cannot be written"):
+        export_package(package, tmp_path / "absent" / "my.zip")
+
+
+def test_a_package_that_is_removed_while_packages_are_listed_is_none(tmp_path: Path) -> None:
+    packages = {name: write_small_package(tmp_path, name) for name in ("my_a", "my_b")}
+    found = find_packages(tmp_path)
+    assert next(found).id == "my_a"
+    remove_package(packages["my_b"])
+    assert list(found) == []
+
+
+def test_removing_a_link_to_a_package_leaves_the_package(tmp_path: Path) -> None:
+    package = write_small_package(tmp_path / "shared")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "my_eps").symlink_to(package.root)
+    [linked] = find_packages(tmp_path / "models")
+    remove_package(linked)
+    assert list((tmp_path / "models").iterdir()) == []
+    assert package.problems() == []
