@@ -39,7 +39,9 @@ def run_with_progress(options: FinetuneOptions, settings: Settings) -> dict[str,
             stack.enter_context(local_ray(address=options.address))
         try:
             run = run_finetune(options, settings, shown.listener(stop.is_set))
-            if run is not None:
+            if run is None:
+                logger.info("%s is finished already; nothing is done.", options.output)
+            else:
                 for warning in run.report.warnings:
                     logger.warning("%s", warning)
                 figures = figures_of(run)
@@ -114,6 +116,10 @@ class _Shown:
 
     def _on_epoch(self, job: Job, epoch: Epoch) -> None:
         place = self._names.index(job.name)
+        if epoch.number == 0:
+            before = f"{job.name} before its first update: validation {epoch.validation_rmse:.4g} ({self._baselines})"
+            logger.info("network %d of %d, %s", place + 1, len(self._names), before)
+            return
         if place == 0 and epoch.number == 1:
             most = (time.monotonic() - self._begun) * self._n_epochs * len(self._names) / 60
             logger.info(

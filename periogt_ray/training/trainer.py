@@ -46,7 +46,10 @@ class Rows(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """What one epoch brought: root mean squared error on the validation rows, in standard deviations."""
+    """What one epoch brought: root mean squared error on the validation rows, in standard deviations.
+
+    Number 0 is the network before its first update; it is told to a watch, and in no history.
+    """
 
     number: int
     validation_rmse: float
@@ -294,6 +297,9 @@ class _Training:
 
     def run(self) -> Trained:
         self._restore()
+        if self._n_done == 0:
+            # Told, and not kept: a start from the encoder that is worse than the mean shows here.
+            self._watch.on_epoch(Epoch(0, self._trainer.error(self._rows.validation), False))
         per_epoch = self._recipe.updates_per_epoch(len(self._rows.train))
         while not self._is_over():
             epoch = len(self._history)

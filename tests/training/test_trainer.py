@@ -19,7 +19,7 @@ from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.training.new_network import new_network
 from periogt_ray.training.polymer_set import PolymerSet
 from periogt_ray.training.prompts import encode
-from periogt_ray.training.recipe import Recipe, learning_rate
+from periogt_ray.training.recipe import Recipe, learning_rate, seed_of
 from periogt_ray.training.trainer import Epoch, Labels, Rows, Stopped, Trained, Trainer, Watch, train
 from support.golden import ARTIFACTS, GOLDEN
 
@@ -213,9 +213,29 @@ def test_it_ends_when_no_epoch_is_better() -> None:
     result = trained(
         None, Watch(on_epoch=seen.append), recipe=replace(RECIPE, epochs=60, patience=3, learning_rate=0.05)
     )
-    assert tuple(seen) == result.history
+    assert tuple(seen[1:]) == result.history
+    assert seen[0].number == 0, "before the first update"
     assert len(result.history) == result.best_epoch + 3 < 60
-    assert result.best_epoch == min(seen, key=lambda epoch: epoch.validation_rmse).number
+    assert result.best_epoch == min(seen[1:], key=lambda epoch: epoch.validation_rmse).number
+
+
+def test_the_error_before_the_first_update_is_told_once() -> None:
+    """That of the network as it is made; a continued training has no such line."""
+    seen: list[Epoch] = []
+    trained(None, Watch(on_epoch=seen.append))
+    network = new_network(encoder(), dropout=RECIPE.dropout, seed=seed_of(3, "initial"))
+    found = polymer_set(PromptScheme.MONOMER).predict(network, ROWS.validation)
+    values = golden_labels({}).values[list(ROWS.validation)]
+    assert seen[0] == Epoch(0, pytest.approx(float(np.sqrt(((found - values) ** 2).mean())), rel=1e-6), False)
+    assert [epoch.number for epoch in seen] == list(range(len(seen)))
+
+
+def test_a_continued_training_has_no_error_before_the_first_update(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        trained(tmp_path / "snapshot", Watch(is_stopping=iter([False, False, True]).__next__))
+    seen: list[Epoch] = []
+    trained(tmp_path / "snapshot", Watch(on_epoch=seen.append))
+    assert seen[0].number == 1
 
 
 def test_a_batch_that_does_not_fit_is_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
