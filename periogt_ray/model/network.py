@@ -40,8 +40,9 @@ class MLP(nn.Module):
 
 
 def embedding(n: int, width: int) -> nn.Embedding:
-    """Return a table of normal values, as torch's own, which on the meta device loads torch's compiler, for seconds."""
-    return nn.Embedding(n, width, _weight=torch.randn(n, width))
+    """Return a table of normal values; on the meta device without them, for to draw those loads torch's compiler."""
+    weight = torch.empty(n, width)
+    return nn.Embedding(n, width, _weight=weight if weight.is_meta else weight.normal_())
 
 
 class AtomEmbedding(nn.Module):
