@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.intervals import DEFAULT_LEVEL, LEVELS
+from periogt_ray.polymer.ahead import features_under_way
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.given import AnyInput, GivenInput, as_given, given_kind
@@ -296,16 +298,17 @@ class PerioGT:
         PerioGTError
             If they cannot be loaded.
         """
-        from periogt_ray.model.consistency import with_consistency
-        from periogt_ray.model.tasks import Task
-
         given = given if isinstance(given, GivenInput) else as_given(given)
         read = given.read()
         ids = self._artifacts.property_ids(properties, kind=given.kind)
-        predictor = self._loaded()
-        schemes = {name: predictor.scheme(name) for name in ids}
-        features = self._featurized(read, set(schemes.values()))
-        tasks = [Task(features[schemes[name]], name, return_embedding, read.warnings, level) for name in ids]
+        schemes = {name: self._artifacts.property(name).prompt_scheme for name in ids}
+        with self._features_under_way(read, set(schemes.values())) as features:
+            predictor = self._loaded()
+            ready = features()
+        from periogt_ray.model.consistency import with_consistency
+        from periogt_ray.model.tasks import Task
+
+        tasks = [Task(ready[schemes[name]], name, return_embedding, read.warnings, level) for name in ids]
         outcomes = with_consistency([(read.key, name) for name in ids], predictor.predict_many(tasks))
         return dict(zip(ids, outcomes, strict=True))
 
@@ -319,6 +322,13 @@ class PerioGT:
         task = Task(self._featurized(read, {scheme})[scheme], None, False, read.warnings, DEFAULT_LEVEL)
         [outcome] = predictor.predict_many([task])
         return outcome
+
+    def _features_under_way(
+        self, read: PolymerInput, schemes: set[PromptScheme]
+    ) -> AbstractContextManager[Callable[[], Mapping[PromptScheme, Featurized]]]:
+        if self._settings.feature_store is None:
+            return features_under_way(read, schemes, engine=self._settings.descriptor_engine)
+        return nullcontext(partial(self._featurized, read, schemes))  # this process has the store's writer
 
     def _featurized(self, read: PolymerInput, schemes: set[PromptScheme]) -> dict[PromptScheme, Featurized]:
         def features(unit: RepeatUnit, scheme: PromptScheme) -> FeaturizedPolymer:

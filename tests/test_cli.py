@@ -23,7 +23,7 @@ from periogt_ray.errors import ModelLoadError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.runtime.ray_environment import LOG_ENVIRONMENT
-from periogt_ray.settings import Settings
+from periogt_ray.settings import EMBEDDED_DIR, Settings
 from periogt_ray.tables.columns import TableOptions
 from support.golden import ARTIFACTS, golden_polymers
 from support.golden_copolymers import make_artifacts
@@ -360,6 +360,20 @@ def test_help_imports_nothing_heavy() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.count("Usage: periogt") == result.stdout.count("-" * 9) == 6
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_a_prediction_loads_only_what_it_needs() -> None:
+    code = (
+        "import sys; from periogt_ray.cli import cli\n"
+        "try: cli(['predict', '--smiles', '*CC*', '--property', 'all'])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "heavy = {'torch', 'sympy', 'torch._dynamo', 'pandas', 'pyarrow', 'ray', 'fastapi', 'dgl'}\n"
+        "print(sorted(heavy & {*sys.modules}))"
+    )
+    environment = {**os.environ, "PERIOGT_CHECKPOINT_DIR": str(EMBEDDED_DIR), "PERIOGT_DEVICE": "cpu"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert result.stdout.splitlines()[-1] == "['torch']"
 
 
 def test_unknown_variables_are_warned_about(called: Called) -> None:

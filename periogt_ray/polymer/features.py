@@ -8,7 +8,6 @@ import numpy as np
 from rdkit import Chem
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.descriptors import DescriptorEngine, descriptors
 from periogt_ray.polymer.fingerprint import (
     fingerprint,
@@ -126,6 +125,9 @@ def featurize(
         If the repeat unit is too large or not found in its own chain, looking for a prompt graph there takes too many
         steps, or an oligomer is not a valid molecule.
     """
+    # Loads numba and compiled kernels, which processes that only pass features on can do without.
+    from periogt_ray.polymer.bond_classes import BondClasses
+
     unit = computed_unit(unit, scheme)
     _check_size(unit, scheme)
     chosen = prompt_graphs(unit, scheme)
