@@ -4,7 +4,6 @@ What features need (RDKit, numba and the kernels) and what a network needs (torc
 both hold the interpreter's lock, so threads would not help.
 """
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -68,7 +67,7 @@ def features_under_way(
     """
     wanted = tuple(schemes)
     here = partial(features_by_scheme, read, wanted, engine=engine)
-    if threading.active_count() > 1 or "torch" in sys.modules or usable_cpus(os.environ).n < 2:
+    if threading.active_count() > 1 or "torch" in sys.modules or usable_cpus({}).n < 2:
         yield here
         return
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as other:
