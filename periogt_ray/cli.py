@@ -60,7 +60,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="periogt")
 @click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
-@click.option("-v", "--verbose", is_flag=True, help="Log every setting, and what helps to find a fault.")
+@click.option("-v", "--verbose", is_flag=True, help="Log every setting, and details that help to find a fault.")
 def cli(quiet: bool, verbose: bool) -> None:
     """Predict polymer properties from the SMILES of a repeat unit.
 
@@ -77,8 +77,8 @@ def cli(quiet: bool, verbose: bool) -> None:
         logger.info("%s", note)
 
 
-@cli.command(epilog=f"The columns of csv are those of a batch output: {', '.join(OUTPUT_COLUMNS)}.")
-@click.option("--smiles", required=True, help="Repeat unit, for example '*CC*'; of a copolymer the first monomer.")
+@cli.command(epilog=f"CSV has the columns of a batch output: {', '.join(OUTPUT_COLUMNS)}.")
+@click.option("--smiles", required=True, help="Repeat unit, for example '*CC*'; for a copolymer, the first monomer.")
 @copolymer_options
 @click.option("--property", "properties", required=True, help="Property ids, separated by commas, or 'all'.")
 @click.option("--return-embedding", is_flag=True, help="Add the embedding to the JSON.")
@@ -97,19 +97,19 @@ def predict(
 ) -> None:
     """Predict properties of one polymer.
 
-    A property of copolymers takes --smiles-b, --ratio-a and --architecture, too, and a property with
-    conditions one --condition each; `periogt properties --json` says which takes what.
+    A property of copolymers also needs --smiles-b, --ratio-a and --architecture. A property with
+    conditions needs one --condition for each. `periogt properties --json` shows what each property needs.
 
-    Prints JSON, for several properties {"results": [...], "request_id": ...}; with --format csv one
-    line a property, without a header. Exit status: 0 success, 1 some properties failed, 2 nothing
-    could be predicted.
+    Prints JSON; for several properties {"results": [...], "request_id": ...}. With --format csv it prints
+    one line for each property, without a header. Exit status: 0 success, 1 some properties failed,
+    2 nothing could be predicted.
     """
     from periogt_ray.model.answers import predict_response, predict_result
     from periogt_ray.predict import PerioGT
     from periogt_ray.schemas import BatchResponse, ErrorBody, new_request_id
 
     if return_embedding and output_format == "csv":
-        raise click.UsageError("--return-embedding needs --format json; a line of csv has no place for an embedding.")
+        raise click.UsageError("--return-embedding needs --format json; a line of CSV has no column for an embedding.")
     names = properties.split(",")
     polymer = given_input(smiles, smiles_b, ratio_a, architecture, conditions)
     model = PerioGT.of_settings(resolved_settings())
@@ -150,7 +150,7 @@ def embeddings(smiles: str) -> None:
 @cli.command()
 @as_json_option
 def properties(as_json: bool | None) -> None:
-    """List the properties that are served, those that are not, and by which model."""
+    """List the properties that are served, the model that serves them, and the properties that are not served."""
     from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.artifacts.listing import property_table
     from periogt_ray.model.answers import properties_response
@@ -164,7 +164,7 @@ def properties(as_json: bool | None) -> None:
 
 @cli.command()
 @as_json_option
-@click.option("--hashes", is_flag=True, help="Also hash every artifact, which reads all of it.")
+@click.option("--hashes", is_flag=True, help="Also compute the hash of every artifact; this reads all files.")
 def doctor(as_json: bool | None, hashes: bool) -> None:
     """Check the installation, the device and the artifacts; exit 0 PASS, 1 WARN, 2 FAIL."""
     from periogt_ray.doctor.run import render, run_checks, verdict
@@ -182,10 +182,10 @@ def doctor(as_json: bool | None, hashes: bool) -> None:
 @click.option("--host", help="Address to listen at.  [default: PERIOGT_HOST, else 0.0.0.0]")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen at.  [default: PERIOGT_PORT, else 8000]")
 def serve(host: str | None, port: int | None) -> None:
-    """Serve HTTP until interrupted; prints how to ask once the model is loaded.
+    """Serve HTTP until interrupted; print an example request once the model is loaded.
 
-    Runs on a Ray of its own, or on that of RAY_ADDRESS. Key and bounds come from PERIOGT_*
-    variables. On SIGTERM open requests are answered first.
+    Starts a Ray of its own, or uses the Ray at RAY_ADDRESS. The key and the limits come from PERIOGT_*
+    variables. On SIGTERM it answers open requests before it ends.
     """
     os.environ.update(LOG_ENVIRONMENT)
     chosen = {"PERIOGT_HOST": host, "PERIOGT_PORT": port}
@@ -201,7 +201,7 @@ for _command in (batch, calibrate, evaluate, featurize, finetune, models, setup)
 
 def main() -> None:
     """Run the command line; every error ends in one message and its exit status."""
-    # DGL picks its backend from the environment, and asks for one on the terminal where it finds none.
+    # DGL reads its backend from the environment; without one it asks on the terminal.
     os.environ.setdefault("DGLBACKEND", "pytorch")
     with _reported():
         cli(prog_name="periogt")
@@ -235,7 +235,7 @@ def _reported() -> Iterator[None]:
         click.echo(f"error [{InternalError.code}]: the output cannot be written: {error.strerror}.", err=True)
         raise SystemExit(InternalError.exit_code) from error
     except Exception as error:
-        # The outermost frame: a bug is shown whole, and still ends with the documented status.
+        # The outermost frame: print the whole traceback of a bug, and still end with the documented status.
         traceback.print_exc()
         click.echo(f"error [{InternalError.code}]: {error}. This is a bug; please report it.", err=True)
         raise SystemExit(InternalError.exit_code) from error

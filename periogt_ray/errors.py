@@ -77,7 +77,7 @@ class PerioGTError(Exception):
 
     @property
     def message(self) -> str:
-        """What the user reads."""
+        """The text for the user."""
         return str(self.args[0])
 
     @property
@@ -90,7 +90,7 @@ class PerioGTError(Exception):
 
 
 class ValidationError(PerioGTError):
-    """The input is not a repeat unit that the model can take, or a body is malformed."""
+    """The input is not a repeat unit that the model accepts, or a request body is malformed."""
 
     code = "validation_error"
     http_status = 422
@@ -111,7 +111,7 @@ class CheckpointMissingError(PerioGTError):
 
 
 class ChecksumMismatchError(PerioGTError):
-    """A file's bytes are not those that were published."""
+    """A file differs from the published one."""
 
     code = "checksum_mismatch"
 
@@ -123,7 +123,7 @@ class ModelLoadError(PerioGTError):
 
 
 class CudaUnavailableError(PerioGTError):
-    """CUDA was asked for and cannot be used."""
+    """CUDA was requested and cannot be used."""
 
     code = "cuda_unavailable"
     http_status = 503
@@ -175,7 +175,7 @@ class NotReadyError(PerioGTError):
 
 
 class GPUOutOfMemoryError(PerioGTError):
-    """One polymer alone does not fit into the device's memory."""
+    """A single polymer does not fit into the GPU's memory."""
 
     code = "gpu_out_of_memory"
     http_status = 503
@@ -189,7 +189,7 @@ class SettingsError(PerioGTError):
 
 
 class DrawingUnavailableError(PerioGTError):
-    """The machine lacks what draws; sending the request again does not help, and predictions do not need it."""
+    """Libraries that draw are missing on this machine. Another try does not help; predictions do not need them."""
 
     http_status = 501
 

@@ -147,7 +147,7 @@ def test_a_copolymer_and_conditions_by_options(called: Called, all_kinds: str) -
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--smiles-b", "*CC*", "--property", "ea"), "A copolymer needs --ratio-a and --architecture, too."),
+        (("--smiles-b", "*CC*", "--property", "ea"), "A copolymer also needs --ratio-a and --architecture."),
         (("--condition", "homo", "--property", "opv"), "expected NAME=NUMBER"),
         (("--condition", "homo=1", "--condition", "homo=2", "--property", "opv"), "--condition homo is given twice"),
         (("--condition", "homo=1", "--property", "opv"), "expected exactly homo, bandgap, molar_mass"),
@@ -461,7 +461,7 @@ def test_the_size_of_parts_has_an_old_name_that_names_the_new_one(
     assert result.exit_code == 1, "an interrupted run"
     assert result.stdout == ""
     assert [options.rows_per_part for options in given] == [8]
-    assert ("--batch-size is now --part-size" in caplog.text) == (option == "--batch-size")
+    assert ("--batch-size is now called --part-size" in caplog.text) == (option == "--batch-size")
     assert "--batch-size" not in CliRunner().invoke(cli, ["batch", "--help"]).stdout
 
 

@@ -25,37 +25,39 @@ logger = logging.getLogger(__name__)
     nargs=2,
     type=click.Path(path_type=Path),
     metavar="A B",
-    help="In place of --input: two tables of monomers, whose copolymers are all predicted.",
+    help="Instead of --input: two tables of monomers; all their copolymers are predicted.",
 )
 @click.option("--ratios", help="With --pairs: molar fractions of A, separated by commas.  [default: as trained]")
-@click.option("--architectures", help="With --pairs: alternating,block,random or some.  [default: as trained]")
+@click.option("--architectures", help="With --pairs: some of alternating,block,random.  [default: as trained]")
 @click.option(
     "--property", "properties", required=True, multiple=True, help="Property ids, separated by commas, or 'all'."
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="CSV to write, or Parquet where it ends with .parquet.  [default: <input stem>_predictions.csv]",
+    help="CSV to write, or Parquet if the name ends with .parquet.  [default: <input stem>_predictions.csv]",
 )
-@click.option("--smiles-column", help="Column of the SMILES.  [default: by its name]")
-@click.option("--id-column", help="Column of the ids.  [default: by its name, else row numbers]")
+@click.option("--smiles-column", help="Column of the SMILES.  [default: found by its name]")
+@click.option("--id-column", help="Column of the ids.  [default: found by its name, else row numbers]")
 @click.option("--no-header", is_flag=True, help="The first row is data; columns have numbers, from 1.")
-@click.option("--keep-columns", is_flag=True, help="Repeat the other columns of the input.")
-@click.option("--wide", is_flag=True, help="Write one row per input row, with a column per property.")
+@click.option("--keep-columns", is_flag=True, help="Copy the other columns of the input to the output.")
+@click.option("--wide", is_flag=True, help="Write one row for each input row, with a column for each property.")
 @click.option(
     "--report", type=click.Path(path_type=Path), help="HTML report to write: counts, distributions, extremes."
 )
 @level_option
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @click.option(
-    "--workers", type=click.IntRange(1), help="Predictors.  [default: one a GPU, without GPUs one for two CPUs]"
+    "--workers",
+    type=click.IntRange(1),
+    help="Number of predictors.  [default: one for each GPU; without a GPU, one for two CPUs]",
 )
 @click.option(
     "--engine",
     type=click.Choice(["ray", "local"]),
     help="Compute on Ray, or in processes of this machine.  [default: local for up to 10,000 polymers]",
 )
-@click.option("--part-size", type=click.IntRange(1, 4096), help="Rows that are computed and kept together.")
+@click.option("--part-size", type=click.IntRange(1, 4096), help="Number of rows that are computed and saved together.")
 @click.option("--batch-size", "old_part_size", type=click.IntRange(1, 4096), hidden=True)
 def batch(
     input_path: Path | None,
@@ -79,9 +81,9 @@ def batch(
 ) -> None:
     """Predict properties of every polymer of a CSV or Parquet file.
 
-    Writes one row per input row and property, in input order, and prints a summary.
-    A property of copolymers reads the columns smiles_a, smiles_b, ratio_a and architecture (also smiles_A,
-    smiles_B, rA, rB, type), one with conditions smiles, homo, bandgap and molar_mass.
+    Writes one row for each input row and property, in input order, and prints a summary.
+    Properties of copolymers read the columns smiles_a, smiles_b, ratio_a and architecture (or smiles_A,
+    smiles_B, rA, rB, type). Properties with conditions read smiles, homo, bandgap and molar_mass.
     Runs on the Ray at RAY_ADDRESS, else on this machine. Exit status: 0 success, 1 some rows failed or
     the run was interrupted, 2 nothing could be done.
     """
@@ -90,11 +92,11 @@ def batch(
     from periogt_ray.tables.columns import TableOptions
 
     if old_part_size is not None:
-        logger.warning("--batch-size is now --part-size; the next minor release does not know the old name.")
+        logger.warning("--batch-size is now called --part-size; the next minor release will not accept the old name.")
     table = TableOptions(smiles_column, id_column, has_header=not no_header, keeps_columns=keep_columns)
     chosen = _pair_options(input_path, pairs, ratios, architectures)
     if chosen is not None and table != TableOptions():
-        raise click.UsageError("--pairs writes its own table; leave --smiles-column and the like out.")
+        raise click.UsageError("--pairs makes its own table; leave out --smiles-column and other options for columns.")
     if chosen is not None:
         input_path = chosen.first.with_name(f"{chosen.first.stem}_{chosen.second.stem}.csv")
     summary = run_batch(
@@ -132,7 +134,7 @@ def _pair_options(
         raise click.UsageError("Give --input, or --pairs with two tables of monomers.")
     if pairs is None:
         if ratios or architectures:
-            raise click.UsageError("--ratios and --architectures go with --pairs; a table has columns for them.")
+            raise click.UsageError("--ratios and --architectures need --pairs; with --input they are columns.")
         return None
     try:
         numbers = tuple(float(text) for text in ratios.split(",")) if ratios else ()

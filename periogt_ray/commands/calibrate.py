@@ -18,13 +18,13 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--data", type=click.Path(path_type=Path), help="A table of measured rows instead of the property's own test rows."
 )
-@click.option("--value-column", help="Column of the measured values in --data.  [default: by its name]")
+@click.option("--value-column", help="Column of the measured values in --data.  [default: found by its name]")
 @as_json_option
 def calibrate(properties: str, data: Path | None, value_column: str | None, as_json: bool | None) -> None:
-    """Give weights intervals, a domain and a verified prompt scheme, from rows that they did not learn from.
+    """Give the weights intervals, a domain and a verified prompt scheme, from rows that they did not learn from.
 
-    Once after `periogt setup`, on a GPU node or slowly on a CPU; an interrupted run goes on where it stopped. Exit
-    status: 0 success, 1 some properties could not be calibrated, 2 none could.
+    Run it once after `periogt setup`, on a GPU node; on a CPU it is slow. The same command continues an interrupted
+    run. Exit status: 0 success, 1 some properties could not be calibrated, 2 none could.
     """
     from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.errors import CheckpointMissingError, PerioGTError, ValidationError

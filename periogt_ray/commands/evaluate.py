@@ -1,4 +1,4 @@
-"""``periogt evaluate``: predictions against measured values."""
+"""``periogt evaluate``: compare predictions with measured values."""
 
 import logging
 from pathlib import Path
@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 @click.command(cls=OnceCommand)
 @click.option("--input", "input_path", required=True, type=click.Path(path_type=Path), help="CSV or Parquet.")
 @click.option("--property", "property_id", required=True, help="Property id.")
-@click.option("--value-column", help="Column of the measured values.  [default: by its name, such as value]")
-@click.option("--smiles-column", help="Column of the SMILES.  [default: by its name]")
-@click.option("--id-column", help="Column of the ids.  [default: by its name, else row numbers]")
+@click.option("--value-column", help="Column of the measured values.  [default: found by its name, such as value]")
+@click.option("--smiles-column", help="Column of the SMILES.  [default: found by its name]")
+@click.option("--id-column", help="Column of the ids.  [default: found by its name, else row numbers]")
 @click.option("--output", type=click.Path(path_type=Path), help="Directory for evaluation.json and evaluation.html.")
-@click.option("--calibrate", is_flag=True, help="Store intervals for this property, made from these rows.")
+@click.option("--calibrate", is_flag=True, help="Make intervals for this property from these rows, and store them.")
 @as_json_option
 def evaluate(
     input_path: Path,
@@ -31,10 +31,10 @@ def evaluate(
     calibrate: bool,
     as_json: bool | None,
 ) -> None:
-    """Compare predictions with measured values, to see whether it works for your polymers.
+    """Compare predictions with measured values, to see whether the model works for your polymers.
 
-    Values in another unit than the property's are refused, with the conversion. Exit status: 0 success, 1 some rows
-    were left out, 2 nothing could be done.
+    Values in another unit than the property's are refused; the message gives the conversion. Exit status: 0 success,
+    1 some rows were left out, 2 nothing could be done.
     """
     from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.tables.columns import TableOptions

@@ -1,4 +1,4 @@
-"""``periogt featurize``: features of a table's polymers into the feature store."""
+"""``periogt featurize``: compute the features of a table's polymers and keep them in the feature store."""
 
 import os
 from pathlib import Path
@@ -19,11 +19,11 @@ __all__ = ["featurize"]
     default=("all",),
     help="Properties that the features are for, separated by commas.  [default: all that are served]",
 )
-@click.option("--smiles-column", help="Column of the SMILES.  [default: by its name]")
-@click.option("--id-column", help="Column of the ids.  [default: by its name]")
+@click.option("--smiles-column", help="Column of the SMILES.  [default: found by its name]")
+@click.option("--id-column", help="Column of the ids.  [default: found by its name]")
 @click.option("--no-header", is_flag=True, help="The first row is data; columns have numbers, from 1.")
-@click.option("--share", help="K/N: only this share of the rows.  [default: by the number in a Slurm array, else all]")
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each CPU it may use]")
+@click.option("--share", help="K/N: only share K of N.  [default: by the task of a Slurm array, else all rows]")
+@click.option("--workers", type=click.IntRange(1), help="Number of processes.  [default: one for each usable CPU]")
 def featurize(
     input_path: Path,
     properties: tuple[str, ...],
@@ -33,10 +33,11 @@ def featurize(
     share: str | None,
     workers: int | None,
 ) -> None:
-    """Compute features ahead, on CPUs, for later runs.
+    """Compute features in advance, on CPUs, for later runs.
 
-    Fills PERIOGT_FEATURE_STORE, where a batch or a service finds them, on a GPU node, too. Features that are
-    there are not computed again, so the same command goes on after it was killed. Prints a summary as JSON.
+    Writes to PERIOGT_FEATURE_STORE, where batches and services find the features, also on GPU nodes. Features
+    that are already there are not computed again, so the same command continues a run that was killed. Prints a
+    summary as JSON.
     Exit status: 0 success, 1 some rows have no features or the run was interrupted, 2 nothing could be done.
     """
     from periogt_ray.batch.featurize_run import FeaturizeOptions, run_featurize

@@ -47,7 +47,7 @@ def run_with_progress(options: FinetuneOptions, settings: Settings) -> dict[str,
                 figures = figures_of(run)
                 write_result(run, figures)
         except Stopped:
-            logger.warning("Interrupted; the same command goes on with it.")
+            logger.warning("Interrupted. Give it again: the same command goes on where this run stopped.")
             return None
     return _summary(options)
 

@@ -1,4 +1,4 @@
-"""Options that say what a property is predicted of: a second monomer, or conditions."""
+"""Options for the input of a prediction: a second monomer, or conditions."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,13 +15,13 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _OPTIONS = (
     click.option("--smiles-b", help="Second monomer of a copolymer."),
     click.option("--ratio-a", type=float, help="Molar fraction of the first monomer: 0.25, 0.5 or 0.75."),
-    click.option("--architecture", help="Of a copolymer: alternating, block or random."),
+    click.option("--architecture", help="Architecture of a copolymer: alternating, block or random."),
     click.option(
         "--condition",
         "conditions",
         multiple=True,
         metavar="NAME=VALUE",
-        help="A standardised number that the property takes beside the repeat unit; once for each.",
+        help="A standardised number that the property needs besides the repeat unit; give the option once for each.",
     ),
 )
 
@@ -49,10 +49,10 @@ def given_input(
     missing = [name for name, value in of_copolymer.items() if value is None]
     if smiles_b is not None and ratio_a is not None and architecture is not None:
         if conditions:
-            raise click.UsageError("--condition and --smiles-b exclude each other.")
+            raise click.UsageError("--condition and --smiles-b cannot be used together.")
         return GivenInput.of_copolymer(smiles, smiles_b, ratio_a, architecture)
     if len(missing) < len(of_copolymer):
-        raise click.UsageError(f"A copolymer needs {' and '.join(missing)}, too.")
+        raise click.UsageError(f"A copolymer also needs {' and '.join(missing)}.")
     if not conditions:
         return GivenInput.of_smiles(smiles)
     numbers: dict[str, float] = {}

@@ -29,7 +29,7 @@ def models() -> None:
 @models.command("list")
 @as_json_option
 def list_models(as_json: bool | None) -> None:
-    """List finetuned properties, and why one is not served."""
+    """List finetuned properties; for one that is not served, give the reason."""
     from periogt_ray.artifacts.directory import ArtifactDirectory
 
     settings = resolved_settings()
@@ -72,9 +72,9 @@ def remove(property_id: str) -> None:
 @models.command("export")
 @click.argument("property_id")
 @click.option("--output", type=click.Path(path_type=Path), help="File to write.  [default: <id>.periogt.zip]")
-@click.option("--with-rows", is_flag=True, help="Also the tables of your training data.")
+@click.option("--with-rows", is_flag=True, help="Include the tables of your training data.")
 def export_model(property_id: str, output: Path | None, with_rows: bool) -> None:
-    """Write a finetuned property as one file, without your rows."""
+    """Write a finetuned property to one file, without your rows."""
     from periogt_ray.artifacts.package_archive import export_package
 
     target = output or Path(f"{property_id}.periogt.zip")
@@ -85,7 +85,7 @@ def export_model(property_id: str, output: Path | None, with_rows: bool) -> None
 @models.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 def import_model(file: Path) -> None:
-    """Check a file of `periogt models export` from end to end, and install it."""
+    """Check every byte of a file that `periogt models export` wrote, and install it."""
     from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.artifacts.package_archive import import_package
 

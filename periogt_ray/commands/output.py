@@ -1,4 +1,4 @@
-"""What every command does alike: refuse an option twice, read the settings, print JSON or a table."""
+"""What all commands share: refuse an option that is given twice, read the settings, print JSON or a table."""
 
 import json
 import os
@@ -14,7 +14,7 @@ __all__ = ["OnceCommand", "as_json_option", "level_option", "print_json", "resol
 
 
 class OnceCommand(click.Command):
-    """A command that refuses an option that is given twice, where one value would be lost."""
+    """A command that refuses an option that is given twice, because one value would be lost."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments; UsageError if an option with one value is given twice."""
@@ -37,7 +37,7 @@ level_option = click.option(
     default="0.9",
     show_default=True,
     callback=lambda _context, _option, text: float(text),
-    help="Share of polymers like the data's whose value the interval holds.",
+    help="Coverage of the interval, for polymers like those of the data set.",
 )
 
 
@@ -49,7 +49,7 @@ def resolved_settings(env: Mapping[str, str] = os.environ, *, makes_checkpoints:
 
 
 def wants_json(chosen: bool | None) -> bool:
-    """Whether to print for programs: what was chosen, else by where the output goes."""
+    """Whether to print JSON: as the user chose, else if the output is not a terminal."""
     return not sys.stdout.isatty() if chosen is None else chosen
 
 

@@ -24,13 +24,17 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--from-dir", type=_FOLDER, help="Take the published files from here; no network is used.")
 @click.option("--skip-download", is_flag=True, help="Index and verify what is in the directory; no network.")
 @click.option("--keep-archives", is_flag=True, help="Keep the fetched archives in the directory.")
-@click.option("--keep-pth", is_flag=True, help="Keep .pth files beside their safetensors conversions.")
+@click.option("--keep-pth", is_flag=True, help="Keep the .pth files after their conversion to safetensors.")
 @click.option("--mirror", help="Address that replaces the published hosts.  [default: PERIOGT_MIRROR]")
 @click.option("--catalogue", type=click.Path(path_type=Path, dir_okay=False), hidden=True)
 @click.option(
-    "--lock-timeout", type=float, default=6 * 3600.0, show_default=True, help="Wait this many seconds for others."
+    "--lock-timeout",
+    type=float,
+    default=6 * 3600.0,
+    show_default=True,
+    help="Seconds to wait for another setup of the same directory.",
 )
-@click.option("--list", "is_list", is_flag=True, help="Print the files with their addresses, and do nothing.")
+@click.option("--list", "is_list", is_flag=True, help="Only print commands that fetch the files.")
 def setup(
     directory: Path | None,
     *,
@@ -40,11 +44,11 @@ def setup(
     is_list: bool,
     **chosen: Any,  # as in SetupOptions
 ) -> None:
-    """Fetch and prepare the published checkpoints, or index what was placed by hand.
+    """Fetch and prepare the published checkpoints, or index files that were placed by hand.
 
-    Downloads resume where they stopped, a killed run is finished by the next one, and a directory
-    that is complete is left as it is. Without network: --list names the files to bring in,
-    --from-dir takes them.
+    Downloads resume where they stopped. The next run finishes a run that was killed. A complete
+    directory is not changed. Without a network: --list prints commands that fetch the files elsewhere,
+    and --from-dir installs them.
     """
     from periogt_ray.settings import check_mirror
     from periogt_ray.setup.published import load_published, load_statistics
