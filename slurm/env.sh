@@ -20,7 +20,7 @@ if [[ $0 == *.sbatch && (${1:-} == --help || ${1:-} == -h) ]]; then
 fi
 
 periogt_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# DGL asks for a backend where it finds none; a user's ~/.local would shadow an image's packages.
+# Without DGLBACKEND, DGL asks for a backend; a user's ~/.local would hide packages of the image.
 export DGLBACKEND=pytorch PYTHONNOUSERSITE=1 RAY_USAGE_STATS_ENABLED=0
 
 periogt_words=() # what goes before a command
@@ -35,14 +35,14 @@ if [[ $0 == *.sbatch && ${1:-} != --check && -z ${SLURM_JOB_ID:-} ]]; then
   periogt_fail "$(basename "$0") runs inside a job; submit it: sbatch [options] slurm/$(basename "$0") ..."
 fi
 
-# Reads the values of the site. PERIOGT_* and SBATCH_* that the environment already has go first.
+# Reads the values of the site. PERIOGT_* and SBATCH_* of the environment win over them.
 _periogt_site() {
   local periogt_file=${PERIOGT_SITE_ENV-} periogt_flags=$- periogt_name periogt_given=()
   if [[ -z ${PERIOGT_SITE_ENV+set} && -e $periogt_root/slurm/site.env ]]; then periogt_file=$periogt_root/slurm/site.env; fi
   if [[ -z $periogt_file ]]; then return; fi
   [[ -f $periogt_file && -r $periogt_file ]] || periogt_fail "PERIOGT_SITE_ENV ($periogt_file) is not a file that can be" \
     "read on $(hostname); correct it, or set it to nothing"
-  bash -n "$periogt_file" || periogt_fail "$periogt_file is not what bash understands, see above; correct it"
+  bash -n "$periogt_file" || periogt_fail "bash cannot read $periogt_file, see above; correct the file"
   while IFS= read -r periogt_name; do
     case $periogt_name in PERIOGT_* | SBATCH_*) periogt_given+=("$periogt_name=${!periogt_name}") ;; esac
   done < <(compgen -e)
@@ -196,7 +196,7 @@ periogt_check() {
     shift
   done
   periogt_prepare
-  echo "site: ${PERIOGT_SITE_ENV:-no slurm/site.env, so the environment and sbatch\'s options say everything}"
+  echo "site: ${PERIOGT_SITE_ENV:-no slurm/site.env; only the environment and sbatch\'s options count}"
   periogt_run python -m periogt_ray.slurm check "${@:2}" || exit 2
   if command -v sbatch >/dev/null; then
     # The number of a job that is not made is no answer.
@@ -220,7 +220,7 @@ periogt_on_nodes() {
   periogt_job_dir=$PERIOGT_RESULTS_DIR/periogt-job-$SLURM_JOB_ID
   # shellcheck disable=SC2034 # for the script
   periogt_was_warned=0
-  # One that is there is left of a job that was killed and requeued.
+  # An existing one was left by a job that was killed and requeued.
   rm -rf "$periogt_job_dir"
   mkdir -m 700 "$periogt_job_dir"
   # For ray_job.sh, whose shell may have another environment.

@@ -2,8 +2,8 @@
 # `ray job` on the Ray of a running service; ray_serve.sbatch's log has this line with the directory filled in.
 #   bash slurm/ray_job.sh DIRECTORY submit -- periogt batch --input /abs/in.csv --property egc --output /abs/out.csv
 #   bash slurm/ray_job.sh DIRECTORY list|status|logs|stop ...
-# It runs as a step of the service's Slurm job, since Ray's dashboard listens on the head node's loopback address
-# alone. The batch takes the CPUs and the part of each GPU that the service leaves.
+# It runs as a step of the service's Slurm job, because Ray's dashboard listens only on the head node's loopback
+# address. The batch takes the CPUs and the part of each GPU that the service leaves.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=slurm/env.sh
@@ -17,7 +17,7 @@ fi
 directory=$1 action=$2
 shift 2
 if [[ ! -r $directory/ray-job.env ]]; then
-  periogt_fail "$directory/ray-job.env is not there: the service has ended, has not started yet, or is not yours"
+  periogt_fail "$directory/ray-job.env does not exist: the service has ended, has not started yet, or is not yours"
 fi
 periogt_job='' periogt_node='' periogt_dashboard=''
 # shellcheck source=/dev/null

@@ -74,7 +74,7 @@ def test_preemption_and_the_end_of_the_time_change_nothing(site: SlurmSite, whol
     wait_until_works(job, output, kept)
     # As Slurm does before the wall time (--signal=B:TERM): the script puts the job back itself.
     job.cancel("--batch", "--signal=TERM")
-    job.wait_until_logged("this job is put back into the queue", 120)
+    job.wait_until_logged("this job goes back into the queue", 120)
     job.wait_until_left()
     assert n_finished(output) > kept
     assert job.wait_until_ended(2 * START_S) == "COMPLETED", job.log[-3000:]

@@ -58,7 +58,7 @@ def run(tmp_path: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
 def test_a_job_that_was_warned_and_got_on_is_put_back(tmp_path: Path) -> None:
     done = run(tmp_path, WARNS="1", FINISHES="1")
     assert (tmp_path / "requeued").read_text() == "7\n", done.stderr
-    assert "this job is put back into the queue" in done.stdout
+    assert "this job goes back into the queue" in done.stdout
 
 
 @pytest.mark.parametrize(

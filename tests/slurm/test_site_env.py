@@ -108,7 +108,7 @@ def test_a_failing_command_and_an_unset_variable_do_not_end_a_script(clone: Path
 @pytest.mark.parametrize(
     ("text", "variables", "said"),
     [
-        ("if true; then\n", {}, "site.env is not what bash understands"),
+        ("if true; then\n", {}, "site.env, see above; correct the file"),
         ("", {"PERIOGT_SITE_ENV": "/srv/none"}, "PERIOGT_SITE_ENV (/srv/none) is not a file"),
         ("", {"PERIOGT_SITE_ENV": "/srv"}, "PERIOGT_SITE_ENV (/srv) is not a file"),
     ],
