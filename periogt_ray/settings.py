@@ -33,7 +33,7 @@ EXAMPLES = Path(__file__).parent / "examples" / "polymers.csv"
 # Every variable that the package or its scripts know, with what it means.
 VARIABLES: Mapping[str, str] = {
     "PERIOGT_BASE_DIR": "root of everything below (default: ~/periogt)",
-    "PERIOGT_CHECKPOINT_DIR": "artifacts (default: BASE_DIR/checkpoints if it holds any, else the embedded model)",
+    "PERIOGT_CHECKPOINT_DIR": "artifacts (default: BASE_DIR/checkpoints if it has any, else the embedded model)",
     "PERIOGT_MODELS": "your finetuned properties (default: BASE_DIR/models)",
     "PERIOGT_RESULTS_DIR": "outputs (default: BASE_DIR/results)",
     "PERIOGT_DEVICE": "cpu or cuda (default: detect)",
@@ -42,11 +42,11 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_API_KEY": "when set, every request needs it as X-Api-Key",
     "PERIOGT_MAX_BATCH": "most requests that share a forward pass (default: 16)",
     "PERIOGT_BATCH_WAIT_MS": "how long to wait for more requests before a forward pass, in ms (default: 2)",
-    "PERIOGT_MAX_QUEUE": "most polymers in work or waiting; more are refused as overloaded (default: 256)",
+    "PERIOGT_MAX_QUEUE": "most polymers that are computed or wait; more are refused as overloaded (default: 256)",
     "PERIOGT_TIMEOUT_S": "deadline of a request, seconds (default: 120)",
-    "PERIOGT_PREDICTORS": "number of predictors (default: what the GPUs hold; without a GPU, one for four cores)",
+    "PERIOGT_PREDICTORS": "number of predictors (default: as many as the GPUs hold; else one for four cores)",
     "PERIOGT_GPU_SHARE": "part of a GPU that a predictor takes (default: 0.51)",
-    "PERIOGT_FEATURIZERS": "number of featurizers (default: one a core)",
+    "PERIOGT_FEATURIZERS": "number of featurizers (default: one for each core)",
     "PERIOGT_CACHE_MB": "memory for features of polymers already seen (default: 256)",
     "PERIOGT_FEATURE_STORE": "private directory that keeps features for later runs",
     "PERIOGT_FEATURE_STORE_GB": "its maximum size in GB; the least recently used features are evicted (default: 10)",
@@ -60,8 +60,8 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_CONTAINER": "image that the Slurm scripts run",
     "PERIOGT_BIND": "further directories that the container sees, separated by colons",
     "PERIOGT_RUNTIME": "apptainer or venv, how the Slurm scripts run (default: apptainer)",
-    "PERIOGT_SITE_ENV": "values of a cluster for the Slurm scripts (default: slurm/site.env, if it exists)",
-    "PERIOGT_VENV": "environment that the Slurm scripts run as PERIOGT_RUNTIME=venv (default: active one or .venv)",
+    "PERIOGT_SITE_ENV": "file with a cluster's values for the Slurm scripts (default: slurm/site.env, if it exists)",
+    "PERIOGT_VENV": "environment of the Slurm scripts with PERIOGT_RUNTIME=venv (default: the active one or .venv)",
 }
 # Old names and the new ones. Old names work until the next minor release.
 RENAMED: Mapping[str, str] = {
@@ -69,7 +69,7 @@ RENAMED: Mapping[str, str] = {
     "PERIOGT_CACHE_DIR": "PERIOGT_FEATURE_STORE",
     "PERIOGT_CACHE_DIR_GB": "PERIOGT_FEATURE_STORE_GB",
 }
-# Of an older layout, which took its code from directories beside it.
+# Variables of an older layout, which took its code from other directories.
 _OLDER_LAYOUT = ("PERIOGT_RUNTIME_PACKAGE_DIR", "PERIOGT_SRC_DIR")
 _DEFAULT_MIN_DRIVER = "560.28"  # NVIDIA's release notes for CUDA 12.6
 
@@ -249,7 +249,7 @@ class Settings:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the model shipped in the package answers."""
+        """Whether the embedded model is used."""
         return self.checkpoint_dir == EMBEDDED_DIR
 
     def __repr__(self) -> str:
@@ -308,7 +308,7 @@ def unknown_variables(env: Mapping[str, str]) -> list[str]:
             warnings.append(f"{name} {effect}; its new name is {new}.")
             continue
         nearest = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.0)[0]
-        warnings.append(f"{name} is set and not known; did you mean {nearest}?")
+        warnings.append(f"{name} is set, but there is no such variable; did you mean {nearest}?")
     return warnings
 
 
@@ -317,11 +317,11 @@ def older_variables(env: Mapping[str, str]) -> str | None:
     names = [name for name in _OLDER_LAYOUT if name in env]
     if not names:
         return None
-    return f"{' and '.join(names)}: set and not needed; the package holds all of its code."
+    return f"{' and '.join(names)}: set, but not needed; the package contains all of its code."
 
 
 def _home(env: Mapping[str, str]) -> Path:
-    """Return the user's home; a place that does not exist where the user has none, as in some containers."""
+    """Return the user's home; without one, as in some containers, a path that does not exist."""
     try:
         return Path(env.get("HOME") or Path.home()).absolute()
     except RuntimeError:  # neither HOME nor an entry in the system's list of users
@@ -358,8 +358,8 @@ def _private(directory: Path | None) -> Path | None:
     status = directory.stat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise SettingsError(
-            f"PERIOGT_FEATURE_STORE is {directory}, to which others can write (owner {status.st_uid}, mode "
-            f"{status.st_mode & 0o7777:o}), and so change predictions. Give a directory of your own: mkdir -m 700 DIR."
+            f"PERIOGT_FEATURE_STORE is {directory}. Others can write to it (owner {status.st_uid}, mode "
+            f"{status.st_mode & 0o7777:o}) and so change predictions. Give a directory of your own: mkdir -m 700 DIR."
         )
     return directory
 
@@ -390,7 +390,7 @@ def check_mirror(address: str | None) -> str | None:
     except ValueError:
         parts, is_usable = None, False
     if parts is not None and "@" in parts.netloc:
-        raise SettingsError("PERIOGT_MIRROR carries a user or password; put them into ~/.netrc instead.")
+        raise SettingsError("PERIOGT_MIRROR contains a user name or a password; put them into ~/.netrc instead.")
     if not is_usable:
         raise SettingsError(f"PERIOGT_MIRROR is {address!r}; expected an address such as https://host/path.")
     return address
@@ -404,12 +404,12 @@ def _port(given: Mapping[str, str]) -> int:
 
 
 def _key(given: Mapping[str, str]) -> str | None:
-    """Return the key; what a header cannot carry as it is, no client could send."""
+    """Return the key; refuse a key that no client could send in a header."""
     value = given.get("PERIOGT_API_KEY")
     if value is not None and not re.fullmatch(r"[!-~]+", value):
         raise SettingsError(
-            "PERIOGT_API_KEY holds a blank, a line end or a character beyond ASCII, which a header does not carry as "
-            "it is; expected visible ASCII characters alone, for example of: openssl rand -hex 24"
+            "PERIOGT_API_KEY contains a blank, a line end or a character beyond ASCII, which a header cannot carry; "
+            "expected only visible ASCII characters, for example from: openssl rand -hex 24"
         )
     return value
 

@@ -122,7 +122,7 @@ def test_variables_of_the_older_layout_get_one_note() -> None:
     env = {"PERIOGT_SRC_DIR": "/src", "PERIOGT_RUNTIME_PACKAGE_DIR": "", "PERIOGT_PORT": "1"}
     note = older_variables(env)
     assert note is not None
-    assert note.startswith("PERIOGT_RUNTIME_PACKAGE_DIR and PERIOGT_SRC_DIR: set and not needed")
+    assert note.startswith("PERIOGT_RUNTIME_PACKAGE_DIR and PERIOGT_SRC_DIR: set, but not needed")
     assert older_variables({"PERIOGT_PORT": "1"}) is None
 
 

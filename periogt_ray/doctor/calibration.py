@@ -10,7 +10,7 @@ __all__ = ["check_calibration"]
 
 
 def check_calibration(artifacts: ArtifactDirectory) -> Iterator[Check]:
-    """Say which weights do not predict their own test rows, and which answer without intervals."""
+    """Report weights that do not predict their own test rows, and properties without intervals."""
     verdicts = {key: found for key, found in read_verdicts(artifacts.root).items() if key in artifacts.supported}
     for property_id, verdict in verdicts.items():
         if not verdict.is_recognised:
@@ -19,8 +19,8 @@ def check_calibration(artifacts: ArtifactDirectory) -> Iterator[Check]:
                 Status.FAIL,
                 f"these weights do not predict their own test set: R2 {verdict.r2:.3f} on {verdict.n} rows under the "
                 f"best of {', '.join(verdict.schemes)}; expected at least {LOWEST_R2:g}",
-                "Check that weights, descriptor scaler and label statistics are of one release: `periogt setup` in a "
-                "new directory, then `periogt calibrate`.",
+                "Check that weights, descriptor scaler and label statistics come from one release: run `periogt setup` "
+                "in a new directory, then `periogt calibrate`.",
             )
     without = [name for name in artifacts.supported if artifacts.calibration_file(name) is None]
     with_intervals = [name for name in artifacts.supported if name not in without]

@@ -1,4 +1,4 @@
-"""What is installed: versions, the lock file, variables, and whether it computes what it should."""
+"""What is installed: versions, the lock file, variables, and whether it computes correctly."""
 
 import importlib.metadata
 import platform
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _PACKAGES = ("torch", "numpy", "rdkit", "mordredcommunity", "dgl", "dgllife", "numba", "safetensors", "pydantic", "ray")
-# The network runs on torch, so a missing graph library keeps nobody from predicting.
+# The network runs on torch, so predictions work without a graph library.
 _OPTIONAL_PACKAGES = frozenset({"dgl", "dgllife", "mordredcommunity"})
 _PYTHONS = ((3, 11), (3, 12), (3, 13))
 # Those without a release for later Pythons.
@@ -53,14 +53,14 @@ def check_versions() -> Iterator[Check]:
         "python",
         Status.PASS if is_right else Status.WARN,
         f"{found} ({platform.platform()})",
-        "" if is_right else "Runs on Python 3.11, 3.12 and 3.13; use scripts/install or the container.",
+        "" if is_right else "The package needs Python 3.11, 3.12 or 3.13; use scripts/install or the container.",
     )
     for package in _PACKAGES:
         try:
             yield Check(package, Status.PASS, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
             if python > _LAST_PYTHON.get(package, python):
-                none = "not installed: it has no release for this Python, and nothing that predicts needs it"
+                none = "not installed: it has no release for this Python, and predictions do not need it"
                 yield Check(package, Status.PASS, none)
                 continue
             status = Status.WARN if package in _OPTIONAL_PACKAGES else Status.FAIL
@@ -68,7 +68,7 @@ def check_versions() -> Iterator[Check]:
 
 
 def check_environment(env: Mapping[str, str]) -> Iterator[Check]:
-    """Check DGL's variable, name the file of the site, and look for misspelt variables of ours."""
+    """Check DGL's variable, name the site's file, and look for misspelt PERIOGT_* variables."""
     backend = env.get("DGLBACKEND", "")
     is_set = backend == "pytorch"
     yield Check(
@@ -78,7 +78,7 @@ def check_environment(env: Mapping[str, str]) -> Iterator[Check]:
         "" if is_set else "export DGLBACKEND=pytorch",
     )
     site = env.get("PERIOGT_SITE_ENV")
-    read = f"{site}, read by slurm/env.sh" if site else "no site.env was read; slurm/site.env.example says how"
+    read = f"{site}, read by slurm/env.sh" if site else "no site.env was read; see slurm/site.env.example"
     yield Check("site", Status.PASS, read)
     for warning in unknown_variables(env):
         yield Check("environment", Status.WARN, warning, "Correct or unset the variable.")
@@ -90,7 +90,7 @@ def check_drawings(problem: "DrawingProblem | None") -> Check:
     """Say whether structures can be drawn."""
     if problem is None:
         return Check("drawings", Status.PASS, "RDKit can draw")
-    message = f"drawings are off, predictions work: {problem.reason}"
+    message = f"structures cannot be drawn, but predictions work: {problem.reason}"
     return Check("drawings", Status.WARN, message, problem.remedy)
 
 
@@ -100,10 +100,12 @@ def check_kernels(facts: "KernelFacts") -> Check:
     if not facts.n_compiled:
         return Check("kernels", Status.PASS, f"{n} kernels are compiled for this processor")
     if facts.directory is not None:
-        kept = f"{facts.n_compiled} of {n} kernels were compiled for this processor now, and are kept in"
+        kept = f"{facts.n_compiled} of {n} kernels were compiled for this processor just now and saved in"
         return Check("kernels", Status.PASS, f"{kept} {facts.directory}")
-    remedy = "Set NUMBA_CACHE_DIR to a directory of yours that the nodes see."
-    message = f"{facts.n_compiled} of {n} kernels were compiled now and cannot be kept: each process compiles its own"
+    remedy = "Set NUMBA_CACHE_DIR to a directory that you can write to and the nodes see."
+    message = (
+        f"{facts.n_compiled} of {n} kernels were compiled just now and not saved: each process compiles them again"
+    )
     return Check("kernels", Status.WARN, message, remedy)
 
 
@@ -144,9 +146,7 @@ def check_lock(installed: Mapping[str, str], locked: Mapping[str, str]) -> Check
         return Check("lock file", Status.PASS, f"{len(shared)} packages have their locked versions{torch}")
     shown = ", ".join(f"{name} {installed[name]} (locked: {locked[name]})" for name in other[:_N_SHOWN])
     more = f" and {len(other) - _N_SHOWN} more" if len(other) > _N_SHOWN else ""
-    remedy = (
-        "Run scripts/install or deploy/conda/install.sh again, or rebuild the image; the self-test tells if it matters."
-    )
+    remedy = "Run scripts/install or deploy/conda/install.sh again, or rebuild the image, if the self-test fails."
     return Check("lock file", Status.WARN, f"{shown}{more}", remedy)
 
 

@@ -47,22 +47,22 @@ _NVLIBLIST = (
 
 
 def check_place(place: Surroundings) -> Check:
-    """Say where the program runs."""
+    """Report where the program runs."""
     if place.job_id is not None:
         where = f"job {place.job_id} on {place.host}" + (f" of {place.cluster}" if place.cluster else "")
         where += f", {place.job_gpus} GPUs"
     else:
-        where = f"{place.host}, " + ("Slurm is here, no job" if place.has_slurm else "no Slurm")
+        where = f"{place.host}, " + ("not in a Slurm job" if place.has_slurm else "no Slurm")
     return Check("place", Status.PASS, f"{where}, {f'in {place.container}' if place.container else 'no container'}")
 
 
 def gpu_remedy(place: Surroundings) -> str:
     """Return what to do where there is no GPU."""
-    cpu = "Set PERIOGT_DEVICE=cpu if the CPU is meant."
+    cpu = "Set PERIOGT_DEVICE=cpu if you want the CPU."
     if place.job_id is not None and place.job_gpus == 0:
         return f"The job has no GPU: submit it with --gres=gpu:1 or a type, such as --gres=gpu:h200:1. {cpu}"
     if place.job_id is None and place.has_slurm:
-        return f"Login nodes have none: run the check in a job, `sbatch slurm/doctor.sbatch`. {cpu}"
+        return f"Login nodes have no GPU: run the check in a job, `sbatch slurm/doctor.sbatch`. {cpu}"
     return cpu
 
 
@@ -86,14 +86,14 @@ def check_gpu(gpu: GPUFacts, facts: DeviceFacts, min_driver: str) -> Check:
             Status.FAIL,
             f"{message}: this torch has code only for {', '.join(facts.architectures)}",
             "Install torch 2.6.0 for CUDA 12.6, which has code for V100 to H200: "
-            "apptainer/build.sh and deploy/conda/install.sh do, unless told otherwise.",
+            "apptainer/build.sh and deploy/conda/install.sh install it by default.",
         )
     if gpu.launch_error:
         remedy = "Try another node; if it fails there too, install torch for CUDA 12.6."
         return Check(name, Status.FAIL, f"{message}: no kernel runs, {gpu.launch_error}", remedy)
     if problem := driver_problem(facts, _SPECIFIED_DRIVER):
-        remedy = f"Nothing, if predictions are right; {_SPECIFIED_DRIVER} is what CUDA 12.6 asks for. {problem.message}"
-        return Check(name, Status.WARN, f"{message}: runs, below the driver asked for", remedy)
+        remedy = f"Do nothing if predictions are right; CUDA 12.6 requires {_SPECIFIED_DRIVER}. {problem.message}"
+        return Check(name, Status.WARN, f"{message}: works, with an older driver than required", remedy)
     return Check(name, Status.PASS, f"{message}: compatible")
 
 
@@ -108,18 +108,18 @@ def check_gpu_libraries(place: Surroundings, facts: DeviceFacts, libraries: GPUL
     name = "gpu libraries"
     driver = f"the node has the NVIDIA driver {facts.driver_version or '(version unknown)'}"
     if libraries.init_code == _CUDA_NO_DEVICE:
-        return Check(name, Status.WARN, f"{driver}, and no GPU is visible to this process", gpu_remedy(place))
+        return Check(name, Status.WARN, f"{driver}, but this process sees no GPU", gpu_remedy(place))
     if libraries.load_error is not None and place.container and not libraries.bound:
-        message = f"{driver}, and none of its libraries is in the container"
+        message = f"{driver}, but none of its libraries is in the container"
         return Check(name, Status.FAIL, message, "Start the container with --nv (scripts/doctor.sh does).")
     if libraries.load_error is not None:
         remedy = _NVLIBLIST if place.container else "Have the administrator repair the driver; try another node."
-        return Check(name, Status.FAIL, f"{driver}, and libcuda.so.1 does not load: {libraries.load_error}", remedy)
+        return Check(name, Status.FAIL, f"{driver}, but libcuda.so.1 cannot be loaded: {libraries.load_error}", remedy)
     if libraries.init_code in _CUDA_MISMATCHES:
         remedy = "Remove other copies of libcuda.so.1 from LD_LIBRARY_PATH and --bind. " + (
             _NVLIBLIST if place.container else "Then have the administrator reload the driver."
         )
-        message = f"{driver}, and libcuda.so.1 is of another version (cuInit returned {libraries.init_code})"
+        message = f"{driver}, but libcuda.so.1 has another version (cuInit returned {libraries.init_code})"
         return Check(name, Status.FAIL, message, remedy)
     message = f"{driver}; cuInit returned {libraries.init_code}, and torch for CUDA {facts.torch_cuda} sees no GPU"
     return Check(name, Status.FAIL, message, _NVLIBLIST if place.container else "Install torch for CUDA 12.6.")
@@ -142,26 +142,26 @@ def check_directory(directory: Directory, place: Surroundings, *, is_kept: bool,
     path, name = directory.path, directory.name
     shown = f"{path} ({directory.mount.kind}, {directory.free_bytes / 2**30:.0f} GiB free)"
     if place.container and _is_of_image(directory):
-        message = f"{path}: nothing of the node is bound there, what lies in this place is the container's own"
-        remedy = f"Start the container with --bind {path}" + ("." if directory.exists else ", after making it.")
-        # Only a directory that is there was asked for; a default one may never be used.
+        message = f"{path}: no directory of the node is bound there; this directory is part of the container"
+        remedy = f"Start the container with --bind {path}" + ("." if directory.exists else ", after you have made it.")
+        # A directory that exists was asked for; a default one may never be used.
         return Check(name, Status.FAIL if directory.exists else Status.WARN, message, remedy)
     if is_written and not directory.is_writable:
-        remedy = "Choose a directory of yours; in a container, bind it without :ro."
+        remedy = "Choose a directory that you can write to; in a container, bind it without :ro."
         return Check(name, Status.FAIL, f"{shown} cannot be written to", remedy)
     if is_kept and "scratch" in path.parts:
         remedy = "Keep artifacts in a project directory, such as /projects/<group>/periogt or /gpfs/.../proj-shared."
-        return Check(name, Status.WARN, f"{shown} is on scratch storage, which clusters purge", remedy)
+        return Check(name, Status.WARN, f"{shown} is on scratch storage, which clusters delete regularly", remedy)
     is_on_cluster = place.has_slurm or directory.mount.is_network
     if is_kept and is_on_cluster and place.home is not None and path.is_relative_to(place.home):
-        remedy = "Move it to a project directory and set PERIOGT_BASE_DIR; setup alone takes 13 GB while it works."
+        remedy = "Move it to a project directory and set PERIOGT_BASE_DIR; setup needs 13 GB while it works."
         message = f"{shown} is in the home directory, whose quota is small (75 GB on Explorer, 50 GB on CADES)"
         return Check(name, Status.WARN, message, remedy)
     if is_written and directory.free_bytes < _LEAST_FREE_BYTES:
-        return Check(name, Status.WARN, f"{shown}: nearly full", "Make room, or choose another file system.")
-    note = "" if directory.exists else "; not there yet"
+        return Check(name, Status.WARN, f"{shown}: nearly full", "Free some space, or choose another file system.")
+    note = "" if directory.exists else "; does not exist yet"
     if "scratch" in path.parts:
-        note += "; scratch storage is purged, copy results out"
+        note += "; scratch storage is deleted regularly, so copy results to another place"
     return Check(name, Status.PASS, shown + note)
 
 
@@ -190,8 +190,8 @@ def check_shared_memory(free_bytes: int | None) -> Check | None:
     if free_bytes >= LEAST_STORE_BYTES:
         return Check("shared memory", Status.PASS, message)
     remedy = (
-        "Give a container more (docker run --shm-size=1g; Apptainer shows the node's own), remove files of yours "
-        "in /dev/shm, or ask the administrator for a larger one. Until then Ray keeps its objects in /tmp, which is "
+        "Give the container more (docker run --shm-size=1g; Apptainer uses that of the node), remove your files "
+        "in /dev/shm, or ask the administrator for more. Until then Ray keeps its objects in /tmp, which is "
         "slower."
     )
     return Check("shared memory", Status.WARN, message, remedy)
@@ -213,7 +213,7 @@ def check_port(place: Surroundings, host: str, port: int) -> Check:
 def check_clock(place: Surroundings) -> Check:
     """Compare the clock with others that are known."""
     if place.is_clock_behind:
-        remedy = "Have the administrator set the clock: certificates and Slurm's own credentials fail with a wrong one."
+        remedy = "Ask the administrator to set the clock: certificates and Slurm's credentials fail with a wrong clock."
         message = "the clock is earlier than the installation date of this package"
         return Check("clock", Status.FAIL, message, remedy)
     offset = place.clock_offset_s
@@ -227,9 +227,9 @@ def check_ray(ray: RayFacts) -> Iterator[Check]:
     """Check Ray's address, token and directory."""
     token, mode = ray.token_file, ray.mode or "not set"
     if ray.mode == "token" and not ray.has_token_variable and (token is None or not token.exists):
-        where = f"; RAY_AUTH_TOKEN_PATH names {token.path}, which is not there" if token else ""
+        where = f"; RAY_AUTH_TOKEN_PATH names {token.path}, which does not exist" if token else ""
         remedy = "Set RAY_AUTH_TOKEN_PATH to the token that the cluster was started with, in a bound directory."
-        yield Check("ray token", Status.FAIL, f"RAY_AUTH_MODE is token and there is none{where}", remedy)
+        yield Check("ray token", Status.FAIL, f"RAY_AUTH_MODE is token, but there is no token{where}", remedy)
     elif token is not None and token.exists and token.mode & 0o077:
         remedy = f"Run `chmod 600 {token.path}`, and make a new token: others may have read it."
         yield Check("ray token", Status.FAIL, f"{token.path} has mode {token.mode:04o}: others can read it", remedy)
@@ -240,16 +240,16 @@ def check_ray(ray: RayFacts) -> Iterator[Check]:
         message = f"the Ray at {ray.address} is joined with RAY_AUTH_MODE {mode}: everyone who reaches it can run code"
         yield Check("ray token", Status.WARN, message, "Start it with RAY_AUTH_MODE=token, as slurm/ does.")
     else:
-        own = "a Ray of our own is started, with a token of its own"
+        own = "each run starts its own Ray, with its own token"
         yield Check("ray token", Status.PASS, own if ray.address is None else f"the Ray at {ray.address}, with a token")
     temp, remedy = ray.temp_dir, "Set RAY_TMPDIR to a short directory on this node's own disk, such as /tmp."
     if not temp.exists or not temp.is_writable:
-        yield Check("ray temp dir", Status.WARN, f"{temp.path} is not there or cannot be written to", remedy)
+        yield Check("ray temp dir", Status.WARN, f"{temp.path} does not exist or cannot be written to", remedy)
     elif len(str(temp.path)) > MAX_ROOT_LENGTH:
-        long = f"{temp.path} has more than the {MAX_ROOT_LENGTH} characters that leave room for Ray's sockets"
-        yield Check("ray temp dir", Status.WARN, f"{long}; /tmp is taken instead", remedy)
+        long = f"{temp.path} is longer than {MAX_ROOT_LENGTH} characters, so Ray's socket paths would be too long"
+        yield Check("ray temp dir", Status.WARN, f"{long}; /tmp is used instead", remedy)
     elif temp.mount.is_network:
-        yield Check("ray temp dir", Status.WARN, f"{temp.path} is on {temp.mount.kind}; /tmp is taken instead", remedy)
+        yield Check("ray temp dir", Status.WARN, f"{temp.path} is on {temp.mount.kind}; /tmp is used instead", remedy)
     else:
         yield Check("ray temp dir", Status.PASS, f"{temp.path} ({temp.mount.kind})")
 

@@ -59,11 +59,11 @@ _SETUP_REMEDY = (
     "Run `periogt setup`, or `periogt setup --skip-download` for files placed by hand, or set PERIOGT_CHECKPOINT_DIR "
     "to a directory that setup has finished."
 )
-_FINDING_REMEDIES = {"permissions": "Do so, unless everybody who may write there is trusted."}
+_FINDING_REMEDIES = {"permissions": "Do this, unless you trust everybody who can write there."}
 
 
 def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
-    """Run every check; one that fails, or dies, does not keep the others from running.
+    """Run every check; a check that fails or raises does not stop the others.
 
     Parameters
     ----------
@@ -84,9 +84,9 @@ def run_checks(env: Mapping[str, str], *, hashes: bool = False) -> list[Check]:
     try:
         settings = Settings.from_env(env)
     except PerioGTError as error:
-        # Without settings nothing says where to look; where the program runs still helps to see why.
+        # Without settings the directories are unknown; the place of the program still helps to see why.
         checks += _guarded("place", lambda: [check_place(probe_surroundings(env, results_dir=Path("/nonexistent")))])
-        remedy = "Correct it, then check again; in a container bind the directory: --bind DIR."
+        remedy = "Correct the variable, then check again; in a container, bind the directory: --bind DIR."
         checks.append(Check("settings", Status.FAIL, error.message, remedy))
     else:
         checks += _checks_with_settings(env, settings, hashes=hashes)
@@ -129,7 +129,7 @@ def _probed(name: str, probe: Callable[[], _Facts], *, otherwise: _Facts) -> tup
 
 
 def _guarded(name: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
-    """Run one check; whatever it dies of is its result."""
+    """Run one check; an exception becomes its result."""
     done: list[Check] = []
     try:
         done.extend(check())
@@ -197,7 +197,7 @@ def _check_device(settings: Settings, facts: DeviceFacts, place: Surroundings) -
     if choice.warning is None:
         yield Check("device", Status.PASS, f"{choice.device} ({stack})")
         return
-    # Nothing is wrong with a CPU on a machine without a GPU; it is where there is one that cannot be used.
+    # A CPU is right on a machine without a GPU, and wrong where a GPU cannot be used.
     if not facts.gpus and facts.driver_version is None and not libraries_of_gpu.devices:
         hint = f". {gpu_remedy(place)}" if place.has_slurm else ""
         yield Check("device", Status.PASS, f"cpu; this machine has no NVIDIA GPU and no driver ({stack}){hint}")
@@ -221,7 +221,7 @@ def _check_artifacts(settings: Settings, facts: DeviceFacts, place: Surroundings
         elif info.id in UNPUBLISHED:
             yield Check(f"property {info.id}", Status.PASS, f"not served: {info.reason}")
         else:
-            remedy = "Nothing, unless it is needed; `periogt setup` fetches what is published."
+            remedy = "Do nothing unless you need it; `periogt setup` fetches the published weights."
             yield Check(f"property {info.id}", Status.WARN, f"not served: {info.reason}", remedy)
     yield from check_calibration(artifacts)
     yield from _check_packages(artifacts, hashes=hashes)

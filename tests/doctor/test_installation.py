@@ -96,8 +96,12 @@ def test_drawings_that_are_off_are_a_warning() -> None:
     ("facts", "status", "words"),
     [
         (KernelFacts(40, 0, None), Status.PASS, "40 kernels are compiled for this processor"),
-        (KernelFacts(38, 2, "/x/__pycache__"), Status.PASS, "2 of 40 kernels were compiled for this processor now"),
-        (KernelFacts(0, 40, None), Status.WARN, "each process compiles its own"),
+        (
+            KernelFacts(38, 2, "/x/__pycache__"),
+            Status.PASS,
+            "2 of 40 kernels were compiled for this processor just now",
+        ),
+        (KernelFacts(0, 40, None), Status.WARN, "each process compiles them again"),
     ],
 )
 def test_kernels_that_cannot_be_kept_are_a_warning(facts: KernelFacts, status: Status, words: str) -> None:

@@ -131,7 +131,7 @@ def test_why_torch_sees_no_gpu(
 def test_a_missing_gpu_has_another_remedy_in_each_place() -> None:
     assert "doctor.sbatch" in gpu_remedy(LOGIN)
     assert "--gres=gpu" in gpu_remedy(replace(JOB, job_gpus=0))
-    assert gpu_remedy(LAPTOP) == gpu_remedy(JOB) == "Set PERIOGT_DEVICE=cpu if the CPU is meant."
+    assert gpu_remedy(LAPTOP) == gpu_remedy(JOB) == "Set PERIOGT_DEVICE=cpu if you want the CPU."
 
 
 GPFS, EXT4, NFS = Mount(Path("/gpfs"), "gpfs"), Mount(Path("/"), "ext4"), Mount(Path("/home"), "nfs4")
@@ -144,9 +144,9 @@ def at(path: str, mount: Mount = GPFS, *, exists: bool = True, writable: bool = 
 OVERLAY, COVER = Mount(Path("/"), "overlay"), Mount(Path("/projects"), "tmpfs")
 DIRECTORIES: list[tuple[Directory, Surroundings, bool, bool, Status, list[str]]] = [
     (at("/gpfs/lab/periogt"), JOB, True, False, PASS, ["/gpfs/lab/periogt", "gpfs", "900 GiB"]),
-    (at("/gpfs/lab/results", exists=False), JOB, False, True, PASS, ["not there yet"]),
+    (at("/gpfs/lab/results", exists=False), JOB, False, True, PASS, ["does not exist yet"]),
     (at("/scratch/ada/checkpoints"), JOB, True, False, WARN, ["purge", "/projects/"]),
-    (at("/scratch/ada/results"), JOB, False, True, PASS, ["copy results out"]),
+    (at("/scratch/ada/results"), JOB, False, True, PASS, ["copy results to another place"]),
     (at("/home/ada/periogt", NFS), LOGIN, True, False, WARN, ["quota", "75 GB", "PERIOGT_BASE_DIR"]),
     (at("/home/ada/periogt", EXT4), replace(LAPTOP, home=Path("/home/ada")), True, False, PASS, []),
     (at("/home/ada/results", NFS), LOGIN, False, True, PASS, []),
@@ -180,7 +180,7 @@ RAY: list[tuple[RayFacts, str, Status, list[str]]] = [
         FAIL,
         ["/x/token", "not there"],
     ),
-    (replace(JOINED, token_file=None), "ray token", FAIL, ["there is none"]),
+    (replace(JOINED, token_file=None), "ray token", FAIL, ["there is no token"]),
     (
         replace(JOINED, token_file=TokenFile(Path("/x/token"), exists=True, mode=0o640)),
         "ray token",
