@@ -182,7 +182,7 @@ class PerioGTClient:
         return ids
 
     def _predicted(self, items: Sequence[dict[str, Any]], *, on_error: "OnError") -> list[Answer]:
-        """Return the answers to items; those that the service could not take on are sent again."""
+        """Return the answers to items; items that the service refused because it was busy are sent again."""
         answers: dict[int, Answer] = {}
         waiting = list(range(len(items)))
         for _ in self._turns():
@@ -283,7 +283,7 @@ def _vector(document: Any) -> list[float]:
 
 
 def _pause_s(answer: httpx.Response) -> float:
-    """Return the seconds after which the service wants to be asked again; a date or nonsense is our own pause."""
+    """Return the seconds of Retry-After; without a number of seconds, the default pause."""
     try:
         given = float(answer.headers["Retry-After"])
     except (KeyError, ValueError):

@@ -126,7 +126,7 @@ def run_featurize(options: FeaturizeOptions, settings: Settings) -> FeaturizeSum
     """
     if settings.feature_store is None:
         raise SettingsError(
-            "PERIOGT_FEATURE_STORE is not set; expected the directory that features are kept in, which is yours alone: "
+            "PERIOGT_FEATURE_STORE is not set; expected a directory of your own, where features are kept: "
             "mkdir -m 700 DIR; export PERIOGT_FEATURE_STORE=DIR."
         )
     artifacts = ArtifactDirectory.of_settings(settings)
@@ -178,7 +178,7 @@ class _Run:
                 progress.show()
         if self._counts.n_done < self._counts.n_total:
             logger.warning(
-                "Interrupted; %d of %d rows are done. What was computed is kept: run the same command to go on.",
+                "Interrupted; %d of %d rows are done. Their features are kept: run the same command again to continue.",
                 *(self._counts.n_done, self._counts.n_total),
             )
         engine = self._settings.descriptor_engine
@@ -191,7 +191,7 @@ class _Run:
         if not self._store.keep(smiles, scheme, content, engine=engine):
             raise SettingsError(
                 f"PERIOGT_FEATURE_STORE is {self._settings.feature_store}, which cannot be written; the reason is "
-                "above. Make room, or the directory writable, and run the same command to go on."
+                "above. Free some space or make the directory writable, then run the same command again."
             )
         self._n_computed += 1
 

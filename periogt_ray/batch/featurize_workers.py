@@ -153,8 +153,8 @@ class FeaturizeWorkers:
         self._deaths[part.number, worker.text] += 1
         if not worker.text and self._deaths[part.number, ""] >= _MAX_DEATHS:
             raise InternalError(
-                "The processes that featurize end before they begin; what they say is above. The usual cause is too "
-                "little memory: ask for more, or for fewer processes with --workers."
+                "The featurizing processes end at their start; their messages are above. The usual cause is too little "
+                "memory: request more, or use fewer processes with --workers."
             )
 
     def _given_up(self, part: Part) -> frozenset[str]:

@@ -216,10 +216,10 @@ class _Worker:
         self.end()
         if n_deaths >= _MOST_DEATHS_AT_START:
             raise InternalError(
-                "The processes that compute end before they begin; what they say is above. The usual cause is too "
-                "little memory: ask for more, or for fewer processes with --workers."
+                "The computing processes end at their start; their messages are above. The usual cause is too little "
+                "memory: request more, or use fewer processes with --workers."
             )
-        logger.warning("a process that computes ended abruptly; its part is tried again")
+        logger.warning("a computing process ended abruptly; its part is computed again")
         return _Worker(self.spec, self.predicts, n_deaths)
 
     def end(self) -> None:

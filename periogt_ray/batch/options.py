@@ -143,13 +143,13 @@ class BatchOptions:
     def _check_output(self, output: Path, *, option: str) -> None:
         problem = None
         if len(os.fsencode(output.name)) > _MOST_NAME_BYTES:
-            problem = f"its name has more than {_MOST_NAME_BYTES} bytes, which leaves no room for the names beside it"
+            problem = f"its name has more than {_MOST_NAME_BYTES} bytes, and longer names are made from it"
         elif output.is_dir():
             problem = "it is a directory; give a file name"
         elif output.exists() and not output.is_file():
-            problem = "it is no regular file, and would be replaced; give a file name"
+            problem = "it is not a regular file and would be replaced; give a file name"
         elif option == "--output" and output.suffix.lower() in _OTHER_SUFFIXES:
-            problem = f"its name promises another format ({output.suffix}); expected .csv or .parquet"
+            problem = f"its name stands for another format ({output.suffix}); expected .csv or .parquet"
         elif not output.parent.is_dir():
             problem = f"{output.parent} does not exist; create it, or in a container check --bind"
         elif not os.access(output.parent, os.W_OK | os.X_OK):

@@ -86,8 +86,8 @@ class PartsDirectory:
             if error.errno not in _STORAGE_ERRORS:
                 raise
             raise ValidationError(
-                f"Writing to {self.path.parent} failed: {error.strerror}. Finished parts are kept: make room or the "
-                "directory writable and run again with --resume, or choose another --output."
+                f"Writing to {self.path.parent} failed: {error.strerror}. Finished parts are kept: free some space "
+                "or make the directory writable, then run again with --resume; or choose another --output."
             ) from error
 
     def _locked(self) -> TextIO:

@@ -87,7 +87,7 @@ class BatchRecord:
             if not n_finished:
                 return None
             raise ValidationError(
-                f"{parts.path} holds {n_finished} finished parts of an interrupted run. Add --resume to go on with "
+                f"{parts.path} holds {n_finished} finished parts of an interrupted run. Add --resume to continue "
                 "it, or delete that directory to start over."
             )
         try:
@@ -177,8 +177,8 @@ def check_device(record: BatchRecord, device: str, *, parts: PartsDirectory) -> 
     """
     if record.device != device:
         raise ValidationError(
-            f"The finished parts in {parts.path} were computed on {record.device}, this run would use "
-            f"{device}, and the last digits differ. Resume on the same kind of device (PERIOGT_DEVICE), or "
+            f"The finished parts in {parts.path} were computed on {record.device}; this run would use "
+            f"{device}, whose last digits differ. Resume on the same kind of device (PERIOGT_DEVICE), or "
             "delete that directory to start over."
         )
 

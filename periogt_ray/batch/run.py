@@ -276,7 +276,7 @@ def _interruption(options: BatchOptions) -> Iterator[threading.Event]:
             raise SystemExit(1)
         interrupted.set()
         logger.warning(
-            "%s: stopping. Finished parts are kept in %s.parts: run the same command with --resume to go on.",
+            "%s: stopping. Finished parts are kept in %s.parts: run the same command with --resume to continue.",
             received.name,
             options.output_path,
         )

@@ -108,7 +108,7 @@ def _has_to_wait(free: Mapping[str, float], needs_gpus: float) -> bool:
     if not has_no_cpus and free.get("GPU", 0) >= needs_gpus:
         return False
     logger.warning(
-        "Others hold %s of this Ray's CPUs and GPUs; the batch waits until there is room. "
+        "Other programs hold %s of this Ray's CPUs and GPUs; the batch waits until enough are free. "
         "`ray status` shows who holds them.",
         "all" if has_no_cpus else "too many",
     )

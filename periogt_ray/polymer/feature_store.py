@@ -73,7 +73,7 @@ def older_features(directory: Path) -> tuple[str, str] | None:
     found = sorted(str(path) for path in directory.glob("v*-rdkit*") if _OLDER_FORM.fullmatch(path.name))
     if not found:
         return None
-    message = f"{directory} also holds features in the form of an earlier version, a file a polymer, which are not used"
+    message = f"{directory} also contains features of an earlier version, one file for each polymer, which are not used"
     return message, f"To free their space: rm -r {' '.join(found)}"
 
 
@@ -170,7 +170,7 @@ class FeatureStore:
                     self.tidy(engine=engine)
             except OSError as error:
                 if not self._is_broken:
-                    logger.warning("Features are not kept in %s: %s.", self.directory, error.strerror)
+                    logger.warning("Features cannot be saved in %s: %s.", self.directory, error.strerror)
                 self._is_broken = True
                 return False
             return True
@@ -217,7 +217,12 @@ class FeatureStore:
                 content = version.index.find(version.key(smiles, scheme))
             return None if content is None else unpacked(content, smiles, scheme)
         except (OSError, ValueError) as error:
-            logger.warning("The features of %s in %s are not read, and made anew: %s", smiles, self.directory, error)
+            logger.warning(
+                "The stored features of %s in %s cannot be read and are computed again: %s",
+                smiles,
+                self.directory,
+                error,
+            )
             return None
 
 

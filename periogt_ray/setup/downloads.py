@@ -104,9 +104,9 @@ def require_network(file: PublishedFile, *, policy: DownloadPolicy, mirror: str 
 def unreachable(file: PublishedFile, url: str, reason: str) -> CheckpointMissingError:
     """Make the error for a file that cannot be fetched."""
     return CheckpointMissingError(
-        f"{file.name} could not be fetched from {url}: {reason}. Where this machine has no network, fetch the files "
-        "that `periogt setup --list` names on one that has (a transfer node), and run `periogt setup --from-dir DIR` "
-        "with the directory they are in; behind a proxy set HTTPS_PROXY; for a mirror set PERIOGT_MIRROR.",
+        f"{file.name} could not be fetched from {url}: {reason}. If this machine has no network, fetch the files of "
+        "`periogt setup --list` on a machine that has one (a transfer node), and give their directory to "
+        "`periogt setup --from-dir DIR`. Behind a proxy set HTTPS_PROXY; for a mirror set PERIOGT_MIRROR.",
         {"missing": [file.name], "url": url, "reason": reason},
     )
 
@@ -187,7 +187,7 @@ def download(
         if not transfer.has_resumed:
             raise transfer.sent_other(error.details) from error
         # Pieces of two versions of the file, perhaps; one fetch in one go settles it.
-        logger.warning("%s: the resumed transfer does not add up to the file; fetching it anew", file.name)
+        logger.warning("%s: the resumed download does not match the published file; fetching it again", file.name)
         transfer.run(policy)
         try:
             verify_file(file, transfer.part)
@@ -240,7 +240,7 @@ class _Transfer:
                     raise unreachable(self.file, self.url, f"{error} (tried {n_attempts} times)") from error
                 wait_s = policy.pause_s(n_failures, error.wait_s)
                 logger.warning(
-                    "%s: %s; trying again in %.1f s, %s are here",
+                    "%s: %s; trying again in %.1f s, %s have arrived",
                     self.file.name,
                     error,
                     wait_s,
@@ -252,8 +252,8 @@ class _Transfer:
         """Make the error for a server that sends something else."""
         return ChecksumMismatchError(
             f"{self.url}: what the server sent is not the published {self.file.name}: expected {facts['kind']} "
-            f"{facts['expected']}, found {facts['found']}. Nothing of it was kept; try again later, or bring the file "
-            "in and use `periogt setup --from-dir DIR`.",
+            f"{facts['expected']}, found {facts['found']}. Nothing of it was kept; try again later, or fetch the file "
+            "elsewhere and use `periogt setup --from-dir DIR`.",
             {**facts, "name": self.file.name, "url": self.url},
         )
 
@@ -273,7 +273,7 @@ class _Transfer:
                     if _total_of(response) == offset:
                         return
                     self.discard()
-                    raise _TryAgainError("the server has fewer bytes than were received; starting anew")
+                    raise _TryAgainError("the server has fewer bytes than were received; starting again")
                 self._check_status(response)
                 is_rest = response.status_code == _PARTIAL and _start_of(response) == offset
                 self._receive(response, offset if is_rest else 0)

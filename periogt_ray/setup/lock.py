@@ -30,7 +30,7 @@ def _holder(directory: Path) -> str:
         entry = json.loads((directory / HOLDER_NAME).read_text(encoding="utf-8"))
         return f"host {entry['host']}, pid {entry['pid']}, user {entry['user']}, since {entry['since']}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "a process that has not said who it is"
+        return "an unknown process"
 
 
 def _user() -> str:
@@ -57,7 +57,7 @@ def _acquire(lock: FileLock, directory: Path, timeout_s: float) -> None:
             if time.monotonic() >= deadline:
                 raise SettingsError(
                     f"{directory} is locked by another setup ({_holder(directory)}) and was not free within "
-                    f"{timeout_s:.0f} s. Wait for it, or end it; its work is taken up by the next run.",
+                    f"{timeout_s:.0f} s. Wait for it, or end it; the next run continues its work.",
                     {"directory": str(directory), "holder": _holder(directory)},
                 ) from None
 

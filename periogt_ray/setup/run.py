@@ -109,8 +109,8 @@ def _as_settings_error(root: Path) -> Iterator[None]:
         place = error.filename or root
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise SettingsError(
-                f"{root}: the disk is full, or the quota used up ({place}). What was done is kept: make room and run "
-                "`periogt setup` again, or choose another directory with PERIOGT_CHECKPOINT_DIR.",
+                f"{root}: the disk is full, or the quota used up ({place}). Finished work is kept: free some space and "
+                "run `periogt setup` again, or choose another directory with PERIOGT_CHECKPOINT_DIR.",
                 {"directory": str(root)},
             ) from error
         raise SettingsError(

@@ -78,7 +78,7 @@ def require_space(directory: Path, n_bytes: int, *, purpose: str) -> None:
     if free < needed:
         raise SettingsError(
             f"{directory}: {purpose} needs {human_bytes(needed)}, and {human_bytes(free)} are free. "
-            "Make room, or choose another directory with PERIOGT_CHECKPOINT_DIR.",
+            "Free some space, or choose another directory with PERIOGT_CHECKPOINT_DIR.",
             {"directory": str(directory), "needed_bytes": needed, "free_bytes": free},
         )
 

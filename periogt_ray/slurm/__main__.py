@@ -51,13 +51,18 @@ def cluster() -> None:
 
 def _node_options(command: Any) -> Any:
     for option in (
-        click.option("--directory", required=True, type=click.Path(path_type=Path), help="The job's own, shared."),
-        click.option("--repository", default=".", help="Where slurm/ray_job.sh is, for the line that names it."),
-        click.option("--start-timeout-s", default=300.0, show_default=True, help="For Ray on all nodes."),
         click.option(
-            "--kill-wait-s", default=30.0, show_default=True, help="From SIGTERM to SIGKILL; Slurm's KillWait."
+            "--directory",
+            required=True,
+            type=click.Path(path_type=Path),
+            help="Directory of the job, on a shared file system.",
         ),
-        click.option("--drain-s", default=90.0, show_default=True, help="For an orderly end."),
+        click.option("--repository", default=".", help="Directory that contains slurm/ray_job.sh; the log names it."),
+        click.option("--start-timeout-s", default=300.0, show_default=True, help="Time for Ray to start on all nodes."),
+        click.option(
+            "--kill-wait-s", default=30.0, show_default=True, help="Time from SIGTERM to SIGKILL; Slurm's KillWait."
+        ),
+        click.option("--drain-s", default=90.0, show_default=True, help="Time for an orderly end."),
     ):
         command = option(command)
     return command
@@ -65,7 +70,7 @@ def _node_options(command: Any) -> Any:
 
 @cluster.command()
 @_node_options
-@click.option("--ready-timeout-s", default=1800.0, show_default=True, help="For the model to answer.")
+@click.option("--ready-timeout-s", default=1800.0, show_default=True, help="Time until the model answers.")
 def serve(**given: Any) -> None:
     """Serve HTTP until the job ends."""
     _run("serve", (), **given)
@@ -80,7 +85,7 @@ def batch(arguments: tuple[str, ...], **given: Any) -> None:
 
 
 @cluster.command()
-@click.option("--input", "input_path", type=click.Path(path_type=Path), help="CSV to check, too.")
+@click.option("--input", "input_path", type=click.Path(path_type=Path), help="CSV that is also checked.")
 @click.option("--property", "properties", default="all", help="Property ids, separated by commas.")
 @click.option("--smiles-column", help="As for `periogt batch`.")
 @click.option("--id-column", help="As for `periogt batch`.")

@@ -216,7 +216,7 @@ class _Head:
                     self._announce()
             if not is_ready and self._clock() > deadline:
                 raise InternalError(
-                    f"The service has not answered within {self._options.ready_timeout_s:g} s; what it says is above. "
+                    f"The service has not answered within {self._options.ready_timeout_s:g} s; its messages are above. "
                     f"The last lines of Ray's logs:\n{self._node.ray.last_lines()}"
                 )
             reap_orphans({process.pid, self._node.ray.process.pid})
@@ -262,11 +262,11 @@ class _Head:
 
     def _end(self, process: "subprocess.Popen[bytes]") -> None:
         """Let the command answer what is open, or keep what is finished, as long as there is time."""
-        logger.info("Ending; %.0f s are left for what is open.", self._stop.remaining_s)
+        logger.info("Ending; %.0f s are left for open requests.", self._stop.remaining_s)
         process.terminate()
         while process.poll() is None and self._stop.is_asked and self._stop.remaining_s > _RAY_END_S:
             self._stop.pause()
         if process.poll() is None:
-            logger.warning("It has not ended in time and is killed.")
+            logger.warning("The command did not end in time and is killed.")
             process.kill()
             process.wait()

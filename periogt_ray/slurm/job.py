@@ -76,10 +76,12 @@ class SlurmJob:
         nodes = tuple(expand_nodelist(_text(env, "SLURM_JOB_NODELIST", "SLURM_NODELIST")))
         n_nodes = _number(env, "SLURM_JOB_NUM_NODES", default=len(nodes))
         if n_nodes != len(nodes):
-            raise SettingsError(f"Slurm names {len(nodes)} nodes ({', '.join(nodes)}) and says there are {n_nodes}.")
+            raise SettingsError(
+                f"Slurm names {len(nodes)} nodes ({', '.join(nodes)}) but states that there are {n_nodes}."
+            )
         node_index = _number(env, "SLURM_NODEID", default=0)
         if node_index >= n_nodes:
-            raise SettingsError(f"SLURM_NODEID is {node_index} in a job of {n_nodes} nodes; expected less.")
+            raise SettingsError(f"SLURM_NODEID is {node_index} in a job of {n_nodes} nodes; expected a smaller number.")
         return cls(
             job_id=_number(env, "SLURM_JOB_ID"),
             nodes=nodes,
@@ -130,7 +132,7 @@ def expand_nodelist(nodelist: str) -> list[str]:
         choices = [[part] if index % 2 == 0 else list(_numbers(part, nodelist)) for index, part in enumerate(parts)]
         names += ("".join(choice) for choice in itertools.islice(itertools.product(*choices), _MOST_NODES))
     if not names or "" in names or len(names) > _MOST_NODES:
-        raise SettingsError(f"The list of nodes {nodelist!r} is not one of Slurm's, such as n[1-3],m7.")
+        raise SettingsError(f"The list of nodes {nodelist!r} is not a list of Slurm, such as n[1-3],m7.")
     return names
 
 

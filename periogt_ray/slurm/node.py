@@ -128,7 +128,7 @@ def run_worker(place: Place, stop: StopRequest, *, clock: Callable[[], float] = 
                 if clock() > deadline or node.ray.n_starts == _STARTS:
                     place.files.report_failure(place.job.node, message)
                     raise InternalError(message)
-                logger.warning("%s\nIt is started once more.", message)
+                logger.warning("%s\nRay is started once more.", message)
                 node.ray.start()
             if clock() >= next_look:
                 refusals = 0 if _is_up(head) else refusals + 1

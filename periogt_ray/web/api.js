@@ -126,7 +126,7 @@ async function errorOf(response) {
   }
   if (typeof body?.error?.code !== "string") {
     // Not our JSON: a proxy in between answers for a service that is not there.
-    return new UnreachableError(`Something between this page and the service answered ${response.status} in its place. Is the service running?`);
+    return new UnreachableError(`A program between this page and the service answered with status ${response.status}. Is the service running?`);
   }
   const retryAfter = Number.parseFloat(response.headers.get("Retry-After"));
   return new ApiError(body.error, {

@@ -84,7 +84,7 @@ function guessedByContent(header, records) {
   const problem = { kind: "no_smiles_column", message: "No column has a known name, such as smiles. Choose the SMILES column." };
   if (found.length !== 1) return { at: -1, problem };
   const [at] = found;
-  problem.message = `No column has a known name, such as smiles. ${header[at] || `Column ${at + 1}`} is taken because its cells look like polymers.`;
+  problem.message = `No column has a known name, such as smiles. ${header[at] || `Column ${at + 1}`} is used because its cells look like polymers.`;
   return { at, problem };
 }
 

@@ -1,7 +1,7 @@
 // The CSV of predictions that the page offers.
 
 const COLUMNS = ["property", "prediction_value", "prediction_units", "ok", "error_code", "error_message", "request_id", "interval_lower", "interval_upper", "domain", "warnings"];
-const NOT_ASKED = { code: "cancelled", message: "This row was not asked: the run was cancelled." };
+const NOT_ASKED = { code: "cancelled", message: "Not predicted: the run was cancelled." };
 
 /**
  * Write results in the columns of `periogt batch`, one line a row and property, in input order.

@@ -49,7 +49,7 @@ export class CsvView {
   async example() {
     try {
       const response = await fetch(new URL("web/polymers.csv", this.api.root));
-      if (!response.ok) throw new FileError("missing", `The example file did not come (${response.status}).`);
+      if (!response.ok) throw new FileError("missing", `The example file could not be loaded (${response.status}).`);
       await this.open(await response.blob(), "polymers.csv");
     } catch (error) {
       byId("file-error").textContent = error instanceof FileError ? error.message : "The service cannot be reached.";
@@ -59,7 +59,7 @@ export class CsvView {
   /** Read a file and offer what can be done with it. */
   async open(blob, name) {
     if (this.job) {
-      byId("file-error").textContent = "A run is under way; cancel it first.";
+      byId("file-error").textContent = "A run is in progress; cancel it first.";
       return;
     }
     byId("file-error").textContent = "";
@@ -118,7 +118,7 @@ export class CsvView {
       + `${rest ? `, ${rest} not asked` : ""}, in ${duration(seconds)}.`;
     const n_again = n_rows - n_ok;
     byId("retry").hidden = n_again === 0;
-    byId("retry").textContent = rest ? `Go on with ${n_again} ${n_again === 1 ? "row" : "rows"}` : `Retry ${n_again} failed ${n_again === 1 ? "row" : "rows"}`;
+    byId("retry").textContent = rest ? `Continue with ${n_again} ${n_again === 1 ? "row" : "rows"}` : `Retry ${n_again} failed ${n_again === 1 ? "row" : "rows"}`;
   }
 
   #setRunning(isRunning) {

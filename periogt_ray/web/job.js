@@ -198,7 +198,7 @@ export class Job extends EventTarget {
       }
     });
     if (again.length > 0) {
-      await this.#wait(2, "The service lost a worker; its rows are asked again.");
+      await this.#wait(2, "The service lost a process; its rows are sent again.");
       this.left.unshift(...again);
     }
   }

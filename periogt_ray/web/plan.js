@@ -61,7 +61,7 @@ export class Plan {
     const undecided = this.#choices().find((id) => byId(id).value === UNDECIDED);
     const field = this.isAsking ? "first-is-row" : undecided;
     if (field) {
-      if (this.isAsking) say("plan-error", "Say first whether the file has a header.");
+      if (this.isAsking) say("plan-error", "First choose whether the file has a header.");
       byId(field).focus();
       return null;
     }

@@ -63,7 +63,7 @@ export class SinglePolymer {
   async predict() {
     const smiles = this.field.value.trim();
     if (!smiles) return this.#problem(EMPTY, null, true);
-    if (!this.model) return this.#problem("The service has not said yet which properties it serves; see its state above.");
+    if (!this.model) return this.#problem("The list of properties has not arrived yet; see the state of the service above.");
     this.predictTurn?.abort();
     const turn = (this.predictTurn = new AbortController());
     const asked = { items: this.model.properties.map(({ id }) => ({ smiles, property: id })) };

@@ -53,7 +53,7 @@ export class ServiceState extends EventTarget {
   }
 
   #judged(health) {
-    if (health.status !== "ok") return ["starting", "Starting: the model is loading. Requests are answered once it is there."];
+    if (health.status !== "ok") return ["starting", "Starting: the model is loading. Requests are answered when it is loaded."];
     const wasRefused = performance.now() / 1000 - this.refusedAt_s < BUSY_FOR_S;
     if (wasRefused || health.n_open >= BUSY_SHARE * health.max_open) {
       return ["busy", "Overloaded: the queue is full. Requests of this page wait and are sent again."];

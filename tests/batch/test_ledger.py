@@ -44,7 +44,7 @@ def test_workers_find_room_beside_a_service(free: dict[str, float], gpus: float)
 def test_a_batch_that_has_to_wait_says_so(free: dict[str, float], caplog: pytest.LogCaptureFixture) -> None:
     shares = Shares.of({"CPU": 8.0, "GPU": 1.0}, free, None, n_predictors=None)
     assert shares.featurizer_cpus == 0.5
-    assert "waits until there is room" in caplog.text
+    assert "waits until enough are free" in caplog.text
 
 
 def test_cuda_without_a_gpu_is_an_error() -> None:

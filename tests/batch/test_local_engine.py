@@ -136,7 +136,7 @@ def test_workers_that_die_before_they_begin_end_the_run(input_path: Path, tmp_pa
     output = tmp_path / "output.csv"
     result = run(input_path, "--property", "tg", "--output", str(output), PYTHONPATH=paths)
     assert result.returncode == 2
-    assert "end before they begin" in result.stderr
+    assert "end at their start" in result.stderr
     assert not output.exists()
 
 

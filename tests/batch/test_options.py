@@ -16,7 +16,7 @@ def options(tmp_path: Path, output: Path | None, *, name: str = "in.csv", report
 def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for place in (tmp_path / "pipe", Path("/dev/null")):
-        with pytest.raises(ValidationError, match="no regular file"):
+        with pytest.raises(ValidationError, match="not a regular file"):
             options(tmp_path, place).check_paths()
 
 
@@ -32,7 +32,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["out.csv.gz", "out.xlsx", "out.JSON"])
 def test_a_name_that_promises_another_format_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValidationError, match=r"promises another format.*expected \.csv or \.parquet"):
+    with pytest.raises(ValidationError, match=r"stands for another format.*expected \.csv or \.parquet"):
         options(tmp_path, tmp_path / name).check_paths()
 
 

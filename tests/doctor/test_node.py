@@ -68,7 +68,7 @@ VERDICTS: list[tuple[GPUFacts, DeviceFacts, str, Status, list[str]]] = [
     (K80, GOOD, FLOOR, FAIL, ["K80", "3.7", "not supported"]),
     (H200, OLD_DRIVER, FLOOR, FAIL, ["470.57.02", "560.28", "administrator"]),
     (H200, BETWEEN, FLOOR, FAIL, ["535.104.05", "PERIOGT_MIN_DRIVER=525.60"]),
-    (H200, BETWEEN, "525.60", WARN, ["535.104.05", "560.28", "Nothing, if"]),
+    (H200, BETWEEN, "525.60", WARN, ["535.104.05", "560.28", "Do nothing if"]),
     # Builds of torch for CUDA 12.8 and later have no code for V100.
     (
         V100,
@@ -145,7 +145,7 @@ OVERLAY, COVER = Mount(Path("/"), "overlay"), Mount(Path("/projects"), "tmpfs")
 DIRECTORIES: list[tuple[Directory, Surroundings, bool, bool, Status, list[str]]] = [
     (at("/gpfs/lab/periogt"), JOB, True, False, PASS, ["/gpfs/lab/periogt", "gpfs", "900 GiB"]),
     (at("/gpfs/lab/results", exists=False), JOB, False, True, PASS, ["does not exist yet"]),
-    (at("/scratch/ada/checkpoints"), JOB, True, False, WARN, ["purge", "/projects/"]),
+    (at("/scratch/ada/checkpoints"), JOB, True, False, WARN, ["delete regularly", "/projects/"]),
     (at("/scratch/ada/results"), JOB, False, True, PASS, ["copy results to another place"]),
     (at("/home/ada/periogt", NFS), LOGIN, True, False, WARN, ["quota", "75 GB", "PERIOGT_BASE_DIR"]),
     (at("/home/ada/periogt", EXT4), replace(LAPTOP, home=Path("/home/ada")), True, False, PASS, []),
@@ -153,7 +153,7 @@ DIRECTORIES: list[tuple[Directory, Surroundings, bool, bool, Status, list[str]]]
     (at("/gpfs/lab/results", writable=False), JOB, False, True, FAIL, ["cannot be written", ":ro"]),
     (at("/gpfs/lab/checkpoints", writable=False), JOB, True, False, PASS, []),
     (at("/gpfs/lab/results", free=0), JOB, False, True, WARN, ["nearly full"]),
-    (at("/projects/lab", OVERLAY), IMAGE, True, False, FAIL, ["--bind /projects/lab", "container's own"]),
+    (at("/projects/lab", OVERLAY), IMAGE, True, False, FAIL, ["--bind /projects/lab", "part of the container"]),
     (at("/projects/lab", COVER, exists=False), IMAGE, False, True, WARN, ["--bind /projects/lab"]),
     (at("/tmp/results", Mount(Path("/tmp"), "tmpfs")), IMAGE, False, True, PASS, []),
     (at("/projects/lab", EXT4), JOB, True, False, PASS, []),
@@ -171,14 +171,14 @@ TMP = Directory("RAY_TMPDIR", Path("/tmp"), True, True, EXT4, GIB)
 ALONE = RayFacts(None, None, False, None, TMP)
 JOINED = RayFacts("10.0.0.1:6379", "token", False, TokenFile(Path("/x/token"), exists=True), TMP)
 RAY: list[tuple[RayFacts, str, Status, list[str]]] = [
-    (ALONE, "ray token", PASS, ["of our own"]),
+    (ALONE, "ray token", PASS, ["its own Ray"]),
     (JOINED, "ray token", PASS, ["10.0.0.1:6379", "with a token"]),
     (replace(JOINED, mode=None), "ray token", WARN, ["RAY_AUTH_MODE", "not set", "everyone"]),
     (
         replace(JOINED, token_file=TokenFile(Path("/x/token"), exists=False)),
         "ray token",
         FAIL,
-        ["/x/token", "not there"],
+        ["/x/token", "does not exist"],
     ),
     (replace(JOINED, token_file=None), "ray token", FAIL, ["there is no token"]),
     (
@@ -193,7 +193,7 @@ RAY: list[tuple[RayFacts, str, Status, list[str]]] = [
     (replace(ALONE, temp_dir=replace(TMP, path=Path("/local/" + "x" * 18))), "ray temp dir", PASS, ["/local/x"]),
     (replace(ALONE, temp_dir=replace(TMP, path=Path("/local/" + "x" * 19))), "ray temp dir", WARN, ["25 characters"]),
     (replace(ALONE, temp_dir=replace(TMP, mount=Mount(Path("/t"), "nfs4"))), "ray temp dir", WARN, ["nfs4"]),
-    (replace(ALONE, temp_dir=replace(TMP, exists=False)), "ray temp dir", WARN, ["not there"]),
+    (replace(ALONE, temp_dir=replace(TMP, exists=False)), "ray temp dir", WARN, ["does not exist"]),
 ]
 
 
@@ -205,7 +205,7 @@ def test_ray(facts: RayFacts, name: str, status: Status, words: list[str]) -> No
 
 OTHERS: list[tuple[Callable[[], Check | None], Status, list[str]]] = [
     (lambda: check_place(IMAGE), PASS, ["job 77", "d1021", "explorer", "1 GPUs", "periogt.sif"]),
-    (lambda: check_place(LOGIN), PASS, ["explorer-01", "no job", "no container"]),
+    (lambda: check_place(LOGIN), PASS, ["explorer-01", "not in a Slurm job", "no container"]),
     (lambda: check_port(JOB, "0.0.0.0", 8000), PASS, ["0.0.0.0:8000", "free"]),
     (
         lambda: check_port(replace(JOB, port_error="Address already in use"), "0.0.0.0", 8000),

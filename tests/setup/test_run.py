@@ -499,7 +499,7 @@ def test_a_disk_that_fills_up_meanwhile(
     chosen = dataclasses.replace(options, directory=small_disk / "artifacts", files=unknown)
     with pytest.raises(SettingsError, match=r"disk is full|are free") as caught:
         run_setup(chosen)
-    assert "make room" in caught.value.message.lower()
+    assert "free some space" in caught.value.message.lower()
     assert not (chosen.directory / ".ready").exists()
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     run_setup(chosen)

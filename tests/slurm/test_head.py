@@ -189,7 +189,7 @@ def test_what_does_not_end_in_time_is_killed(scene: Scene, caplog: pytest.LogCap
     scene.plays("command", "signal.signal(signal.SIGTERM, signal.SIG_IGN); answers()")
     scene.when(connection_file(scene).exists, scene.asks_to_stop)
     assert run(scene, SERVE, drain_s=1.5) == 0
-    assert "It has not ended in time and is killed." in caplog.text
+    assert "The command did not end in time and is killed." in caplog.text
 
 
 # The batch.

@@ -221,7 +221,7 @@ def test_a_way_that_breaks_and_comes_back(open_page: Open, way: Way) -> None:
     choose(page, f"id,smiles\n{lines}")
     only(page, "egc", "nc")
     start(page)
-    expect(page.locator("#progress-wait")).to_contain_text("answered 502 in its place")
+    expect(page.locator("#progress-wait")).to_contain_text("answered with status 502")
     way.close()
     expect(page.locator("#state")).to_have_attribute("data-state", "unreachable")
     expect(page.locator("#progress-wait")).to_contain_text("What is done is kept; trying again")
@@ -251,7 +251,7 @@ def test_cancelled_and_gone_on_with(open_page: Open, way: Way) -> None:
     expect(page.locator("#progress-text")).to_contain_text("Cancelled. 8 of 40 rows predicted, 32 not asked")
     assert {row["error_code"] for row in downloaded(page)} == {"", "cancelled"}
     held["is"] = False
-    page.get_by_role("button", name="Go on with 32 rows").click()
+    page.get_by_role("button", name="Continue with 32 rows").click()
     finished(page)
     assert all(row["ok"] == "true" for row in downloaded(page))
 

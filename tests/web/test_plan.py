@@ -52,7 +52,7 @@ def test_a_file_without_a_header_loses_no_row(open_page: Open, made_way: Way) ->
     expect(question).to_be_visible()
     expect(page.locator("#plan-title")).to_have_text("mine.csv: 3 rows")
     page.locator("#start").click()
-    expect(page.locator("#plan-error")).to_have_text("Say first whether the file has a header.")
+    expect(page.locator("#plan-error")).to_have_text("First choose whether the file has a header.")
     expect(page.get_by_role("button", name="The file has no header")).to_be_focused()
     expect(page.locator("#progress")).to_be_hidden()
     page.keyboard.press("Enter")
@@ -67,7 +67,7 @@ def test_the_first_line_may_be_a_header_all_the_same(open_page: Open, made_way: 
     page = with_file(open_page, made_way, "*p*,key\n*CC*,a\n")
     page.get_by_role("button", name="The first line is a header").click()
     expect(page.locator("#plan-title")).to_have_text("mine.csv: 1 row")
-    expect(page.locator("#plan-note")).to_contain_text("*p* is taken because its cells look like polymers.")
+    expect(page.locator("#plan-note")).to_contain_text("*p* is used because its cells look like polymers.")
     page.get_by_label("Id column").select_option("key")
     assert predicted(page) == [["a", "*CC*"]]
 
@@ -116,7 +116,7 @@ def test_of_two_columns_of_ids_the_user_chooses(open_page: Open, made_way: Way) 
 
 def test_an_unknown_name_is_taken_by_its_cells_and_said(open_page: Open, made_way: Way) -> None:
     page = with_file(open_page, made_way, "monomer\tstructure\nethene\t*CC*\n")
-    expect(page.locator("#plan-note")).to_contain_text("structure is taken because its cells look like polymers.")
+    expect(page.locator("#plan-note")).to_contain_text("structure is used because its cells look like polymers.")
     expect(page.locator("#plan-source")).to_have_text("Tabs; polymers from column structure; ids are row numbers.")
     page.get_by_label("SMILES column").select_option("monomer")
     expect(page.locator("#plan-note")).to_be_empty()
