@@ -187,7 +187,7 @@ def input_kind(family: str) -> InputKind:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a state dict's names and shapes say it is.
+    """The network that the names and shapes of a state dict identify.
 
     Attributes
     ----------
@@ -232,7 +232,7 @@ def identify(shapes: Shapes) -> Architecture:
 
 
 def _input_problem(shapes: Shapes, family: _Family, marked: Sequence[_Family], *, width: int) -> str | None:
-    """Say which matrix of further inputs is not that of the family."""
+    """Name the matrix of further inputs whose shape differs from that of the family."""
     if len([one for one in marked if one.inputs]) > 1:
         return "it takes ratios and conditions, and no published program does"
     for key, expected in family.inputs.items():

@@ -24,7 +24,7 @@ def describe(artifacts: ArtifactDirectory) -> str:
 
 
 def read_card(artifacts: ArtifactDirectory) -> ModelResponse:
-    """Collect what an artifact directory tells of its model; reads the text of its card."""
+    """Collect the facts that an artifact directory has about its model, with the text of its card."""
     card = artifacts.model_card or {}
     return ModelResponse(
         artifacts=artifacts.name,
@@ -70,7 +70,7 @@ def _property_card(artifacts: ArtifactDirectory, card: Mapping[str, Any], info: 
 
 
 def _calibration(artifacts: ArtifactDirectory, property_id: str) -> CalibrationFacts | None:
-    """Return what a calibration tells of itself; one that is damaged tells nothing, and answers say that it is."""
+    """Return the facts of a calibration; None for a damaged one, which answers report."""
     try:
         found = artifacts.calibration(property_id)
     except ModelLoadError:

@@ -97,7 +97,7 @@ class ArtifactDirectory:
         root : pathlib.Path
             The directory.
         verify_hashes : bool
-            Hold each weight file against its recorded SHA-256 when it is loaded, and not against its size alone.
+            Compare each weight file with its recorded SHA-256 when it is loaded, not only with its size.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class ArtifactDirectory:
         return encoder_hash(self.encoder_path) if recorded is None else recorded.sha256
 
     def path_of(self, relative: str) -> Path:
-        """Return where a file lies that answers name by its relative path, a package's or the directory's own."""
+        """Return the place of a file from its relative path in answers, in a package or in the directory."""
         prefix, _, rest = relative.partition("/")
         property_id, _, inner = rest.partition("/")
         if prefix == PREFIX and property_id in self.packages:

@@ -25,7 +25,7 @@ _VERSION = 1
 
 
 class Index(NamedTuple):
-    """What index.json says.
+    """The content of index.json.
 
     Attributes
     ----------

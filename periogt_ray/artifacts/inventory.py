@@ -1,4 +1,4 @@
-"""What weights lie under an artifact directory, whichever way its archives were laid out.
+"""The weights in an artifact directory, for every layout of its archives.
 
 Four layouts are known: ``finetuned_ckpt/<property>/best_model*.pth``,
 ``finetuned_ckpt/<property>/member_<k>.safetensors``, ``finetuned_ckpt/light/<property>.pth`` and

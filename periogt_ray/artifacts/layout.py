@@ -68,7 +68,7 @@ def scaler_path(root: Path) -> Path | None:
 
 
 def missing_files(root: Path, expected: list[str]) -> CheckpointMissingError:
-    """Make the error for absent files, naming each with the place it was expected at."""
+    """Make the error for absent files; it names each one and where it was expected."""
     places = [f"{root}/{name}" for name in expected]
     return CheckpointMissingError(
         f"missing artifact{'s' if len(places) > 1 else ''}: expected {'; '.join(places)}. {NEXT_STEP}",

@@ -149,7 +149,7 @@ _INPUT_NAMES: Mapping[InputKind, tuple[str, str]] = MappingProxyType(
 
 
 def check_kind(info: PropertyInfo, given: InputKind) -> None:
-    """Hold that a property is asked of what it is predicted of.
+    """Make sure that a property gets the kind of input that it is predicted from.
 
     Raises
     ------

@@ -49,8 +49,8 @@ def permission_warnings(root: Path) -> list[str]:
         if paths:
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             warnings.append(
-                f"{paths[0]}{more} can be written by {who}, who could thereby change predictions or feed the program "
-                f"files of theirs; run `chmod -R go-w {root}`."
+                f"{paths[0]}{more} can be written by {who}, who could change predictions or give the program other "
+                f"files; run `chmod -R go-w {root}`."
             )
     return warnings
 
@@ -129,7 +129,7 @@ def verify(root: Path, *, hashes: bool = False, load: bool = True) -> list[Findi
     root : pathlib.Path
         The directory.
     hashes : bool
-        Compare weights by SHA-256 and not by size alone; takes seconds a gigabyte.
+        Compare weights by SHA-256, not only by size; this takes seconds for each gigabyte.
     load : bool
         Load every weight file that is served, one after the other.
 

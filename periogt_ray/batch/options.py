@@ -37,7 +37,7 @@ class BatchOptions:
     is_resumed : bool
         Go on with the finished parts of an interrupted run.
     n_predictors : int or None
-        Predictors; None: one a GPU, else one for two CPUs.
+        Number of predictors; None: one for each GPU, without GPUs one for two CPUs.
     rows_per_part : int or None
         Rows that are computed and kept together; None: what fits the input.
     address : str or None

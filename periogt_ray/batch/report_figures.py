@@ -113,7 +113,7 @@ class OutputFigures:
     examples : dict
         A row by error code.
     n_rows : int
-        Predictions and failures, one a polymer and property.
+        Predictions and failures, one for each polymer and property.
     warnings : dict
         Rows by warning, of the first hundred that differ.
     domains : dict

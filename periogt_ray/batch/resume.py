@@ -1,4 +1,4 @@
-"""What a batch keeps for a run that goes on with it: the record, what must be equal, and when it may go on."""
+"""How a later run continues a batch: the record that is kept, and what must be equal in both runs."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -71,7 +71,7 @@ class Shares:
         device : str or None
             ``cpu``, ``cuda``, or None for a GPU where there is one.
         n_predictors : int or None
-            What the user wants; None: one a GPU, else one for two CPUs.
+            Number that the user wants; None: one for each GPU, without GPUs one for two CPUs.
 
         Raises
         ------

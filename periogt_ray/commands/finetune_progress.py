@@ -97,7 +97,7 @@ class _Shown:
         self._bar.stop()
 
     def listener(self, is_stopping: Any) -> Listener:
-        """Return what is told of the run."""
+        """Return the functions that the run calls to report its progress."""
         return Listener(is_stopping, self._on_polymer, self._on_jobs, self._on_epoch, self._on_baselines)
 
     def _on_polymer(self, number: int, n_all: int) -> None:

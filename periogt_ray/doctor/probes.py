@@ -138,7 +138,7 @@ class TokenFile:
 
 @dataclass(frozen=True)
 class RayFacts:
-    """What Ray is told by the environment.
+    """Ray's settings from the environment.
 
     Attributes
     ----------

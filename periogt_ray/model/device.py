@@ -1,6 +1,6 @@
 """Which device the network runs on, and whether it can.
 
-:func:`probe_device` looks at the machine; :func:`choose_device` decides from what was found alone,
+:func:`probe_device` looks at the machine; :func:`choose_device` decides only from what was found,
 so that every branch can be tested without a GPU.
 """
 

@@ -23,7 +23,7 @@ from periogt_ray.polymer.dimensions import PATH_LENGTH
 __all__ = ["MLP", "PerioGTEncoder", "PerioGTRegressor", "embedding", "load_encoder", "load_network", "load_regressor"]
 
 _N_PROMPT_HEADS = 8
-# Of pretraining alone: present in published checkpoints, not needed for inference.
+# Only for pretraining: present in published checkpoints, not needed for inference.
 _UNUSED_KEYS = ("node_predictor.", "fp_predictor.", "md_predictor.", "cl_projector.", "mask_emb.", "model.mask_emb.")
 
 

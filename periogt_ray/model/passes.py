@@ -70,7 +70,7 @@ class PromptGraphs(NamedTuple):
 
 @dataclass(frozen=True)
 class PassTasks:
-    """What is computed together, and what of it is asked.
+    """What is computed together, and which results are needed.
 
     Attributes
     ----------

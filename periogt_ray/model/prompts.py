@@ -1,6 +1,6 @@
 """Periodicity prompts of repeat units: which states of the prompt pass they are, and those that are kept.
 
-A copolymer's monomer comes again in many copolymers, and its prompts depend on it alone. So they are kept, within a
+Many copolymers share a monomer, and its prompts depend only on the monomer. So they are kept, within a
 bound, and the prompt pass is run once a monomer.
 """
 

@@ -25,14 +25,14 @@ def shortest(value: np.float32) -> float:
 
 @dataclass(frozen=True)
 class Task:
-    """One thing that is asked of the predictor.
+    """One polymer and one property to compute.
 
     Attributes
     ----------
     polymer : FeaturizedPolymer, FeaturizedCopolymer or FeaturizedConditions
         Featurized by the scheme that the property's checkpoint was trained with.
     property_id : str or None
-        None asks for the embedding alone.
+        None: compute only the embedding.
     return_embedding : bool
         Whether a prediction comes with the embedding.
     warnings : tuple of str

@@ -66,7 +66,7 @@ class BondClasses:
         Returns
         -------
         numpy.ndarray or None
-            int32, one a bond, or None where the prompt graph is not found in the chain.
+            int32, one for each bond, or None where the prompt graph is not found in the chain.
 
         Raises
         ------

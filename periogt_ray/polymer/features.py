@@ -82,7 +82,7 @@ def prompt_graphs(unit: RepeatUnit, scheme: PromptScheme) -> list[tuple[str, int
     """Choose the prompt graphs of a polymer.
 
     Where there are more candidates than the network takes, the reference draws at random. Here the
-    choice follows from the SMILES alone: the first candidate, and of the others those with the
+    choice follows only from the SMILES: the first candidate, and of the others those with the
     smallest SHA-256 of ``<canonical SMILES>|<index>``.
 
     Returns

@@ -56,7 +56,7 @@ class _ReadOnlyLocator(caching.InTreeCacheLocator):
 
 
 class _TemporaryLocator(caching.UserWideCacheLocator):
-    """A directory of this user alone below the system's temporary directory."""
+    """A private directory of this user in the system's temporary directory."""
 
     def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
         self._py_file = py_file
@@ -70,7 +70,7 @@ class _TemporaryLocator(caching.UserWideCacheLocator):
         # Machine code is loaded from here: nobody else may be able to put it there.
         status = directory.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
-            raise PermissionError(f"{directory} is not a directory of this user alone")
+            raise PermissionError(f"{directory} does not belong only to this user")
         super().ensure_cache_path()
 
     @classmethod

@@ -72,7 +72,7 @@ def _affinity() -> list[int]:
 
 
 def _slurm_cpus(env: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """Yield what Slurm grants, by variable; what is no number is left out."""
+    """Yield the CPUs that Slurm grants, by variable; values that are not numbers are left out."""
     for name in SLURM_CPU_VARIABLES:
         value = env.get(name, "")
         if value.isascii() and value.isdigit() and int(value) > 0:
@@ -139,7 +139,7 @@ def _quota_v1(directory: Path) -> float | None:
 
 
 def _text(path: Path) -> str:
-    """Return what a file holds; empty where the cgroup has no such file, as the topmost one."""
+    """Return the text of a file; empty if the cgroup has no such file, as the topmost one."""
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:
@@ -147,7 +147,7 @@ def _text(path: Path) -> str:
 
 
 def _ratio(quota: str, period: str) -> float | None:
-    """Return the CPUs of a quota (microseconds in each period); None for ``max``, ``-1`` and what is not there."""
+    """Return the CPUs of a quota (microseconds in each period); None for ``max``, ``-1`` and a missing quota."""
     if not quota.isdecimal() or not period.isdecimal() or len(quota + period) > _MOST_DIGITS or int(period) == 0:
         return None
     return int(quota) / int(period)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, directories of known mode, hashes."""
+"""Atomic writes, directories of known mode, and hashes of files."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ _CHUNK_BYTES = 2**22
 def atomic_file(
     path: Path, *, mode: int | None = FILE_MODE, sync: bool = True, is_text: bool = False
 ) -> Iterator[IO[Any]]:
-    """Open a file for writing that gets its name when the block ends, and none if the block raises.
+    """Open a file for writing. It gets its name when the block ends; if the block raises, it is removed.
 
     The name holds the old content or all of the new one, also after a power cut. What a killed process leaves is
     named ``.<name>.<8 hex digits>.part``.
@@ -79,7 +79,7 @@ def write_bytes_atomically(path: Path, content: bytes, *, mode: int = FILE_MODE,
 
 
 def sync_directory(directory: Path) -> None:
-    """Have a rename reach the disk before anything that builds on it."""
+    """Make sure that a rename is on the disk before the next step."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -94,7 +94,7 @@ def write_json_atomically(path: Path, document: Any) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and its parents, where they do not exist, so that only their owner writes to them."""
+    """Make a directory and its missing parents; only their owner can write to them."""
     if not path.parent.exists():
         make_directory(path.parent)
     path.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)

@@ -172,7 +172,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise OSError where nothing listens; Ray would go on trying for many minutes, deaf to signals."""
+    """Raise OSError if nothing listens; Ray itself would try for many minutes and ignore signals."""
     host, _, port = address.rpartition(":")
     is_host_and_port = port.isdecimal() and "/" not in host
     if is_host_and_port and not can_connect(host.strip("[]"), int(port), _CONNECT_TIMEOUT_S):
@@ -271,7 +271,7 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 
 @contextmanager
 def _ending_processes(temp_dir: Path) -> Iterator[None]:
-    """End Ray at exit, and kill what has not ended by itself."""
+    """End Ray at exit, and kill processes that did not end by themselves."""
     try:
         yield
     finally:
@@ -306,7 +306,7 @@ class _Termination:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Keep what comes until the block has ended, and keep Ray from handling it."""
+        """Hold back signals until the block has ended, and keep Ray from handling them."""
         import ray._private.utils
 
         # ray.init replaces the handler by one that raises SystemExit.
@@ -348,7 +348,7 @@ def _own_cpus() -> int:
 
 
 def _default_object_store_bytes() -> int:
-    """Return the store's size by what is free now; other programs share this machine."""
+    """Return the store's size from the memory that is free now; other programs share this machine."""
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     shared = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else available
     return object_store_size(available, shared_memory_bytes=shared, least_bytes=LEAST_STORE_BYTES)

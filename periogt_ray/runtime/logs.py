@@ -1,4 +1,4 @@
-"""How the command lines log: one line a message, on standard error."""
+"""Logging of the command lines: one line for each message, on standard error."""
 
 import logging
 import sys

@@ -36,7 +36,7 @@ class Mount:
 
 
 def read_mounts() -> list[Mount]:
-    """Return what is mounted for this process, in the order in which it was mounted; empty where no file says it."""
+    """Return the mounts of this process in the order in which they were made; empty if the system lists none."""
     mounts = []
     try:
         text = _MOUNTS.read_text(encoding="utf-8", errors="replace")

@@ -38,7 +38,7 @@ def can_connect(host: str, port: int, timeout_s: float) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of the same machine reach what listens at a host.
+    """Whether only programs of the same machine can reach a server that listens at a host.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def is_loopback(host: str) -> bool:
 
 
 def local_url(host: str, port: int) -> str:
-    """Return the address at which a program of the same machine asks a server.
+    """Return the address at which a program of the same machine reaches a server.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Processes below this one: how they are found and ended, and whose they become when their parent ends."""
+"""Find, adopt and end the processes below this one."""
 
 import ctypes
 import logging
@@ -41,7 +41,7 @@ def still_alive(started: Mapping[int, str]) -> list[int]:
 
 
 def kill_descendants(*, timeout_s: float) -> list[int]:
-    """Kill everything below this process, also what is started meanwhile; return what was left."""
+    """Kill all processes below this one, also those that start meanwhile; return those that are left."""
     deadline = time.monotonic() + timeout_s
     while left := descendants_of(os.getpid()):
         for pid in left:
@@ -54,7 +54,7 @@ def kill_descendants(*, timeout_s: float) -> list[int]:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what loses its own below this process, so that all of it can be found and ended."""
+    """Become the parent of orphans below this process, so that all of them can be found and ended."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         logger.warning("Orphans cannot be adopted (%s).", os.strerror(ctypes.get_errno()))

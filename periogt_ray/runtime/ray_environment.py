@@ -1,4 +1,4 @@
-"""What Ray is told by environment variables, with the reasons, and how large its object store is.
+"""The environment variables that Ray gets, with the reasons, and the size of its object store.
 
 Ray's processes inherit the environment of what starts them. A value of None removes a variable.
 """
@@ -55,7 +55,7 @@ LOG_ENVIRONMENT: Mapping[str, str] = {"RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX":
 
 
 def write_token(path: Path) -> None:
-    """Write a new token, which every process of a Ray shows to every other, for this user's eyes only."""
+    """Write a new token, which every process of a Ray shows to the others; only this user can read it."""
     write_bytes_atomically(path, secrets.token_hex(_TOKEN_BYTES).encode(), mode=PRIVATE_MODE)
 
 

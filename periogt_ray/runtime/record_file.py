@@ -77,7 +77,7 @@ class _Head(NamedTuple):
 
 
 def _head(header: bytes, place: int = 0) -> _Head | None:
-    """Return what a header says; None if it is none."""
+    """Return the content of a header; None if the bytes are not a header."""
     if len(header) < place + _HEADER_BYTES:
         return None
     magic, n_bytes, key, checksum = _HEAD.unpack_from(header, place)
@@ -209,5 +209,5 @@ class RecordFile:
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Close the file; it is whole at any time."""
+        """Close the file; it is complete at any time."""
         os.close(self._descriptor)

@@ -1,7 +1,7 @@
-"""How a process is told to stop, and what signals must not interrupt.
+"""How signals stop a process, and which steps they must not interrupt.
 
 A handler runs between two steps of the main thread. So it notes the signal, and the code that waits looks at
-the note. Only the main thread may set handlers; in another one these functions leave the signals alone.
+the note. Only the main thread may set handlers; in other threads these functions do not change signals.
 """
 
 import signal
@@ -24,7 +24,7 @@ def in_main_thread() -> bool:
 def signals_handled(
     note: Callable[[signal.Signals], None], numbers: Sequence[signal.Signals] = STOP_SIGNALS
 ) -> Iterator[None]:
-    """Call a function at each signal while the block runs; afterwards the handlers of before are back.
+    """Call a function at each signal while the block runs; afterwards restore the earlier handlers.
 
     Parameters
     ----------

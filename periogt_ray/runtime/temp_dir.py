@@ -73,7 +73,7 @@ def _temp_root(env: Mapping[str, str]) -> Path:
 
 
 def _sweep(root: Path) -> None:
-    """Remove what killed runs left behind: directories of ours whose owner holds no lock."""
+    """Remove directories that killed runs left behind: their owner holds no lock."""
     for temp_dir in root.glob(f"{_PREFIX}*"):
         owner_file = temp_dir / _OWNER_NAME
         with suppress(OSError):

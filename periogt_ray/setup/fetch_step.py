@@ -161,6 +161,6 @@ def _missing_artifacts(state: SetupState, roles: Sequence[Role]) -> CheckpointMi
 
 
 def _missing(missing: list[str], advice: str) -> CheckpointMissingError:
-    """Make the error for absent files, one a line."""
+    """Make the error for absent files, with one line for each."""
     lines = "".join(f"\n  {name}" for name in missing)
     return CheckpointMissingError(f"{len(missing)} missing, expected at:{lines}\n{advice}", {"missing": missing})

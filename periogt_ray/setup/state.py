@@ -1,4 +1,4 @@
-"""What a run of setup is asked to do, and what its steps hand on to each other."""
+"""The options of a setup run, and the state that its steps share."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

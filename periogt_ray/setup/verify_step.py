@@ -45,7 +45,7 @@ def verify(state: SetupState) -> None:
 
 
 def _write_index(state: SetupState, rejected: Mapping[str, str]) -> Inventory:
-    """Write index.json; name and prompt schemes that an index of ours already stated stay."""
+    """Write index.json; keep the name and the prompt schemes of an index that setup wrote before."""
     found = take_inventory(state.root)
     refused = {
         key: found.properties[key]._replace(architecture=Architecture("unknown", reason=reason))

@@ -26,7 +26,7 @@ _KEYS_OF_OTHERS = {InputKind.COPOLYMER: "copolymer_names", InputKind.CONDITIONS:
 
 @dataclass(frozen=True)
 class TableRules:
-    """What every reader of tables goes by.
+    """The rules that all readers of tables share.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class TableRules:
 
 @dataclass(frozen=True)
 class TableOptions:
-    """What the user says of a table.
+    """The user's options for a table.
 
     Attributes
     ----------
@@ -237,7 +237,7 @@ def _guessed(names: Sequence[str], known: Iterable[str], role: _Role, path: Path
 
 
 def _named(names: Sequence[str], wanted: str, role: _Role, path: Path) -> int:
-    """Return the column that the user names: exactly, or else but for case and punctuation."""
+    """Return the column that the user names: exactly, else without regard to case and punctuation."""
     exact = [i for i, name in enumerate(names) if name == wanted.strip()]
     found = exact or [i for i, name in enumerate(names) if _is_same(name, wanted)]
     if not found:

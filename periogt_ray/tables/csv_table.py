@@ -28,7 +28,7 @@ _MOST_SEEN = 1 << 17
 
 @dataclass(frozen=True)
 class CsvScan:
-    """What one pass over a CSV found.
+    """The result of one scan of a CSV.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class CsvScan:
 
     @property
     def n_rows(self) -> int:
-        """Data rows; empty lines are none."""
+        """Number of data rows; empty lines do not count."""
         return sum(part.n_rows for part in self.parts)
 
 

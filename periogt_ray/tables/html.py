@@ -1,4 +1,4 @@
-"""HTML files that hold everything they show: style, tables, structures; every value from outside is escaped."""
+"""Self-contained HTML files: style, tables and structures; every value from outside is escaped."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -37,7 +37,7 @@ def html_document(title: str, main: str) -> str:
 
 
 class Drawings:
-    """Draws until there is no room left in the report."""
+    """Draws structures until the report has its largest size."""
 
     def __init__(self) -> None:
         self._n_bytes = 0
@@ -57,7 +57,7 @@ class Drawings:
 
 
 def without_drawings() -> str:
-    """Say why no structure is shown, where that is so."""
+    """Say why no structures are shown, if there are none."""
     if (problem := drawing_problem()) is None:
         return ""
     return f'<p class="hint">No structures are shown. {html_text(problem)}</p>'

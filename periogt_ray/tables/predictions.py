@@ -64,7 +64,7 @@ class RowFailure:
 
     @classmethod
     def of(cls, error: PerioGTError) -> "RowFailure":
-        """Keep of an error what the output shows."""
+        """Keep the parts of an error that the output shows."""
         return cls(error.code, error.message)
 
 

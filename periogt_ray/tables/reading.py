@@ -1,4 +1,4 @@
-"""Scanning a table, whatever it is: the one way from a path to parts that any worker can read."""
+"""Scan a table of any form: the only way from a path to parts that all workers can read."""
 
 import logging
 import tempfile
@@ -31,7 +31,7 @@ COPY_NAME = "input.csv"
 
 @dataclass(frozen=True)
 class TableScan:
-    """What a scan of a table found.
+    """The result of a scan of a table.
 
     Attributes
     ----------

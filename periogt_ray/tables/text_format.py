@@ -3,7 +3,7 @@
 The delimiter is decided from the first records. One that splits the header into two fields or more is a candidate.
 The best candidate has a header that names the wanted column, then the largest share of rows with as many fields as the
 header, then the most fields, then the first place in the table of rules. Without a candidate it is the comma. A
-first line ``sep=;`` decides alone.
+first line ``sep=;`` decides without the other rules.
 """
 
 import codecs
@@ -131,7 +131,7 @@ def _told(path: Path, remedy: str) -> str:
 
 
 def separator_of(text: str) -> str | None:
-    """Return what a line ``sep=;`` says, where ``text`` begins with one."""
+    """Return the delimiter of a line ``sep=;``, if ``text`` begins with one."""
     line = re.split(r"[\r\n]", text.lstrip("\ufeff\r\n"), maxsplit=1)[0]
     found = _SEPARATOR_LINE.fullmatch(line)
     return None if found is None else found[1]
