@@ -271,8 +271,8 @@ def test_what_answers_users_knows_their_finetuned_properties() -> None:
     bare = {
         module_of(path) for path in SOURCES if "ArtifactDirectory.open(settings.checkpoint_dir)" in path.read_text()
     }
-    # An encoder for training, weights that get intervals, and ids that a package cannot have; directories of other origin
-    # are opened bare, too.
+    # An encoder for training, weights that get intervals, and ids that a package cannot have; directories of another
+    # origin are opened bare, too.
     assert bare <= {"training.claim", "commands.calibrate", "commands.models"}
 
 
