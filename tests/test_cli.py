@@ -210,13 +210,21 @@ def test_embeddings() -> None:
     assert answer["embedding"] == pytest.approx(golden_polymers()[0].embedding.tolist(), abs=1e-5)
 
 
+def test_the_embedded_model_answers_for_a_copolymer(called: Called) -> None:
+    pair = ("predict", "--smiles", "*c1ccc(*)cc1", "--smiles-b", "*c1ccc(*)s1", "--ratio-a", "0.5")
+    answer = json.loads(called(*pair, "--architecture", "alternating", "--property", "ea").stdout)
+    assert answer["prediction"] == {"value": pytest.approx(2.5, abs=0.2), "units": "eV"}
+    assert answer["interval"]["level"] == 0.9
+    assert answer["domain"]["status"] == "inside"
+
+
 def test_properties_say_which_model_answers(called: Called) -> None:
     answer = json.loads(called("properties").stdout)
     [entry] = [entry for entry in answer["properties"] if entry["id"] == "egc"]
     assert (entry["label"], entry["units"], entry["input"]) == ("Band gap, chain", "eV", "homopolymer")
     assert "compact" in answer["artifacts"].lower()
     assert "not the published PerioGT weights" in answer["description"]
-    assert [entry["id"] for entry in answer["unsupported"]] == ["xc", "tg", "mt", "density", "ea", "ip", "opv"]
+    assert [entry["id"] for entry in answer["unsupported"]] == ["xc", "tg", "mt", "density", "opv"]
     assert "periogt setup" in answer["unsupported"][0]["reason"]
 
 

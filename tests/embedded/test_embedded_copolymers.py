@@ -14,12 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.cli import main as command_line
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.model.answers import properties_response
 from periogt_ray.model.network import PerioGTEncoder, load_encoder
@@ -125,7 +123,7 @@ def test_a_known_pair_has_an_interval_and_a_new_monomer_has_none(predictor: Pred
 
 
 def test_properties_and_card_tell_of_copolymers(directory: ArtifactDirectory) -> None:
-    listed = {entry.id: entry for entry in properties_response(directory.properties.values()).properties}
+    listed = {entry.id: entry for entry in properties_response(directory).properties}
     assert {name for name, entry in listed.items() if entry.input == "copolymer"} == set(COPOLYMER_PROPERTIES)
     cards = {entry.id: entry for entry in read_card(directory).properties}
     for name in COPOLYMER_PROPERTIES:
@@ -144,15 +142,6 @@ def test_the_card_compares_with_a_table() -> None:
         one = card["copolymers"]["test"][name]
         assert one["r2"] > one["table"]["r2"]
         assert 0.87 < one["covered"]["0.9"] < 0.93
-
-
-def test_the_command_line_answers() -> None:
-    arguments = ["predict", "--smiles", PHENYLENE, "--smiles-b", THIOPHENE, "--ratio-a", "0.5"]
-    result = CliRunner().invoke(command_line, [*arguments, "--architecture", "alternating", "--property", "ea"])
-    assert result.exit_code == 0, result.output
-    prediction = json.loads(result.stdout)["prediction"]
-    assert prediction["units"] == "eV"
-    assert prediction["value"] == pytest.approx(EXPECTED[0][0], abs=2e-5)
 
 
 # --- the data sets

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "periogt_ray" / "embedded"
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from compact.copolymers import COPOLYMER_PROPERTIES  # noqa: E402
 from compact.dataset import PROPERTIES, Dataset, Row, read_dataset  # noqa: E402
 from compact.features import fit_scaler, load_polymers  # noqa: E402
 from compact.finish import evaluate_on_test, finish  # noqa: E402
@@ -90,7 +91,7 @@ def predict(directory: ArtifactDirectory, networks: tuple, smiles: str) -> dict[
 
 
 def test_ships_every_property_under_the_mirror_invariant_scheme(directory: ArtifactDirectory) -> None:
-    assert directory.supported == sorted(PROPERTIES)
+    assert directory.supported == sorted((*PROPERTIES, *COPOLYMER_PROPERTIES))
     assert {info.prompt_scheme for info in directory.properties.values()} == {PromptScheme.MIRROR_INVARIANT}
     assert directory.name == "PerioGT compact"
 
