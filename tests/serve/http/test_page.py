@@ -90,8 +90,9 @@ def test_the_model_tells_its_card(served: Any) -> None:
     egc = next(one for one in card["properties"] if one["id"] == "egc")
     assert egc["test"] == {"r2": 0.9059, "rmse": 0.4701, "n": 676}
     assert (egc["units"], egc["n_train"]) == ("eV", 2433)
-    assert len(card["limits"]) == 5
-    assert card["limits"][4].endswith("5.19 eV.")
+    assert len(card["limits"]) == 6
+    assert {one["id"] for one in card["properties"] if one["input"] == "copolymer"} == {"ea", "ip"}
+    assert card["limits"][-1].endswith("5.19 eV.")
     assert "were not, or hardly, seen" in card["limits"][1]
     assert [one["smiles"] for one in card["examples"]][2] == STYRENE
     served.service.artifacts = None
