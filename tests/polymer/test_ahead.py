@@ -1,6 +1,5 @@
 """Features that are computed in another process while this one loads the network."""
 
-import os
 import subprocess
 import sys
 
@@ -23,7 +22,7 @@ from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 scheme = PromptScheme.MONOMER
 """
-needs_two_cpus = pytest.mark.skipif(usable_cpus(os.environ).n < 2, reason="with one CPU they are computed here")
+needs_two_cpus = pytest.mark.skipif(usable_cpus({}).n < 2, reason="with one CPU they are computed here")
 
 
 def printed(code: str) -> list[str]:
