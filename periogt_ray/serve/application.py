@@ -35,7 +35,9 @@ _CORES_PER_PREDICTOR = 4
 _MOST_CPU_PREDICTORS = 8  # each holds a copy of the weights
 
 
-def application(settings: Settings, *, n_cpus: int, n_gpus: int, listens_at: str | None = None) -> serve.Application:
+def application(
+    settings: Settings, *, n_cpus: int, n_gpus: int, listens_at: str | None = None, socket_name: str | None = None
+) -> serve.Application:
     """Put the deployments together.
 
     Parameters
@@ -48,6 +50,8 @@ def application(settings: Settings, *, n_cpus: int, n_gpus: int, listens_at: str
         GPUs for predictors; 0 leaves them on the CPU.
     listens_at : str, optional
         Address of the node on which the ingress itself listens; None leaves that to Serve's proxies.
+    socket_name : str, optional
+        Under which the socket is shared there (:mod:`periogt_ray.runtime.shared_socket`).
     """
     if (problem := drawing_problem()) is not None:
         logger.warning("%s Predictions do not need them.", problem)
@@ -64,6 +68,7 @@ def application(settings: Settings, *, n_cpus: int, n_gpus: int, listens_at: str
         _featurizers(counted).bind(keyless),
         _predictors(counted, has_gpus=n_gpus > 0).bind(keyless),
         listens=listens_at is not None,
+        socket_name=socket_name,
     )
 
 
@@ -76,6 +81,7 @@ def _featurizers(bounds: ServiceSettings) -> serve.Deployment:
         max_queued_requests=2 * bounds.max_queue,
         ray_actor_options={"num_cpus": _SHARE_OF_CORE},
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,
+        health_check_period_s=2,
     )
 
 
@@ -99,6 +105,7 @@ def _ingress(listens_at: str | None) -> serve.Deployment:
         max_ongoing_requests=_INGRESS_REQUESTS,
         ray_actor_options={"num_cpus": 0, "resources": {f"node:{listens_at}": 0.001} if listens_at else {}},
         graceful_shutdown_wait_loop_s=0.2,
+        health_check_period_s=1,  # while it is gone, every client waits
     )
 
 

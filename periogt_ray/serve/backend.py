@@ -15,7 +15,7 @@ from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.batcher import Batcher
-from periogt_ray.serve.predictor_replica import ModelFacts
+from periogt_ray.serve.model_watch import ModelFacts
 from periogt_ray.serve.service import FEATURIZING_EACH, PredictCall, PredictReply
 from periogt_ray.settings import ServiceSettings
 

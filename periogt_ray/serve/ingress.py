@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from typing import Any
 
 import uvicorn
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import PerioGTError
+from periogt_ray.runtime.shared_socket import received_socket
 from periogt_ray.serve.backend import ServeBackend
 from periogt_ray.serve.http.head_limits import BoundedProtocol
 from periogt_ray.serve.http.routes import create_api
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 class Ingress:
     """Answers HTTP; everything that takes time happens in other processes.
 
+    It loads neither torch nor the kernels: so a new one is there soon after the last one was lost.
+
     Parameters
     ----------
     settings : Settings
@@ -35,6 +39,8 @@ class Ingress:
     listens : bool
         Whether the replica listens itself, instead of Serve's proxy. The proxy takes more of a request's
         time than anything but the network (scripts/bench_serve.py), and health waits behind it.
+    socket_name : str, optional
+        Under which ``periogt serve`` shares the socket; None, or where nobody does: the replica binds its own.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Ingress:
         predictor: DeploymentHandle[Any],
         *,
         listens: bool,
+        socket_name: str | None = None,
     ) -> None:
         _log_to_stderr()
         self._settings = settings
@@ -56,7 +63,8 @@ class Ingress:
         if listens:
             self._server = uvicorn.Server(_server_options(self._api, settings))
             # Bound here, so that the deployment fails if the port cannot be bound.
-            self._serving = loop.create_task(self._server.serve([self._server.config.bind_socket()]))
+            listener = _listener(self._server.config, socket_name)
+            self._serving = loop.create_task(self._server.serve([listener]))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the application, which Serve asks for after the constructor."""
@@ -87,6 +95,11 @@ class Ingress:
             self._service.become(Status.FAILED)
             return
         await watch_model(self._service, self._backend)
+
+
+def _listener(config: uvicorn.Config, socket_name: str | None) -> socket.socket:
+    shared = received_socket(socket_name) if socket_name is not None else None
+    return shared or config.bind_socket()
 
 
 def _server_options(api: ASGIApp, settings: Settings) -> uvicorn.Config:

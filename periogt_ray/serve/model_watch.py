@@ -2,17 +2,24 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 from periogt_ray.errors import PerioGTError
-from periogt_ray.serve.predictor_replica import ModelFacts
 from periogt_ray.serve.service import Service, Status
 
-__all__ = ["Watched", "watch_model"]
+__all__ = ["ModelFacts", "Watched", "watch_model"]
 
 _PERIOD_S = 3.0
 _TIMEOUT_S = 5.0  # a loaded predictor answers beside its passes; without one, the call waits for the next
 _RETRY_S = 1.0
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a predictor tells once it is loaded."""
+
+    device: str
 
 
 class Watched(Protocol):

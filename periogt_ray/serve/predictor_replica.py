@@ -5,7 +5,6 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from periogt_ray.errors import InternalError
@@ -14,19 +13,13 @@ from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.featurizer_replica import NICENESS, WARM_UP, too_late
+from periogt_ray.serve.model_watch import ModelFacts
 from periogt_ray.serve.service import PredictCall, PredictReply
 from periogt_ray.settings import Settings
 
-__all__ = ["ModelFacts", "PassRunner", "PredictorReplica"]
+__all__ = ["PassRunner", "PredictorReplica"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What a predictor tells once it is loaded."""
-
-    device: str
 
 
 class _PredictsMany(Protocol):

@@ -22,6 +22,7 @@ from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.runtime.network import local_url
 from periogt_ray.runtime.ports import check_port, check_port_beside_ray
+from periogt_ray.runtime.shared_socket import sharing
 from periogt_ray.runtime.signals import stop_event
 from periogt_ray.serve.application import APP_NAME, application, gpus_for
 from periogt_ray.serve.http.auth import API_KEY_HEADER, exposure_warning
@@ -89,28 +90,42 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
         local_ray(address=ray_address, log_to_driver=True) as cluster,
     ):
         check_port_beside_ray(settings.host, settings.port)
-        try:
-            start_application(settings)
-            _wait_until_running(settings, stop)
-            _wait_until_answering(settings, stop)
-            logger.info("The service is ready; Ctrl-C ends it. Its page: %s/", local_url(settings.host, settings.port))
-            for address in metrics_addresses():
-                logger.info("Figures for Prometheus: %s", address)
-            announce(example_request(settings))
-            while not stop.wait(_POLL_S):
-                pass
-            logger.info("Ending: open requests are answered, new ones refused.")
-        except _StopError:
-            logger.info("Ending before the model was loaded.")
-        finally:
-            _drain_application(settings)
-            prints.is_over = True
-            _end_application(is_own=cluster.is_own)
+        with sharing(settings.host, settings.port) as shared:
+            try:
+                start_application(settings, socket_name=shared.name)
+                _wait_until_running(settings, stop)
+                _wait_until_answering(settings, stop)
+                _announce(settings, announce)
+                while not stop.wait(_POLL_S):
+                    pass
+                logger.info("Ending: open requests are answered, new ones refused.")
+            except _StopError:
+                logger.info("Ending before the model was loaded.")
+            finally:
+                shared.close()  # or clients would wait for a service that has ended
+                _drain_application(settings)
+                prints.is_over = True
+                _end_application(is_own=cluster.is_own)
     logger.info("The service has ended.")
 
 
-def start_application(settings: Settings) -> None:
-    """Start Serve, without proxies, and the application on the Ray that this process is connected to; does not wait."""
+def _announce(settings: Settings, announce: Callable[[str], None]) -> None:
+    logger.info("The service is ready; Ctrl-C ends it. Its page: %s/", local_url(settings.host, settings.port))
+    for address in metrics_addresses():
+        logger.info("Figures for Prometheus: %s", address)
+    announce(example_request(settings))
+
+
+def start_application(settings: Settings, *, socket_name: str | None = None) -> None:
+    """Start Serve, without proxies, and the application on the Ray that this process is connected to; does not wait.
+
+    Parameters
+    ----------
+    settings : Settings
+        What is served, where, and within which bounds.
+    socket_name : str, optional
+        Under which the socket is shared (:mod:`periogt_ray.runtime.shared_socket`); None: the ingress binds its own.
+    """
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     # The gate logs requests; Serve's own access log has the same without what matters here.
     log = LoggingConfig(enable_access_log=False, log_level="WARNING")
@@ -118,7 +133,8 @@ def start_application(settings: Settings) -> None:
     # The ingress listens on this node, which is the one that the address is of.
     node: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     n_gpus = gpus_for(settings, resources)
-    app = application(settings, n_cpus=int(resources.get("CPU", 1)), n_gpus=n_gpus, listens_at=node)
+    n_cpus = int(resources.get("CPU", 1))
+    app = application(settings, n_cpus=n_cpus, n_gpus=n_gpus, listens_at=node, socket_name=socket_name)
     target = serve.RunTarget(app, name=APP_NAME, route_prefix="/", logging_config=log)
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
 
@@ -153,7 +169,6 @@ def _wait_until_running(settings: Settings, stop: threading.Event) -> None:
             logger.error("The deployment failed; looking for the reason.")
             logger.debug("%s", status.message)
             serve.delete(APP_NAME)
-            check_port_beside_ray(settings.host, settings.port)
             raise _load_failure(settings)
         if stop.wait(_POLL_S):
             raise _StopError

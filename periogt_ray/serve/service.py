@@ -8,7 +8,8 @@ This is the one list of the places where something waits, in the order in which 
 dropped, unless another request waits for it, too. Bounds are those of the whole service, but for 2, 4 and 6, which
 are those of one request.
 
-1. Connections, in the kernel (``serve/ingress.py``): 4096, a constant. A burst of clients is not refused.
+1. Connections, in the kernel (``serve/ingress.py``): 4096, a constant. A burst of clients is not refused; nor are
+   they while a new ingress takes the place of one that was lost, as ``periogt serve`` holds the socket, too.
 2. The head of a request (``serve/http/head_limits.py``): 64 KB and 20 s, constants. An endless head would hold
    up every other client.
 3. Requests by way of Serve's proxy, in Serve (``serve/application.py``; ``periogt serve`` has no proxy): 10 000 at

@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from periogt_ray.errors import NotReadyError
-from periogt_ray.serve.model_watch import watch_model
-from periogt_ray.serve.predictor_replica import ModelFacts
+from periogt_ray.serve.model_watch import ModelFacts, watch_model
 from periogt_ray.serve.service import Service, Status
 from support.serve_fakes import RecordedFigures, settings_with
 
