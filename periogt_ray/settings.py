@@ -41,7 +41,7 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_PORT": "port that HTTP is bound to (default: 8000)",
     "PERIOGT_API_KEY": "when set, every request needs it as X-Api-Key",
     "PERIOGT_MAX_BATCH": "most requests that share a forward pass (default: 16)",
-    "PERIOGT_BATCH_WAIT_MS": "how long to wait for more requests before a forward pass, in ms (default: 2)",
+    "PERIOGT_BATCH_WAIT_MS": "how long to wait for more requests beside a forward pass, in ms (default: 2)",
     "PERIOGT_MAX_QUEUE": "most polymers that are computed or wait; more are refused as overloaded (default: 256)",
     "PERIOGT_TIMEOUT_S": "deadline of a request, seconds (default: 120)",
     "PERIOGT_PREDICTORS": "number of predictors (default: as many as the GPUs hold; else one for four cores)",

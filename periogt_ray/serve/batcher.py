@@ -27,12 +27,15 @@ class Batcher:
     passes run would be cut into groups of one waiting time each, of one or two calls. So they are held
     back here until a pass has come back, and enter the queue of ``serve.batch`` together.
 
+    A call that comes while no pass is on its way does not wait for others: those that come during its pass share the
+    next one.
+
     Parameters
     ----------
     forward : callable
         Has calls answered by a predictor in one pass; one reply for each call, in order.
     bounds : ServiceSettings
-        Calls in a pass, waiting time, number of predictors.
+        Calls in a pass, waiting time beside a pass, number of predictors.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Batcher:
         self._forward = forward
         self._max_in_flight = _PASSES_EACH * (bounds.n_predictors or 1)
         self._n_in_flight = 0
+        self._wait_s = bounds.batch_wait_s
         self._has_room = asyncio.Event()
         self._has_room.set()
         # Decorated here: a decorated method's queue would belong to the class, with fixed limits.
@@ -49,13 +53,14 @@ class Batcher:
             batch_wait_timeout_s=bounds.batch_wait_s,
             max_concurrent_batches=self._max_in_flight,
         )
-        self._join: Callable[[PredictCall], Awaitable[PredictReply]] = batched(self._send)
+        self._join: Any = batched(self._send)
 
     async def predict(self, call: PredictCall) -> PredictReply:
         """Answer a call together with others; ``queue_s`` of the reply is the time outside the forward pass."""
         started = time.perf_counter()
         await self._has_room.wait()
-        reply = await self._join(call)
+        self._join.set_batch_wait_timeout_s(self._wait_s if self._n_in_flight else 0.0)
+        reply: PredictReply = await self._join(call)
         return replace(reply, queue_s=max(0.0, time.perf_counter() - started - reply.forward_s))
 
     async def _send(self, calls: list[PredictCall]) -> Sequence[PredictReply]:

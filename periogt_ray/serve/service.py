@@ -32,7 +32,7 @@ are those of one request.
 11. Calls, in front of the batcher (``serve/batcher.py``): while two passes for each of ``PERIOGT_PREDICTORS`` are
     on their way. So calls gather while predictors work, and the next pass takes many of them.
 12. Calls, in ``serve.batch`` (``serve/batcher.py``): until ``PERIOGT_MAX_BATCH`` are together, at most
-    ``PERIOGT_BATCH_WAIT_MS``. Calls that arrive within this time share a pass.
+    ``PERIOGT_BATCH_WAIT_MS``, and not at all while no pass is on its way. Calls that arrive meanwhile share a pass.
 13. Passes, in Serve (``serve/application.py``): four at each predictor, twice ``PERIOGT_MAX_QUEUE`` in all. 11 lets
     fewer through, so nothing waits here unless a predictor was lost.
 14. The lock of a predictor (``serve/predictor_replica.py``): one pass at a time, the next one is in its process.

@@ -72,15 +72,22 @@ def test_every_call_gets_its_own_answer() -> None:
         ]
 
 
-def test_a_lone_call_waits_no_longer_than_it_is_told() -> None:
-    async def ask() -> float:
-        batching = batched(RecordingPredictor(), batch_wait_s=0.05)
-        await batching.predict(call_of("*CC*"))  # makes Serve's queue
-        started = time.perf_counter()
-        await batching.predict(call_of("*CC*"))
-        return time.perf_counter() - started
+def test_a_call_waits_for_others_only_beside_a_pass() -> None:
+    """The first one goes at once, however long the wait; the second one waits for the third."""
+    predictor = RecordingPredictor(forward_s=0.5)
 
-    assert 0.04 < run(ask()) < 5
+    async def ask() -> list[PredictReply]:
+        batching = batched(predictor, batch_wait_s=60.0, max_batch=2)
+        first = asyncio.create_task(batching.predict(call_of("*CC*")))
+        while not predictor.batches:
+            await asyncio.sleep(0.01)
+        second = asyncio.create_task(batching.predict(call_of("*CCC*")))
+        reply = await first
+        await asyncio.sleep(0.1)
+        assert not second.done()
+        return [reply, *await asyncio.gather(second, batching.predict(call_of("*CCCC*")))]
+
+    assert [reply.batch_size for reply in run(ask())] == [1, 2, 2]
 
 
 def test_work_that_nobody_waits_for_is_dropped() -> None:
