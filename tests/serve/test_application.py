@@ -92,6 +92,9 @@ class Featurizers:
         self.n_at_once = self.most_at_once = 0
         self.begun: list[str] = []
 
+    def options(self, **_: object) -> "Featurizers":
+        return self
+
     def remote(self, unit: RepeatUnit, *_: object) -> "Call":
         return Call(self, unit.smiles)
 
