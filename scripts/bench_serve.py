@@ -6,7 +6,11 @@ table. Polymers are asked before the measurement, so that features come from the
 measured is the way to the network and through it. ``--distinct`` asks new polymers instead, so that
 featurization counts. Everything stays on 127.0.0.1.
 
+``--in-turn N`` runs them beside each other and lets one client ask each of them in turn, N times: on a machine that
+others use, too, only such a comparison tells anything. ``--against DIR`` adds the service of another worktree.
+
     .venv/bin/python scripts/bench_serve.py [--requests 2000] [--distinct] [--json FILE]
+    .venv/bin/python scripts/bench_serve.py --in-turn 500 [--against DIR]
 """
 
 import argparse
@@ -22,7 +26,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,9 @@ import aiohttp
 import httpx
 
 LEVELS = (1, 8, 64)
+SERVICE = [sys.executable, "-m", "periogt_ray", "serve"]
+PLAIN = [sys.executable, __file__, "--plain", "PORT"]
+WARM_UP = 30  # requests to each server before those that count
 START_S = 600.0
 POLYMERS = ["*CC*", "*CC(*)C", "*CC(*)c1ccccc1", "*CC(*)Cl", "*CCO*", "*CC(*)C#N", "*C=C*", "*CC(C)(*)C(=O)OC"]
 
@@ -40,6 +47,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2000, help="requests at 64 clients; fewer at fewer clients")
     parser.add_argument("--distinct", action="store_true", help="ask new polymers, whose features are not cached")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--in-turn", type=int, metavar="N", help="one client asks each server in turn, N times")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="with --in-turn: another worktree of this package")
     parser.add_argument("--plain", type=int, metavar="PORT", help=argparse.SUPPRESS)
     parser.add_argument("--watch", metavar="URL", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -49,12 +58,12 @@ def main() -> None:
     if options.plain:
         serve_plainly(options.plain)
         return
+    if options.in_turn:
+        compare_in_turn(options.in_turn, options.against)
+        return
     rows = [
         row
-        for name, command in (
-            ("ray serve", [sys.executable, "-m", "periogt_ray", "serve"]),
-            ("uvicorn", [sys.executable, __file__, "--plain", "PORT"]),
-        )
+        for name, command in (("ray serve", SERVICE), ("uvicorn", PLAIN))
         for row in measured(name, command, n_requests=options.requests, is_distinct=options.distinct)
     ]
     if options.json:
@@ -130,14 +139,53 @@ def measured(name: str, command: list[str], *, n_requests: int, is_distinct: boo
             }
 
 
+def compare_in_turn(n_requests: int, against: Path | None) -> None:
+    """Print the seconds of one client's requests to servers that run beside each other, and their ratio."""
+    servers: dict[str, tuple[list[str], dict[str, str]]] = {"uvicorn": (PLAIN, {}), "ray serve": (SERVICE, {})}
+    if against is not None:
+        servers[against.name] = (SERVICE, {"PYTHONPATH": str(against.resolve())})
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        urls = {
+            name: stack.enter_context(running(command, folder / f"log-{number}", **variables))[0]
+            for number, (name, (command, variables)) in enumerate(servers.items())
+        }
+        times = asyncio.run(asked_in_turn(urls, n_requests))
+        load = os.getloadavg()[0]
+    print(f"load {load:.1f} on {os.cpu_count()} CPUs")
+    print(f"{'server':20} {'p25 ms':>8} {'p50 ms':>8} {'p90 ms':>8} {'ratio':>6}")
+    for name, seconds in times.items():
+        ratio = statistics.median(one / plain for one, plain in zip(seconds, times["uvicorn"], strict=True))
+        figures = " ".join(f"{1000 * quantile(seconds, share):8.1f}" for share in (0.25, 0.5, 0.9))
+        print(f"{name:20} {figures} {ratio:6.2f}")
+
+
+async def asked_in_turn(urls: dict[str, str], n_requests: int) -> dict[str, list[float]]:
+    """Ask each server for one polymer after another, in turn; return the seconds of each request."""
+    times: dict[str, list[float]] = {name: [] for name in urls}
+    async with aiohttp.ClientSession() as client:
+        async with client.get(f"{next(iter(urls.values()))}/v1/properties") as answer:
+            property_id = (await answer.json())["properties"][0]["id"]
+        for number in range(-WARM_UP, n_requests):
+            body = {"smiles": POLYMERS[number % len(POLYMERS)], "property": property_id}
+            for name, url in urls.items():
+                started = time.perf_counter()
+                async with client.post(f"{url}/v1/predict", json=body) as answer:
+                    answer.raise_for_status()
+                    await answer.read()
+                if number >= 0:
+                    times[name].append(time.perf_counter() - started)
+    return times
+
+
 @contextmanager
-def running(command: list[str], log: Path) -> Iterator[tuple[str, Path]]:
+def running(command: list[str], log: Path, **variables: str) -> Iterator[tuple[str, Path]]:
     """Run a server on a free port until the block ends."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    environment = {**os.environ, "PERIOGT_HOST": "127.0.0.1", "PERIOGT_PORT": str(port)}
+    environment = {**os.environ, "PERIOGT_HOST": "127.0.0.1", "PERIOGT_PORT": str(port), **variables}
     environment.pop("PERIOGT_API_KEY", None)
     with log.open("w") as output:
         process = subprocess.Popen(

@@ -24,6 +24,7 @@ GROUPS = {
     "tests/web/test_one_polymer.py": "ray",
     "tests/test_notebooks.py": "ray",
     "tests/test_wheel.py": "ray",
+    "tests/serve/test_soak.py": "ray",
     "tests/serve/test_service_process.py": "ray",  # breaks and ends the service that the page's tests share
     "tests/slurm/test_service.py": "ray",
     "tests/slurm/test_batch.py": "ray",
