@@ -33,7 +33,7 @@ from periogt_ray.runtime.ray_environment import (
 from periogt_ray.runtime.signals import in_main_thread, signals_handled, signals_held
 from periogt_ray.runtime.temp_dir import private_dir, sessions_dir
 
-__all__ = ["LocalRay", "local_ray"]
+__all__ = ["LocalRay", "local_ray", "reach_nodes_directly"]
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +127,15 @@ def local_ray(
             include_dashboard=include_dashboard,
             **common,
         )
+
+
+def reach_nodes_directly() -> None:
+    """Let gRPC of this process pass by a proxy that the environment names, as Ray's core does.
+
+    With ``http_proxy`` set, as on many clusters, calls between Serve's processes would go there and fail. A caller does
+    not notice: Serve tries again without end.
+    """
+    os.environ["grpc_proxy"] = ""  # noqa: SIM112 - gRPC looks at it, so spelt, before http_proxy; empty is none
 
 
 def _start(environment: Mapping[str, str], temp_dir: Path, termination: "_Termination", **options: Any) -> LocalRay:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import PerioGTError
+from periogt_ray.runtime.local_ray import reach_nodes_directly
 from periogt_ray.runtime.shared_socket import received_socket
 from periogt_ray.serve.backend import ServeBackend
 from periogt_ray.serve.http.head_limits import BoundedProtocol
@@ -53,6 +54,7 @@ class Ingress:
         socket_name: str | None = None,
     ) -> None:
         _log_to_stderr()
+        reach_nodes_directly()
         self._settings = settings
         self._backend = ServeBackend(featurizer, predictor, settings.service)
         self._service = Service(settings, self._backend, RayRecorder())

@@ -1,6 +1,9 @@
 """Calls to predictors: by which way they go, and what becomes of errors."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Generator, Sequence
 from types import SimpleNamespace
@@ -142,3 +145,35 @@ def test_a_caller_that_leaves_cancels_its_call() -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(ask())
     assert silent.n_cancelled == 1
+
+
+# A server and a call to it, as from an ingress to a predictor.
+CALL = """
+import asyncio, grpc
+from periogt_ray.runtime.local_ray import reach_nodes_directly
+
+async def answer(request, context):
+    return b"reply"
+
+async def main():
+    server = grpc.aio.server()
+    methods = {"predict": grpc.unary_unary_rpc_method_handler(answer)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("predictor", methods)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    reach_nodes_directly()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        print(await channel.unary_unary("/predictor/predict")(b"call", timeout=60))
+    await server.stop(0)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_a_proxy_of_the_environment_is_passed_by() -> None:
+    """Nothing answers at that proxy; many clusters set one."""
+    kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    environment = {**kept, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    result = subprocess.run([sys.executable, "-c", CALL], capture_output=True, text=True, check=False, env=environment)
+    assert result.stdout == "b'reply'\n", result.stderr
