@@ -14,7 +14,7 @@ from periogt_ray.polymer.substructure import SubstructureSearch
 __all__ = ["BondClasses"]
 
 _N_COPIES = 5  # of the repeat unit in the molecule that bonds are looked up in
-_POINT = "*"
+_POINTS = ("*", "[*]")
 
 
 class BondClasses:
@@ -101,7 +101,7 @@ class BondClasses:
         if texts is None:
             return None
         if prompt.smiles != self._input:
-            first, second = (index for index, text in enumerate(texts) if text == _POINT)
+            first, second = (index for index, text in enumerate(texts) if text in _POINTS)
             elements = [prompt.mol.GetAtomWithIdx(end).GetNeighbors()[0].GetAtomicNum() for end in (first, second)]
             texts[first], texts[second] = f"[#{elements[1]}]", f"[#{elements[0]}]"
         return [texts[index] for index in prompt.order]

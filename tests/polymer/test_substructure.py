@@ -102,6 +102,13 @@ def test_bonds_with_a_direction_are_looked_up_by_rdkits_query(compared: type[Com
     assert look_up_all(smiles, classes=compared) == compared.n_matches > 0
 
 
+@pytest.mark.parametrize("smiles", ["*[Ge](C)(C)*", "*[Si](C)(C)O*", "*[N+](C)(C)C*", "*[Se]CC*"])
+def test_multimers_in_brackets_are_found(compared: type[Compared], smiles: str) -> None:
+    """RDKit writes all atoms in brackets, connection points too, in some of them."""
+    n_graphs = len(prompt_graphs(RepeatUnit.parse(smiles), PromptScheme.RELEASE))
+    assert look_up_all(smiles, classes=compared) == n_graphs > 1
+
+
 def test_prompts_are_taken_apart_as_they_are_written() -> None:
     prompt = parse_prompt("*c1ccc(-c2ccc(C#CC(=O)[Si](*)(Cl)Br)[nH]2)cc1")
     texts = atom_texts(prompt)
