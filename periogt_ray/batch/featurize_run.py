@@ -14,7 +14,8 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from periogt_ray.batch.progress import Progress
 from periogt_ray.batch.results import Counts
 from periogt_ray.errors import SettingsError
 from periogt_ray.polymer.feature_store import FeatureStore
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.runtime.signals import stop_event
 from periogt_ray.settings import Settings
@@ -130,15 +132,24 @@ def run_featurize(options: FeaturizeOptions, settings: Settings) -> FeaturizeSum
             "mkdir -m 700 DIR; export PERIOGT_FEATURE_STORE=DIR."
         )
     artifacts = ArtifactDirectory.of_settings(settings)
-    chosen = map(artifacts.property, artifacts.property_ids(options.properties))
+    kind = _kind(artifacts, options.properties)
+    chosen = map(artifacts.property, artifacts.property_ids(options.properties, kind=kind))
     schemes = tuple(dict.fromkeys(one.prompt_scheme for one in chosen))
     with tempfile.TemporaryDirectory() as copies:
-        scan = scan_table(options.input, options.table, copies=Path(copies))
+        # Conditions are no part of the features, so their columns need not be there.
+        rows_of = kind if kind is InputKind.COPOLYMER else InputKind.HOMOPOLYMER
+        scan = scan_table(options.input, replace(options.table, kind=rows_of), copies=Path(copies))
         store = FeatureStore(settings.feature_store, settings.feature_store_bytes)
         try:
             return _Run(options, settings, scan, schemes, store).execute()
         finally:
             store.close()
+
+
+def _kind(artifacts: ArtifactDirectory, names: Sequence[str]) -> InputKind:
+    """Return what the first property is predicted of; ``all`` stands for properties of repeat units."""
+    chosen = [name.strip() for name in names if name.strip()]
+    return InputKind.HOMOPOLYMER if "all" in chosen or not chosen else artifacts.property(chosen[0]).input_kind
 
 
 class _Run:

@@ -27,7 +27,7 @@ from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
 from periogt_ray.tables.csv_table import CsvTable
-from periogt_ray.tables.parts import Part
+from periogt_ray.tables.parts import Part, TableRow
 from periogt_ray.tables.predictions import RowFailure
 
 __all__ = ["ComputedFeatures", "FeaturizeSpec", "FeaturizeWorkers", "FilledPart"]
@@ -214,18 +214,25 @@ def _work(connection: Connection, spec: FeaturizeSpec) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     store = FeatureStore(spec.store, spec.settings.feature_store_bytes)
+    done: set[str] = set()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             part, given_up = connection.recv()
-            connection.send(Message.of(partial(_filled, part, given_up, spec, store, connection)))
+            connection.send(Message.of(partial(_filled, part, given_up, spec, store, connection, done)))
 
 
 def _filled(
-    part: Part, given_up: frozenset[str], spec: FeaturizeSpec, store: FeatureStore, connection: Connection
+    part: Part,
+    given_up: frozenset[str],
+    spec: FeaturizeSpec,
+    store: FeatureStore,
+    connection: Connection,
+    done: set[str],
 ) -> FilledPart:
     rows = spec.table.read(part)
     failed: dict[str, str] = {}
-    for text in dict.fromkeys(row.smiles for row in rows):
+    texts = [_texts(row, spec.table) for row in rows]
+    for text in dict.fromkeys(text for some in texts for text in some if text not in done):
         connection.send(Message(BegunText(text)))
         if text in given_up:
             failed[text] = InternalError.code
@@ -233,7 +240,15 @@ def _filled(
         failure = contained(partial(_fill, text, spec, store, connection))
         if isinstance(failure, RowFailure):
             failed[text] = failure.code
-    return FilledPart(len(rows), Counter(failed[row.smiles] for row in rows if row.smiles in failed))
+        elif spec.table.columns.others:
+            done.add(text)  # few monomers stand in many parts
+    codes = (next((failed[text] for text in some if text in failed), None) for some in texts)
+    return FilledPart(len(rows), Counter(code for code in codes if code is not None))
+
+
+def _texts(row: TableRow, table: CsvTable) -> tuple[str, ...]:
+    """Return the repeat units of a row: one, or both monomers of a copolymer, whose ratio changes no feature."""
+    return (row.smiles, row.kept[0]) if table.columns.others else (row.smiles,)
 
 
 def _fill(text: str, spec: FeaturizeSpec, store: FeatureStore, connection: Connection) -> RowFailure | None:
