@@ -14,7 +14,13 @@ logger = logging.getLogger(__name__)
 
 
 @click.command(cls=OnceCommand)
-@click.option("--property", "properties", default="all", show_default=True, help="Property ids, separated by commas.")
+@click.option(
+    "--property",
+    "properties",
+    default="all",
+    show_default=True,
+    help="Property ids, separated by commas; all: those of repeat units.",
+)
 @click.option(
     "--data", type=click.Path(path_type=Path), help="A table of measured rows instead of the property's own test rows."
 )
@@ -28,12 +34,16 @@ def calibrate(properties: str, data: Path | None, value_column: str | None, as_j
     """
     from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.errors import CheckpointMissingError, PerioGTError, ValidationError
+    from periogt_ray.polymer.input_kinds import InputKind
     from periogt_ray.training.measured import read_measured
     from periogt_ray.training.own_rows import OwnRows, read_own_rows
 
     settings = resolved_settings()
     artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
-    ids = artifacts.property_ids([properties])
+    names = [name.strip() for name in properties.split(",") if name.strip()]
+    is_all = "all" in names or not names
+    kind = InputKind.HOMOPOLYMER if is_all else artifacts.property(names[0]).input_kind
+    ids = artifacts.property_ids([properties], kind=kind)
     if data is not None and len(ids) > 1:
         raise ValidationError(f"--data is a table of one property; --property names {len(ids)}. Give one id.")
 
@@ -47,7 +57,7 @@ def calibrate(properties: str, data: Path | None, value_column: str | None, as_j
                 measured = read_measured(data, artifacts.property(property_id), value_column=value_column)
                 rows = OwnRows((), measured.rows, data.name)
             else:
-                rows = read_own_rows(artifacts.root, property_id)
+                rows = read_own_rows(artifacts.root, property_id, info=artifacts.property(property_id))
             verdict = calibrate_weights(
                 artifacts, property_id, rows, settings=settings, load=lambda found: Predictor.of(found, settings)
             )

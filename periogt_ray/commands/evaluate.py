@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 @click.option("--value-column", help="Column of the measured values.  [default: found by its name, such as value]")
 @click.option("--smiles-column", help="Column of the SMILES.  [default: found by its name]")
 @click.option("--id-column", help="Column of the ids.  [default: found by its name, else row numbers]")
+@click.option("--no-header", is_flag=True, help="The first row is data; columns have numbers, from 1.")
 @click.option("--output", type=click.Path(path_type=Path), help="Directory for evaluation.json and evaluation.html.")
 @click.option("--calibrate", is_flag=True, help="Make intervals for this property from these rows, and store them.")
 @as_json_option
@@ -27,6 +28,7 @@ def evaluate(
     value_column: str | None,
     smiles_column: str | None,
     id_column: str | None,
+    no_header: bool,
     output: Path | None,
     calibrate: bool,
     as_json: bool | None,
@@ -42,7 +44,7 @@ def evaluate(
 
     settings = resolved_settings()
     info = ArtifactDirectory.of_settings(settings).property(property_id)
-    options = TableOptions(smiles_column, id_column)
+    options = TableOptions(smiles_column, id_column, has_header=not no_header)
     measured = read_measured(input_path, info, options=options, value_column=value_column)
 
     from periogt_ray.model.predictor import Predictor

@@ -47,6 +47,11 @@ class KnownPolymers:
         bool [N]; the domain is measured to these.
     spreads : numpy.ndarray, optional
         float64 [N], standard deviation over members that all did not learn from the row; None where there are none.
+    keys : tuple of str, optional
+        What polymers are known by again; None: their SMILES. Composites have texts of their own.
+    has_places : bool
+        Whether a polymer has a place among the others. Composites have none, so their intervals cannot have a scale
+        that follows from neighbours.
     """
 
     smiles: tuple[str, ...]
@@ -56,6 +61,8 @@ class KnownPolymers:
     predictions: np.ndarray
     is_training: np.ndarray
     spreads: np.ndarray | None = None
+    keys: tuple[str, ...] | None = None
+    has_places: bool = True
 
 
 def calibrate_property(
@@ -104,7 +111,7 @@ def calibrate_property(
     return Calibration(
         facts,
         fingerprints=packed,
-        hashes=_hashes(known.smiles),
+        hashes=_hashes(known.keys or known.smiles),
         is_training=known.is_training,
         residuals=np.where(has_residual, known.values - known.predictions, np.nan).astype(np.float32),
         scales=scales.astype(np.float32),
@@ -125,7 +132,7 @@ def _scales(
 ) -> tuple[str, float, np.ndarray, dict[str, Any]]:
     """Choose the kind of scale; return it with its floor, the scale of each row [N], and what was measured."""
     residuals = (known.values - known.predictions)[has_residual]
-    raw = {"neighbours": neighbour_scales(packed[has_residual], residuals)}
+    raw = {"neighbours": neighbour_scales(packed[has_residual], residuals)} if known.has_places else {}
     if known.spreads is not None:
         raw["spread"] = known.spreads[has_residual]
     floors = {kind: floor_of(values) for kind, values in raw.items()}
@@ -208,7 +215,7 @@ def recalibrated(old: Calibration, known: KnownPolymers, *, report: Mapping[str,
         old,
         facts=dataclasses.replace(old.facts, scale=kind, floor=floor, report=document),
         fingerprints=np.concatenate([old.fingerprints[kept], packed]),
-        hashes=np.concatenate([old.hashes[kept], _hashes(known.smiles)]),
+        hashes=np.concatenate([old.hashes[kept], _hashes(known.keys or known.smiles)]),
         is_training=np.arange(len(nothing) + len(packed)) < len(nothing),
         residuals=np.concatenate([nothing, residuals]),
         scales=np.concatenate([nothing, scales.astype(np.float32)]),

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from periogt_ray.polymer.composite_graph import compose
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.input_kinds import ARCHITECTURES, RATIOS, InputKind
@@ -19,6 +21,7 @@ __all__ = [
     "FeaturizedCopolymer",
     "featurized_input",
     "featurized_kind",
+    "fingerprint_of",
 ]
 
 
@@ -145,6 +148,12 @@ def featurized_input(polymer: PolymerInput, featurize: Callable[[RepeatUnit], Fe
     if isinstance(polymer, PolymerWithConditions):
         return FeaturizedConditions((featurize(polymer.unit),), polymer.conditions)
     return _copolymer(polymer, featurize)
+
+
+def fingerprint_of(polymer: Featurized) -> np.ndarray:
+    """Return the bits of a polymer, uint8 [1191]; of a copolymer those that either monomer has."""
+    monomers = (polymer,) if isinstance(polymer, FeaturizedPolymer) else polymer.monomers
+    return np.asarray(np.max([monomer.oligomers[1].fingerprint for monomer in monomers], axis=0))
 
 
 def _copolymer(polymer: Copolymer, featurize: Callable[[RepeatUnit], FeaturizedPolymer]) -> FeaturizedCopolymer:

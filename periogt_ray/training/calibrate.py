@@ -23,7 +23,11 @@ from periogt_ray.model.calibrating import KnownPolymers, calibrate_property
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.feature_store import featurized
+from periogt_ray.polymer.input_features import featurized_input, fingerprint_of
+from periogt_ray.polymer.input_kinds import InputKind
+from periogt_ray.polymer.inputs import monomers_of
 from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.runtime.files import atomic_file, sha256_of
 from periogt_ray.settings import Settings
 from periogt_ray.tables.predictions import ROW_ERRORS
@@ -37,15 +41,12 @@ logger = logging.getLogger(__name__)
 
 _WORK_FOLDER = ".calibrate"
 _AT_ONCE = 32  # polymers between two saves
-_SCHEME_NAMES = ("release", "release-unshifted", "monomer")
-
 Predicting = Callable[[ArtifactDirectory], Predictor]
 
 
-def schemes_to_try(given: PromptScheme) -> tuple[PromptScheme, ...]:
-    """Return the schemes that weights may want, the one that the index names first."""
-    named = (SCHEMES[name] for name in _SCHEME_NAMES if name in SCHEMES)
-    return tuple(dict.fromkeys((given, *named)))
+def schemes_to_try(given: PromptScheme, kind: InputKind = InputKind.HOMOPOLYMER) -> tuple[PromptScheme, ...]:
+    """Return the schemes that weights for a kind of input may want, the one that the index names first."""
+    return tuple(dict.fromkeys((given, *PromptScheme.candidates(kind))))
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def calibrate_weights(
         raise ValidationError(f"{property_id}: there are no test rows that trained nothing.")
     measured = np.array([row.value for row in rows.test])
     found: dict[str, _Rows] = {}
-    for scheme in schemes_to_try(info.prompt_scheme):
+    for scheme in schemes_to_try(info.prompt_scheme, info.input_kind):
         changed = replace(artifacts, properties={**artifacts.properties, info.id: replace(info, prompt_scheme=scheme)})
         work = _Work(changed, info.id, f"{info.id}-{scheme.name}", settings, load)
         found[scheme.name] = work.predicted(rows.test)
@@ -146,12 +147,14 @@ def _known_polymers(rows: OwnRows, known: _Rows | None, test: _Rows) -> tuple[Kn
     predictions = np.concatenate([unpredicted, test.values])
     is_training = np.concatenate([np.ones(len(unpredicted), bool), np.full(n_test, known is None)])
     kept = np.concatenate(usable)
+    every = [row for some in all_rows for row in some]
+    has_places = isinstance(every[0].unit, RepeatUnit)
     has_spread = bool((test.spreads[np.isfinite(test.spreads)] > 0).any())
     return (
         KnownPolymers(
             smiles=tuple(
-                row.unit.smiles
-                for row, is_in in zip([r for some in all_rows for r in some], kept, strict=True)
+                ".".join(unit.smiles for unit in monomers_of(row.unit))
+                for row, is_in in zip(every, kept, strict=True)
                 if is_in
             ),
             fingerprints=np.concatenate([part.fingerprints for part in parts])[kept],
@@ -160,6 +163,8 @@ def _known_polymers(rows: OwnRows, known: _Rows | None, test: _Rows) -> tuple[Kn
             predictions=predictions[kept],
             is_training=is_training[kept],
             spreads=np.concatenate([unpredicted, test.spreads])[kept] if has_spread else None,
+            keys=None if has_places else tuple(row.unit.key for row, is_in in zip(every, kept, strict=True) if is_in),
+            has_places=has_places,
         ),
         "calibration" if known is None else "training",
     )
@@ -203,25 +208,30 @@ class _Work:
         self, predictor: Predictor, rows: Sequence[MeasuredRow], scheme: PromptScheme, property_id: str | None
     ) -> _Rows:
         fingerprints = np.zeros((len(rows), 1191), np.uint8)
-        embeddings = np.full((len(rows), predictor.embedding_dim), np.nan, np.float32)
+        # Composites have no embedding: a polymer without features is the one whose row stays NaN.
+        has_embedding = isinstance(rows[0].unit, RepeatUnit)
+        embeddings = np.full((len(rows), predictor.embedding_dim if has_embedding else 1), np.nan, np.float32)
         values, spreads = np.full((2, len(rows)), np.nan)
         ready: list[int] = []
         tasks: list[Task] = []
         for i, row in enumerate(rows):
             try:
-                polymer = featurized(row.unit, scheme, self._settings)[0]
+                polymer = featurized_input(row.unit, lambda unit: featurized(unit, scheme, self._settings)[0])
             except ROW_ERRORS as error:
                 logger.warning("row %s is left out: %s", row.id, error.message)
                 continue
-            fingerprints[i] = polymer.oligomers[1].fingerprint
-            ready.append(i)
-            tasks.append(Task(polymer, property_id, return_embedding=True))
+            fingerprints[i] = fingerprint_of(polymer)
+            if not has_embedding:
+                embeddings[i] = 0.0
+            if has_embedding or property_id is not None:
+                ready.append(i)
+                tasks.append(Task(polymer, property_id, return_embedding=has_embedding))
         for i, outcome in zip(ready, predictor.predict_many(tasks), strict=True):
             self._keep(outcome, rows[i])
             if outcome.embedding is not None:
                 embeddings[i] = outcome.embedding
-                values[i] = np.nan if outcome.value is None else outcome.value
-                spreads[i] = outcome.spread
+            if outcome.value is not None:
+                values[i], spreads[i] = outcome.value, outcome.spread
         return _Rows(values, spreads, fingerprints, embeddings)
 
     @staticmethod
@@ -235,7 +245,7 @@ class _Work:
         """Return a digest of everything that the rows follow from."""
         names = (self._artifacts.encoder, *self._artifacts.property(self._property_id).weight_paths)
         files = [sha256_of(self._artifacts.root / name) for name in names]
-        smiles = [row.unit.smiles for row in rows]
+        smiles = [row.smiles for row in rows]
         return sha256(json.dumps([files, smiles, scheme.name, self._settings.descriptor_engine]).encode()).hexdigest()
 
     def _read(self, key: str) -> _Rows | None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,11 @@ from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.input_features import Featurized, featurized_input, fingerprint_of
+from periogt_ray.polymer.input_kinds import InputKind
+from periogt_ray.polymer.inputs import monomers_of
+from periogt_ray.polymer.prompt_scheme import PromptScheme
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import Settings
 from periogt_ray.tables.predictions import ROW_ERRORS
 from periogt_ray.training.agreement import check_units, measure_agreement
@@ -40,7 +46,7 @@ class Compared(NamedTuple):
     outcomes : tuple of Outcome
         One a level, which differ in their intervals.
     fingerprint : numpy.ndarray
-        uint8 [1191].
+        uint8 [1191]; of a copolymer the bits of both monomers.
     is_known : bool
         Whether the network learned from the polymer, as far as the calibration knows.
     """
@@ -124,27 +130,28 @@ def evaluate(
     ValidationError
         If no row has a prediction, or the values look like another unit.
     """
-    [known_as] = predictor.artifacts.property_ids([property_id])  # refuses one of copolymers
-    info = predictor.artifacts.property(known_as)
+    info = predictor.artifacts.property(property_id)
     calibration = predictor.artifacts.calibration(info.id)
     compared: list[Compared] = []
     failed = list(left_out)
     for start in range(0, len(rows), _AT_ONCE):
-        ready: list[tuple[MeasuredRow, FeaturizedPolymer]] = []
+        ready: list[tuple[MeasuredRow, Featurized]] = []
         for row in rows[start : start + _AT_ONCE]:
             try:
-                ready.append((row, featurized(row.unit, info.prompt_scheme, settings)[0]))
+                ready.append((row, featurized_input(row.unit, partial(_monomer, info.prompt_scheme, settings))))
             except ROW_ERRORS as error:
-                failed.append(LeftOut(row.id, row.unit.smiles, error.message))
-        tasks = [Task(polymer, info.id, True, level=level) for _, polymer in ready for level in LEVELS]
+                failed.append(LeftOut(row.id, row.smiles, error.message))
+        has_embedding = info.input_kind is InputKind.HOMOPOLYMER
+        tasks = [Task(polymer, info.id, has_embedding, level=level) for _, polymer in ready for level in LEVELS]
         outcomes = predictor.predict_many(tasks)
         for i, (row, polymer) in enumerate(ready):
             found = tuple(outcomes[i * len(LEVELS) : (i + 1) * len(LEVELS)])
             if found[0].error is not None:
-                failed.append(LeftOut(row.id, row.unit.smiles, _of_row(found[0].error).message))
+                failed.append(LeftOut(row.id, row.smiles, _of_row(found[0].error).message))
                 continue
-            is_known = calibration is not None and calibration.is_known(polymer.smiles)
-            compared.append(Compared(row, found, polymer.oligomers[1].fingerprint, is_known))
+            key = polymer.smiles if isinstance(polymer, FeaturizedPolymer) else row.unit.key
+            is_known = calibration is not None and calibration.is_known(key)
+            compared.append(Compared(row, found, fingerprint_of(polymer), is_known))
         logger.info("%d of %d polymers", min(start + _AT_ONCE, len(rows)), len(rows))
     if not compared:
         raise ValidationError(f"None of {len(rows)} polymers has a prediction; the first: {failed[0].reason}")
@@ -179,7 +186,7 @@ def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
         "worst": [
             {
                 "id": one.row.id,
-                "smiles": one.row.unit.smiles,
+                "smiles": one.row.smiles,
                 "value": one.row.value,
                 "prediction": one.prediction,
                 "domain": one.status,
@@ -202,6 +209,33 @@ def _figures(group: Sequence[Compared]) -> dict[str, Any]:
             measured = measure(values - predictions, half_widths, level=level, deviation=float(values.std()))
             intervals[f"{level:g}"] = measured._asdict()
     return {**found, "intervals": intervals}
+
+
+def _known_polymers(used: Sequence[Compared], info: PropertyInfo) -> KnownPolymers:
+    has_places = info.input_kind is InputKind.HOMOPOLYMER
+    embeddings = [one.outcomes[0].embedding for one in used if one.outcomes[0].embedding is not None]
+    return KnownPolymers(
+        smiles=tuple(".".join(unit.smiles for unit in monomers_of(one.row.unit)) for one in used),
+        fingerprints=np.stack([one.fingerprint for one in used]),
+        # Composites have no embedding, and so no place.
+        embeddings=np.stack(embeddings) if has_places else np.zeros((len(used), 1), np.float32),
+        values=np.array([one.row.value for one in used]),
+        predictions=np.array([one.prediction for one in used]),
+        is_training=np.ones(len(used), bool),
+        spreads=None if has_places else spreads_of([one.outcomes[0] for one in used]),
+        keys=None if has_places else tuple(one.row.unit.key for one in used),
+        has_places=has_places,
+    )
+
+
+def spreads_of(outcomes: Sequence[Outcome]) -> np.ndarray | None:
+    """Return the standard deviations over members, float64 [n]; None of a single network."""
+    spreads = np.array([outcome.spread for outcome in outcomes])
+    return spreads if (spreads > 0).any() else None
+
+
+def _monomer(scheme: PromptScheme, settings: Settings, unit: RepeatUnit) -> FeaturizedPolymer:
+    return featurized(unit, scheme, settings)[0]
 
 
 def store_calibration(evaluation: Evaluation, predictor: Predictor, *, source: str) -> Calibration:
@@ -233,14 +267,7 @@ def store_calibration(evaluation: Evaluation, predictor: Predictor, *, source: s
             f"{len(used)} polymers are not in the training data; expected at least {fewest_rows(0.9)} for an interval "
             "of 90 %. Give more rows."
         )
-    known = KnownPolymers(
-        smiles=tuple(one.row.unit.smiles for one in used),
-        fingerprints=np.stack([one.fingerprint for one in used]),
-        embeddings=np.stack([one.outcomes[0].embedding for one in used if one.outcomes[0].embedding is not None]),
-        values=np.array([one.row.value for one in used]),
-        predictions=np.array([one.prediction for one in used]),
-        is_training=np.ones(len(used), bool),
-    )
+    known = _known_polymers(used, info)
     report = {"source": source, "n_rows": len(used)}
     old = predictor.artifacts.calibration(info.id)
     if old is not None and old.facts.reference == "training":

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from periogt_ray.polymer.inputs import monomers_of
 from periogt_ray.tables.html import Drawings, html_document, html_table, html_text, without_drawings
 from periogt_ray.training.evaluate import Compared, Evaluation
 
@@ -91,10 +92,11 @@ def render_evaluation(evaluation: Evaluation, document: Mapping[str, Any], *, so
 
 def _worst(one: Compared, units: str, drawings: Drawings) -> str:
     domain = f", {one.status.replace('_', ' ')}" if one.status else ""
+    tiles = "".join(drawings.tile(unit.smiles) for unit in monomers_of(one.row.unit))
     return (
-        f"<li>{drawings.tile(one.row.unit.smiles)}<div><strong>{one.prediction:.4g}</strong> "
+        f"<li>{tiles}<div><strong>{one.prediction:.4g}</strong> "
         f'<span class="units">{html_text(units)}</span> predicted, {one.row.value:.4g} measured{domain}<br>'
-        f'{html_text(one.row.id)}<span class="mono">{html_text(one.row.unit.smiles)}</span></div></li>'
+        f'{html_text(one.row.id)}<span class="mono">{html_text(one.row.smiles)}</span></div></li>'
     )
 
 

@@ -3,18 +3,20 @@
 import logging
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.input_kinds import CONDITIONS, InputKind
+from periogt_ray.polymer.inputs import Copolymer, PolymerInput, PolymerWithConditions, read_input
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.tables.columns import TableOptions, normalized
 from periogt_ray.tables.reading import scan_table
 
-__all__ = ["LeftOut", "MeasuredRow", "MeasuredRows", "read_measured"]
+__all__ = ["LeftOut", "MeasuredRow", "MeasuredRows", "described", "given_input", "number_of", "read_measured"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +30,20 @@ class MeasuredRow(NamedTuple):
     ----------
     id : str
         Of the row.
-    unit : RepeatUnit
-        The polymer.
+    unit : PolymerInput
+        The polymer: a repeat unit, or for other properties a copolymer or a repeat unit with conditions.
     value : float
         In the property's unit.
     """
 
     id: str
-    unit: RepeatUnit
+    unit: PolymerInput
     value: float
+
+    @property
+    def smiles(self) -> str:
+        """The polymer in words, for a repeat unit its SMILES."""
+        return described(self.unit)
 
 
 class LeftOut(NamedTuple):
@@ -76,21 +83,25 @@ def read_measured(
     ValidationError
         If the table cannot be read, has no column of values, or no row that can be used.
     """
+    kind = info.input_kind
     with tempfile.TemporaryDirectory() as directory:
-        scan = scan_table(path, replace(options or TableOptions(), keeps_columns=True), copies=Path(directory))
+        chosen = replace(options or TableOptions(), keeps_columns=True, kind=kind)
+        scan = scan_table(path, chosen, copies=Path(directory))
+        n_others = len(scan.table.columns.others)
         at = _value_column(scan.table.columns.kept_names, info, value_column, path)
         rows: list[MeasuredRow] = []
         left_out: list[LeftOut] = []
         for part in scan.parts:
             for row in scan.table.read(part):
+                cells = (row.smiles, *row.kept[:n_others])
                 try:
-                    rows.append(MeasuredRow(row.id, RepeatUnit.parse(row.smiles), _number(row.kept[at])))
+                    rows.append(MeasuredRow(row.id, given_input(kind, cells), _number(row.kept[n_others + at])))
                 except ValidationError as error:
-                    left_out.append(LeftOut(row.id, row.smiles, error.message))
+                    left_out.append(LeftOut(row.id, " ".join(cells), error.message))
     for one in left_out:
         logger.warning("row %s is left out: %s", one.id, one.reason)
     if not rows:
-        raise ValidationError(f"{path} has no row with a repeat unit and a value; the log names each row's reason.")
+        raise ValidationError(f"{path} has no row with a polymer and a value; the log names each row's reason.")
     return MeasuredRows(tuple(rows), tuple(left_out))
 
 
@@ -107,11 +118,58 @@ def _value_column(names: Sequence[str], info: PropertyInfo, wanted: str | None, 
     )
 
 
-def _number(text: str) -> float:
+def given_input(
+    kind: InputKind, cells: Sequence[str], *, parse: Callable[[str], RepeatUnit] = RepeatUnit.parse
+) -> PolymerInput:
+    """Read an input from cells, as :func:`~periogt_ray.polymer.inputs.read_input`; architectures in any letter case.
+
+    Raises
+    ------
+    ValidationError
+        Naming the cell.
+    """
+    if kind is InputKind.COPOLYMER:
+        cells = (*cells[:3], cells[3].lower(), *cells[4:])
+    return read_input(kind, cells, parse=parse)
+
+
+def described(polymer: PolymerInput) -> str:
+    """Return a polymer in words: the SMILES of a repeat unit, both of a copolymer with ratios and architecture.
+
+    Examples
+    --------
+    >>> described(Copolymer.parse("*CC*", "*CCO*", ratio_a=0.25, architecture="block"))
+    '*CC* and *CCO* (0.25 to 0.75, block)'
+    """
+    if isinstance(polymer, Copolymer):
+        ratios = f"{polymer.ratio_a:g} to {polymer.ratio_b:g}"
+        return f"{polymer.a.smiles} and {polymer.b.smiles} ({ratios}, {polymer.architecture})"
+    if isinstance(polymer, PolymerWithConditions):
+        numbers = zip(CONDITIONS, polymer.conditions, strict=True)
+        return f"{polymer.unit.smiles} ({', '.join(f'{one.name} {value:g}' for one, value in numbers)})"
+    return polymer.smiles
+
+
+def number_of(text: str) -> float | None:
+    """Return the number that a cell holds, None where it holds another thing.
+
+    Python reads ``1_000`` as a thousand, and digits of other scripts; a table that holds them was damaged.
+
+    Examples
+    --------
+    >>> number_of("1.5e3"), number_of("1_000"), number_of("25 K")
+    (1500.0, None, None)
+    """
+    if not text.isascii() or "_" in text:
+        return None
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+        return None
+
+
+def _number(text: str) -> float:
+    value = number_of(text)
+    if value is None or not math.isfinite(value):
         raise ValidationError(f"The value is {text!r}; expected a number, with a point as decimal sign.")
     return value
