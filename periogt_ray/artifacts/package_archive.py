@@ -231,7 +231,7 @@ def _check_content(package: Package) -> None:
         if not member.endswith(".safetensors"):
             raise ValueError(f"{member} is not a safetensors file")
         found = identify(read_shapes(package.root / member))
-        if found.family != "common" or found.dims["width"] != package.width:
+        if found.family != package.family or found.dims["width"] != package.width:
             raise ValueError(f"{member} is not a finetuned network of width {package.width}")
     calibration = package.root / calibration_path(package.id)
     if calibration.is_file():

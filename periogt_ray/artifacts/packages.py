@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from periogt_ray.artifacts.architecture import HEAD_FAMILIES, input_kind
 from periogt_ray.artifacts.layout import LABEL_STATS_NAME, read_json
 from periogt_ray.artifacts.manifest import RecordedFile
 from periogt_ray.artifacts.properties import ALIASES, PropertyInfo
@@ -73,6 +74,8 @@ class Package:
         Every file of the package but package.json.
     summary : Mapping
         What was measured, for lists and cards.
+    family : str
+        Of the networks; ``copolymer`` for a property of copolymers.
     """
 
     root: Path
@@ -88,6 +91,7 @@ class Package:
     statistics: LabelStats
     files: Mapping[str, RecordedFile]
     summary: Mapping[str, Any]
+    family: str = "common"
 
     def problems(self, *, hashes: bool = True) -> list[str]:
         """Compare the files with what was recorded; return what differs, nothing if all is well."""
@@ -142,13 +146,16 @@ def read_package(root: Path) -> Package:
         if not members or not all(map(_is_inside, files)) or not set(members) <= set(files):
             raise ValueError("members that are no files of the package")
         property_id = check_id(document["id"])
+        family = str(document.get("family", "common"))  # earlier packages are of repeat units
+        if family not in HEAD_FAMILIES:
+            raise ValueError(f"the unknown family {family!r}")
         encoder = document["encoder"]
         return Package(
             root=root,
             id=property_id,
             label=str(document["label"]),
             units=str(document["units"]),
-            scheme=PromptScheme.named(document["scheme"]),
+            scheme=PromptScheme.named(document["scheme"], kind=input_kind(family)),
             members=members,
             encoder_name=str(encoder["name"]),
             encoder_sha256=str(encoder["sha256"]),
@@ -157,6 +164,7 @@ def read_package(root: Path) -> Package:
             statistics=read_label_stats(root / LABEL_STATS_NAME)[property_id],
             files=files,
             summary=dict(document.get("summary", {})),
+            family=family,
         )
     except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
         raise ModelLoadError(
@@ -215,6 +223,7 @@ def package_info(package: Package, *, encoder_sha256: str) -> PropertyInfo:
         package.label,
         package.units,
         paths[0],
+        family=package.family,
         prompt_scheme=package.scheme,
         supported=is_served,
         reason=reason,

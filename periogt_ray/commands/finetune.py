@@ -43,12 +43,18 @@ _PASSED = (
 
 @click.command(cls=OnceCommand)
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="CSV or Parquet of polymers and values.")
-@click.option("--property", "property_id", required=True, help="Id of the new property, for example my_eps.")
-@click.option("--units", required=True, help="Unit of the values; '' if they have none.")
+@click.option(
+    "--property",
+    "property_id",
+    required=True,
+    help="Id of the new property, for example my_eps; of several columns A,B.",
+)
+@click.option("--units", required=True, help="Unit of the values, or of several columns U,V; '' if they have none.")
 @click.option("--output", type=click.Path(path_type=Path), help="Directory.  [default: <PERIOGT_MODELS>/<id>]")
 @click.option("--label", default="", help="Name of the property for people.  [default: its id]")
 @click.option("--smiles-column", help="Column of the SMILES.  [default: found by its name]")
-@click.option("--value-column", default="value", show_default=True, help="Column of the values.")
+@click.option("--value-column", default="value", show_default=True, help="Column of the values, or several: A,B.")
+@click.option("--no-header", is_flag=True, help="The first row is data; columns have numbers, from 1.")
 @click.option("--split-column", help="Column with your own split: train, val, test, calibration.")
 @click.option("--weight-column", help="Column of weights in the loss.")
 @click.option(
@@ -134,8 +140,9 @@ def finetune(**given: Any) -> None:
     """Finetune networks on your own polymers; the new property is served at once.
 
     Reads the table, reports on each row, and trains one network for each fold. Compares them with trees and with the
-    mean, on polymers that they have not seen, and writes a package. The same command continues an interrupted run.
-    Exit status: 0 success, 1 some rows were left out or the run was interrupted, 2 nothing could be done.
+    mean, on polymers that they have not seen, and writes a package. Several columns are trained one after the other,
+    with shared features, into one package each. The same command continues an interrupted run. Exit status:
+    0 success, 1 some rows were left out or the run was interrupted, 2 nothing could be done.
     """
     env = dict(os.environ)
     if given["device"]:
@@ -146,29 +153,37 @@ def finetune(**given: Any) -> None:
     settings = resolved_settings(env)
     from periogt_ray.training.estimate import check_finetune
 
-    options = _options(given, settings.models_dir or settings.base_dir / "models")
+    columns = _options(given, settings.models_dir or settings.base_dir / "models")
     if given["check"]:
-        found = check_finetune(options, settings)
-        for warning in found["labels"]["warnings"]:
-            logger.warning("%s", warning)
-        print_json(found)
-        raise SystemExit(1 if found["labels"]["n_left_out"] else 0)
-    from periogt_ray.commands.finetune_progress import run_with_progress
+        checked = [check_finetune(options, settings) for options in columns]
+        for found in checked:
+            for warning in found["labels"]["warnings"]:
+                logger.warning("%s: %s", found["property"], warning)
+        print_json(_of_all(checked))
+        raise SystemExit(1 if any(found["labels"]["n_left_out"] for found in checked) else 0)
+    from periogt_ray.commands.finetune_progress import run_columns
 
-    summary = run_with_progress(options, settings)
-    if summary is None:
+    summaries = run_columns(columns, settings)
+    if summaries is None:
         raise SystemExit(1)
-    print_json(summary)
-    raise SystemExit(1 if summary["n_left_out"] else 0)
+    print_json(_of_all(summaries))
+    raise SystemExit(1 if any(summary["n_left_out"] for summary in summaries) else 0)
 
 
-def _options(given: dict[str, Any], models_dir: Path) -> "FinetuneOptions":
+def _of_all(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is printed: the document of one column as it is, those of several as a list."""
+    return documents[0] if len(documents) == 1 else {"properties": documents}
+
+
+def _options(given: dict[str, Any], models_dir: Path) -> "list[FinetuneOptions]":
+    """Return the options of each column's run."""
     from periogt_ray.training.dataset import DataOptions
     from periogt_ray.training.options import FinetuneOptions
+    from periogt_ray.training.value_columns import options_of_columns
 
     address = os.environ.get("RAY_ADDRESS") or None
     is_authors = given["recipe"] == "authors"
-    return FinetuneOptions(
+    options = FinetuneOptions(
         **{name: given[name] for name in _PASSED},
         output=(given["output"] or models_dir / given["property_id"]).absolute(),
         table=DataOptions(
@@ -179,6 +194,7 @@ def _options(given: dict[str, Any], models_dir: Path) -> "FinetuneOptions":
             given["duplicates"],
             is_log10=given["transform"] == "log10",
             is_forced=given["force"],
+            has_header=not given["no_header"],
         ),
         dropout=0.0 if is_authors and given["dropout"] is None else given["dropout"],
         is_frozen=given["freeze"],
@@ -186,3 +202,4 @@ def _options(given: dict[str, Any], models_dir: Path) -> "FinetuneOptions":
         engine=given["engine"] or ("ray" if address else "local"),
         address=address,
     )
+    return options_of_columns(options, (given["output"] or models_dir).absolute())

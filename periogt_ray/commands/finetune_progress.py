@@ -1,8 +1,10 @@
 """A finetuning with a bar on a terminal and lines in the log, until it is finished or told to stop."""
 
 import logging
+import shutil
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
 from typing import Any
 
@@ -12,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from periogt_ray.artifacts.layout import read_json
 from periogt_ray.runtime.signals import stop_event
 from periogt_ray.settings import Settings
+from periogt_ray.training.claim import check_output, read_checked
 from periogt_ray.training.figures import figures_of
 from periogt_ray.training.members import Job
 from periogt_ray.training.options import FinetuneOptions
@@ -19,11 +22,28 @@ from periogt_ray.training.result import write_result
 from periogt_ray.training.run import Listener, run_finetune
 from periogt_ray.training.trainer import Epoch, Stopped
 
-__all__ = ["run_with_progress"]
+__all__ = ["run_columns", "run_with_progress"]
 
 logger = logging.getLogger(__name__)
 
 _EPOCHS_A_LINE = 10
+
+
+def run_columns(columns: Sequence[FinetuneOptions], settings: Settings) -> list[dict[str, Any]] | None:
+    """Run each column after all of them were checked; return their summaries, None if a signal ended it before that."""
+    if len(columns) > 1:
+        for options in columns:
+            artifacts, dataset, _ = read_checked(options, settings)
+            check_output(options, artifacts, dataset)
+    found = []
+    for options in columns:
+        summary = run_with_progress(options, settings)
+        if summary is None:
+            return None
+        found.append(summary)
+    if columns[0].shared is not None:
+        shutil.rmtree(columns[0].shared, ignore_errors=True)
+    return found
 
 
 def run_with_progress(options: FinetuneOptions, settings: Settings) -> dict[str, Any] | None:

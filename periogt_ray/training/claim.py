@@ -1,6 +1,8 @@
 """Before a run: what it needs is read, what cannot work is refused, and its output is claimed."""
 
 import logging
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,18 +11,30 @@ import torch
 from periogt_ray import __version__
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.layout import read_json
-from periogt_ray.artifacts.packages import PACKAGE_NAME, check_id
+from periogt_ray.artifacts.packages import PACKAGE_NAME, check_id, read_package
+from periogt_ray.artifacts.properties import PROPERTIES, UNPUBLISHED
 from periogt_ray.errors import ValidationError
 from periogt_ray.model.device import choose_device, probe_device
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.runtime.files import make_directory, write_json_atomically
 from periogt_ray.settings import Settings
 from periogt_ray.training.dataset import Dataset, read_dataset
 from periogt_ray.training.label_report import LabelReport, describe_labels
 from periogt_ray.training.options import FinetuneOptions
+from periogt_ray.training.output_lock import OutputLock, lock_output
 from periogt_ray.training.splits import SplitPlan, make_plan
 
-__all__ = ["WORK_NAME", "claim_output", "device_of", "plan_of", "read_checked", "scheme_of"]
+__all__ = [
+    "WORK_NAME",
+    "check_output",
+    "claim_output",
+    "clear_work",
+    "device_of",
+    "plan_of",
+    "read_checked",
+    "scheme_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +66,11 @@ def read_checked(options: FinetuneOptions, settings: Settings) -> tuple[Artifact
             f"{artifacts.name} serves a property {options.property_id!r} itself; give yours another id with "
             f"--property, for example my_{options.property_id}."
         )
+    if options.property_id in PROPERTIES or options.property_id in UNPUBLISHED:
+        raise ValidationError(
+            f"{options.property_id!r} is the id of a published property, with its own unit and range; give yours "
+            f"another id with --property, for example my_{options.property_id}."
+        )
     dataset = read_dataset(options.data, options.table)
     return artifacts, dataset, describe_labels(dataset, is_log10=options.table.is_log10)
 
@@ -65,8 +84,8 @@ def _identity(options: FinetuneOptions, artifacts: ArtifactDirectory, dataset: D
     }
 
 
-def claim_output(options: FinetuneOptions, artifacts: ArtifactDirectory, dataset: Dataset) -> bool:
-    """Take the output for this run; return whether it is finished already.
+def check_output(options: FinetuneOptions, artifacts: ArtifactDirectory, dataset: Dataset) -> bool:
+    """Look whether this run can have its output, and write nothing; return whether it is finished already.
 
     Parameters
     ----------
@@ -80,44 +99,96 @@ def claim_output(options: FinetuneOptions, artifacts: ArtifactDirectory, dataset
     Raises
     ------
     ValidationError
-        It holds something else.
+        It holds something else, is no directory, or its package was changed since it was made.
     """
-    identity = _identity(options, artifacts, dataset)
-    work = options.output / WORK_NAME
-    place = work / _RUN_NAME
+    output = options.output
+    place = output / WORK_NAME / _RUN_NAME
     if not place.is_file():
-        if options.output.is_dir() and any(entry.name != WORK_NAME for entry in options.output.iterdir()):
-            held = "a package" if (options.output / PACKAGE_NAME).is_file() else "other files"
+        if output.exists() and not output.is_dir():
             raise ValidationError(
-                f"{options.output} holds {held}. Give another --output, or remove it (`periogt models remove`)."
+                f"{output} is a file; expected a directory, or a name that is free. Give another --output."
             )
-        make_directory(work)
-        write_json_atomically(place, identity)
+        if output.is_dir() and any(entry.name != WORK_NAME for entry in output.iterdir()):
+            held = "a package" if (output / PACKAGE_NAME).is_file() else "other files"
+            raise ValidationError(
+                f"{output} holds {held}. Give another --output, or remove it (`periogt models remove`)."
+            )
         return False
-    before = read_json(place)
-    told = _differences(before, identity)
+    told = _differences(read_json(place), _identity(options, artifacts, dataset))
     if told:
         raise ValidationError(
-            f"{options.output} holds a run of another kind; it differs in {', '.join(told)}. Repeat that command to go "
+            f"{output} holds a run of another kind; it differs in {', '.join(told)}. Repeat that command to go "
             "on with it, or give another --output, or remove the directory."
         )
-    return (options.output / PACKAGE_NAME).is_file()
+    if not (output / PACKAGE_NAME).is_file():
+        return False
+    problems = read_package(output).problems(hashes=False)
+    if problems:
+        raise ValidationError(
+            f"{output} was finished by this command and changed since: {'; '.join(problems)}. Remove it "
+            f"(`periogt models remove {options.property_id}`), and run this again."
+        )
+    return True
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def claim_output(options: FinetuneOptions, artifacts: ArtifactDirectory, dataset: Dataset) -> OutputLock | None:
+    """Take the output for this run, so that no other works in it; None if the same run is finished already.
+
+    Raises
+    ------
+    ValidationError
+        As :func:`check_output`, or it cannot be written, or another run is working in it.
+    """
+    if check_output(options, artifacts, dataset):
+        clear_work(options.output)
+        return None
+    work = options.output / WORK_NAME
+    try:
+        make_directory(work)
+        lock = lock_output(work)
+    except OSError as error:
+        raise ValidationError(
+            f"{options.output} cannot be written: {error.strerror or error}. Give another --output."
+        ) from error
+    try:
+        if not (work / _RUN_NAME).is_file():
+            write_json_atomically(work / _RUN_NAME, _identity(options, artifacts, dataset))
+        # Another run may have ended since.
+        elif check_output(options, artifacts, dataset):
+            lock.release()
+            return None
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def clear_work(output: Path) -> None:
+    """Remove what a finished run worked with; what it was asked for stays, for the same command given again."""
+    work = output / WORK_NAME
+    for name in ("networks", "features"):
+        shutil.rmtree(work / name, ignore_errors=True)
+    for path in (*work.glob("prompts-*.safetensors"), work / "prompts.npy"):
+        path.unlink(missing_ok=True)
+
+
+def _differences(recorded: Any, now: dict[str, Any]) -> list[str]:
+    before: dict[str, Any] = recorded if isinstance(recorded, dict) else {}
     names = {"data_sha256": "the data", "encoder_sha256": "the encoder", "version": "the version"}
     told = [text for key, text in names.items() if before.get(key) != now[key]]
-    # Through JSON, a tuple is a list.
     asked = before.get("options", {})
     return told + [f"{key} ({asked.get(key)!r})" for key, value in now["options"].items() if asked.get(key) != value]
 
 
-def scheme_of(options: FinetuneOptions, artifacts: ArtifactDirectory) -> PromptScheme:
+def scheme_of(options: FinetuneOptions, artifacts: ArtifactDirectory, kind: InputKind) -> PromptScheme:
     """Return the prompt scheme: the user's choice, else that of all properties of the artifacts, else the release's."""
     if options.scheme is not None:
-        return PromptScheme.named(options.scheme)
-    schemes = {info.prompt_scheme for info in artifacts.properties.values()}
-    return schemes.pop() if len(schemes) == 1 else PromptScheme.RELEASE
+        return PromptScheme.named(options.scheme, kind=kind)
+    alike = {info.prompt_scheme for info in artifacts.properties.values() if info.input_kind is kind}
+    schemes = alike or {info.prompt_scheme for info in artifacts.properties.values()}
+    if len(schemes) == 1:
+        return PromptScheme.named(schemes.pop().name, kind=kind)
+    return PromptScheme.of_release(kind)
 
 
 def plan_of(options: FinetuneOptions, dataset: Dataset, groups: np.ndarray | None) -> SplitPlan:

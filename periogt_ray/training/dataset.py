@@ -1,22 +1,21 @@
 """The rows of a user's table, and what became of each: nothing is left out in silence."""
 
-import logging
-import math
-import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.chain import chain_key
+from periogt_ray.polymer.input_kinds import InputKind
+from periogt_ray.polymer.inputs import PolymerInput, PolymerWithConditions, monomers_of
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.tables.columns import TableOptions, normalized
-from periogt_ray.tables.reading import scan_table
+from periogt_ray.training.progress_lines import told
+from periogt_ray.training.table_rows import PARTS, DataOptions, Duplicates, Fate, Row, RowFate, read_rows
 
 __all__ = [
     "PARTS",
@@ -26,79 +25,15 @@ __all__ = [
     "Fate",
     "Polymer",
     "RowFate",
+    "polymer_key",
     "read_dataset",
     "without_polymers",
 ]
 
-logger = logging.getLogger(__name__)
-
-Duplicates = Literal["median", "mean", "error"]
-Fate = Literal["used", "merged", "left out"]
-
-# In order of precedence: a polymer whose rows name several parts is in the first of them; its other rows are left out.
-PARTS = ("test", "calibration", "val", "train")
-
 MOST_BAD_SHARE = 0.05
 MOST_CONFLICTING_SHARE = 0.1
 FEWEST_POLYMERS = 20
-_LARGEST_VALUE = 1e30  # squares of normalized values stay within float64
 _MOST_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """What the user says of the table.
-
-    Attributes
-    ----------
-    smiles_column : str or None
-        Column of the SMILES; None: by its name.
-    value_column : str
-        Column of the values.
-    split_column : str or None
-        Column that says which part a row is in: train, val, test or calibration.
-    weight_column : str or None
-        Column of the rows' weights in the loss.
-    duplicates : {"median", "mean", "error"}
-        What becomes of several rows of one polymer.
-    is_log10 : bool
-        Whether the logarithm of the values is learned.
-    is_forced : bool
-        Whether to go on with many bad rows or contradictions.
-    """
-
-    smiles_column: str | None = None
-    value_column: str = "value"
-    split_column: str | None = None
-    weight_column: str | None = None
-    duplicates: Duplicates = "median"
-    is_log10: bool = False
-    is_forced: bool = False
-
-
-class RowFate(NamedTuple):
-    """What became of one row.
-
-    Attributes
-    ----------
-    line : int
-        Where it begins in the file.
-    smiles, value : str
-        As they are in the file.
-    fate : {"used", "merged", "left out"}
-        ``merged``: its polymer has other rows, too.
-    reason : str
-        Why it was left out or merged.
-    key : str
-        The polymer, equal for all cuts of a chain; empty where there is none.
-    """
-
-    line: int
-    smiles: str
-    value: str
-    fate: Fate
-    reason: str = ""
-    key: str = ""
 
 
 class Polymer(NamedTuple):
@@ -109,7 +44,7 @@ class Polymer(NamedTuple):
     key : str
         Equal for all cuts of the chain.
     smiles : str
-        Canonical repeat unit, of its first row.
+        Canonical repeat unit, of its first row; of copolymers both, joined by a dot.
     value : float
         In the unit of the table.
     weight : float
@@ -120,6 +55,8 @@ class Polymer(NamedTuple):
         Its rows.
     spread : float
         Largest less smallest value of its rows.
+    given : PolymerInput or None
+        What it is, where that is more than its SMILES.
     """
 
     key: str
@@ -129,6 +66,12 @@ class Polymer(NamedTuple):
     part: str
     lines: tuple[int, ...]
     spread: float = 0.0
+    given: PolymerInput | None = None
+
+    @property
+    def unit(self) -> PolymerInput:
+        """The polymer."""
+        return RepeatUnit.parse(self.smiles) if self.given is None else self.given
 
 
 @dataclass(frozen=True)
@@ -145,12 +88,15 @@ class Dataset:
         Of the table.
     n_conflicting : int
         Polymers whose rows are more than a standard deviation of all values apart.
+    kind : InputKind
+        What the polymers are.
     """
 
     polymers: tuple[Polymer, ...]
     rows: tuple[RowFate, ...]
     sha256: str
     n_conflicting: int = 0
+    kind: InputKind = InputKind.HOMOPOLYMER
 
     @property
     def values(self) -> np.ndarray:
@@ -163,19 +109,14 @@ class Dataset:
         return [polymer.key for polymer in self.polymers]
 
     @property
+    def n_blank(self) -> int:
+        """Rows that have values in other columns only."""
+        return sum(row.fate == "blank" for row in self.rows)
+
+    @property
     def left_out(self) -> list[RowFate]:
         """Rows that train and test nothing."""
         return [row for row in self.rows if row.fate == "left out"]
-
-
-class _Row(NamedTuple):
-    line: int
-    smiles: str
-    text: str
-    unit: RepeatUnit
-    value: float
-    weight: float
-    part: str
 
 
 def read_dataset(path: Path, options: DataOptions) -> Dataset:
@@ -194,125 +135,12 @@ def read_dataset(path: Path, options: DataOptions) -> Dataset:
         The table cannot be read, has no such column, too many bad rows or contradictions, too few polymers, or values
         that are all equal or only two; the message says what to do.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        scan = scan_table(path, TableOptions(options.smiles_column, keeps_columns=True), copies=Path(directory))
-        smiles = scan.table.columns.smiles
-        places = _Places.of(scan.table.columns.names, options, path)
-        rows: list[_Row] = []
-        fates: dict[int, RowFate] = {}
-        parse = cache(_unit)
-        for line, record in scan.table.records():
-            cells = [cell.strip() for cell in record]
-            text = record[smiles] if smiles < len(record) else ""
-            found = _read_row(line, text, _Cells.of(cells, places), options, parse)
-            if isinstance(found, RowFate):
-                fates[line] = found
-            else:
-                rows.append(found)
-    n_rows = len(rows) + len(fates)
-    _check_bad_rows(list(fates.values()), n_rows, options, path)
-    dataset = _merged(rows, fates, options, scan.sha256)
+    rows, fates, sha256, kind = read_rows(path, options)
+    bad = [fate for fate in fates.values() if fate.fate == "left out"]
+    _check_bad_rows(bad, len(rows) + len(bad), options, path)
+    dataset = replace(_merged(rows, fates, options, path, sha256), kind=kind)
     check_labels(dataset, options, path)
     return dataset
-
-
-def _unit(text: str) -> RepeatUnit | ValidationError:
-    """Parse a SMILES, equal ones once."""
-    try:
-        return RepeatUnit.parse(text)
-    except ValidationError as error:
-        return error
-
-
-class _Places(NamedTuple):
-    value: int
-    weight: int | None
-    part: int | None
-
-    @classmethod
-    def of(cls, names: Sequence[str], options: DataOptions, path: Path) -> "_Places":
-        def place(wanted: str | None, option: str) -> int | None:
-            return None if wanted is None else _column(names, wanted, option, path)
-
-        return cls(
-            _column(names, options.value_column, "--value-column", path),
-            place(options.weight_column, "--weight-column"),
-            place(options.split_column, "--split-column"),
-        )
-
-
-def _column(names: Sequence[str], wanted: str, option: str, path: Path) -> int:
-    exact = [i for i, name in enumerate(names) if name == wanted.strip()]
-    found = exact or [i for i, name in enumerate(names) if normalized(name) == normalized(wanted) != ""]
-    if len(found) == 1:
-        return found[0]
-    problem = "no column" if not found else f"{len(found)} columns"
-    raise ValidationError(
-        f"{path} has {problem} {wanted!r}; its columns are {', '.join(map(repr, names))}. Name one with {option}."
-    )
-
-
-class _Cells(NamedTuple):
-    value: str
-    weight: str | None
-    part: str | None
-
-    @classmethod
-    def of(cls, cells: Sequence[str], places: _Places) -> "_Cells":
-        def cell(place: int | None) -> str | None:
-            return None if place is None else cells[place] if place < len(cells) else ""
-
-        return cls(cell(places.value) or "", cell(places.weight), cell(places.part))
-
-
-def _read_row(
-    line: int,
-    smiles: str,
-    cells: _Cells,
-    options: DataOptions,
-    parse: Callable[[str], RepeatUnit | ValidationError],
-) -> _Row | RowFate:
-    """Return a row, or why it is none."""
-    unit = parse(smiles)
-    reason = unit.message if isinstance(unit, ValidationError) else None
-    reason = reason or _bad_value(cells.value, options) or _bad_weight(cells.weight) or _bad_part(cells.part)
-    if reason is not None or isinstance(unit, ValidationError):
-        return RowFate(line, smiles, cells.value, "left out", reason or "")
-    weight = 1.0 if cells.weight is None else float(cells.weight)
-    return _Row(line, smiles, cells.value, unit, float(cells.value), weight, (cells.part or "").lower())
-
-
-def _bad_value(text: str, options: DataOptions) -> str | None:
-    if text == "":
-        return "There is no value"
-    try:
-        value = float(text)
-    except ValueError:
-        hint = ", with a decimal point" if "," in text else ""
-        return f"The value {text[:40]!r} is not a number; expected one such as 1.5{hint}"
-    if not math.isfinite(value):
-        return f"The value {text!r} is not finite"
-    if abs(value) > _LARGEST_VALUE:
-        return f"The value {text!r} is beyond {_LARGEST_VALUE:g}"
-    if options.is_log10 and value <= 0:
-        return f"The value {text!r} has no logarithm; leave --transform log10 out, or the row"
-    return None
-
-
-def _bad_weight(text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    return None if 0 < weight < math.inf else f"The weight {text!r} is not a positive number"
-
-
-def _bad_part(text: str | None) -> str | None:
-    if text is None or text.lower() in PARTS:
-        return None
-    return f"The part {text!r} is none of {', '.join(PARTS)}"
 
 
 def _check_bad_rows(bad: Sequence[RowFate], n_rows: int, options: DataOptions, path: Path) -> None:
@@ -326,12 +154,12 @@ def _check_bad_rows(bad: Sequence[RowFate], n_rows: int, options: DataOptions, p
     )
 
 
-def _merged(rows: Sequence[_Row], bad: Mapping[int, RowFate], options: DataOptions, sha256: str) -> Dataset:
+def _merged(rows: Sequence[Row], bad: Mapping[int, RowFate], options: DataOptions, path: Path, sha256: str) -> Dataset:
     """Make one polymer of all rows that are cuts of one chain."""
     fates = dict(bad)
-    key_of = cache(chain_key)
-    by_key: dict[str, list[_Row]] = defaultdict(list)
-    for row in rows:
+    key_of = cache(polymer_key)
+    by_key: dict[str, list[Row]] = defaultdict(list)
+    for row in told(rows, "polymers compared", len(rows)):
         by_key[key_of(row.unit)].append(row)
     deviation = float(np.std([row.value for row in rows])) if rows else 0.0
     polymers = []
@@ -341,13 +169,14 @@ def _merged(rows: Sequence[_Row], bad: Mapping[int, RowFate], options: DataOptio
         first_lines = [row.line for row in kept[: _MOST_SHOWN + 2]]
         fates |= {row.line: _fate(row, key, first_lines, part) for row in together}
         polymers.append(_polymer(key, kept, options))
+    _check_count(len(polymers), len(fates), path)
     repeated = [polymer for polymer in polymers if len(polymer.lines) > 1]
     n_conflicting = sum(polymer.spread > deviation > 0 for polymer in repeated)
     _check_duplicates(repeated, n_conflicting, len(polymers), options)
     return Dataset(tuple(polymers), tuple(fates[line] for line in sorted(fates)), sha256, n_conflicting)
 
 
-def _fate(row: _Row, key: str, first_lines: Sequence[int], part: str) -> RowFate:
+def _fate(row: Row, key: str, first_lines: Sequence[int], part: str) -> RowFate:
     if row.part != part:
         reason = f"The same polymer is in the part {part}"
         return RowFate(row.line, row.smiles, row.text, "left out", reason, key)
@@ -358,12 +187,41 @@ def _fate(row: _Row, key: str, first_lines: Sequence[int], part: str) -> RowFate
     return RowFate(row.line, row.smiles, row.text, "merged", f"The same polymer is on line {shown}", key)
 
 
-def _polymer(key: str, rows: Sequence[_Row], options: DataOptions) -> Polymer:
+def _polymer(key: str, rows: Sequence[Row], options: DataOptions) -> Polymer:
     values = np.array([row.value for row in rows])
     merged = float(np.mean(values) if options.duplicates == "mean" else np.median(values))
     weight = float(np.mean([row.weight for row in rows]))
     lines = tuple(row.line for row in rows)
-    return Polymer(key, rows[0].unit.smiles, merged, weight, rows[0].part, lines, float(np.ptp(values)))
+    unit, spread = rows[0].unit, float(np.ptp(values))
+    smiles = ".".join(one.smiles for one in monomers_of(unit))
+    given = None if isinstance(unit, RepeatUnit) else unit
+    return Polymer(key, smiles, merged, weight, rows[0].part, lines, spread, given)
+
+
+def polymer_key(polymer: PolymerInput) -> str:
+    """Return a text that is equal for inputs that are one polymer.
+
+    For a repeat unit that of its chain. Monomers of a copolymer are not taken apart or cut elsewhere, which would make
+    other chains of both; their mirror images are not told apart, because the network does not.
+
+    Examples
+    --------
+    >>> from periogt_ray.polymer.inputs import Copolymer
+    >>> one = Copolymer.parse("*CCO*", "*CC*", ratio_a=0.25, architecture="block")
+    >>> polymer_key(one)
+    '*CC* *CCO* 0.75 0.25 block'
+    """
+    if isinstance(polymer, RepeatUnit):
+        return chain_key(polymer)
+    if isinstance(polymer, PolymerWithConditions):
+        return f"{chain_key(polymer.unit)} {' '.join(map(repr, polymer.conditions))}"
+    pairs = ((_either_hand(polymer.a), polymer.ratio_a), (_either_hand(polymer.b), polymer.ratio_b))
+    (first, ratio), (second, other) = sorted(pairs)
+    return f"{first} {second} {ratio:g} {other:g} {polymer.architecture}"
+
+
+def _either_hand(unit: RepeatUnit) -> str:
+    return unit.smiles if "@" not in unit.smiles else min(unit.smiles, unit.mirror_image().smiles)
 
 
 def _check_duplicates(repeated: Sequence[Polymer], n_conflicting: int, n_polymers: int, options: DataOptions) -> None:
@@ -390,16 +248,20 @@ def check_labels(dataset: Dataset, options: DataOptions, path: Path) -> None:
         Too few polymers, or values that are all equal or only two.
     """
     n_polymers, n_values = len(dataset.polymers), len(set(dataset.values.tolist()))
-    if n_polymers < FEWEST_POLYMERS:
-        raise ValidationError(
-            f"{path} has {n_polymers} different polymers with values ({len(dataset.rows)} rows); expected at least "
-            f"{FEWEST_POLYMERS}. Rows of one polymer count once, whichever way its chain is cut. Add polymers."
-        )
+    _check_count(n_polymers, len(dataset.rows), path)
     if n_values < 3:
         kind = "are all equal" if n_values == 1 else "are only two different numbers"
         raise ValidationError(
             f"The {n_polymers} values of the column {options.value_column!r} of {path} {kind}; expected measured or "
             "computed numbers, because classes are not supported. Check --value-column."
+        )
+
+
+def _check_count(n_polymers: int, n_rows: int, path: Path) -> None:
+    if n_polymers < FEWEST_POLYMERS:
+        raise ValidationError(
+            f"{path} has {n_polymers} different polymers with values ({n_rows} rows); expected at least "
+            f"{FEWEST_POLYMERS}. Rows of one polymer count once, whichever way its chain is cut. Add polymers."
         )
 
 

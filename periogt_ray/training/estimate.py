@@ -12,7 +12,7 @@ import torch
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.network import load_encoder
 from periogt_ray.settings import Settings
-from periogt_ray.training.claim import device_of, plan_of, read_checked, scheme_of
+from periogt_ray.training.claim import check_output, device_of, plan_of, read_checked, scheme_of
 from periogt_ray.training.new_network import new_network
 from periogt_ray.training.options import FinetuneOptions
 from periogt_ray.training.prepared import Prepared, prepare
@@ -34,12 +34,13 @@ def check_finetune(options: FinetuneOptions, settings: Settings) -> dict[str, An
     Raises
     ------
     ValidationError
-        As :func:`read_checked`.
+        As :func:`~periogt_ray.training.claim.read_checked` and :func:`~periogt_ray.training.claim.check_output`.
     """
     artifacts, dataset, report = read_checked(options, settings)
+    is_finished = check_output(options, artifacts, dataset)
     some = replace(dataset, polymers=dataset.polymers[: options.batch_size])
     device = device_of(settings, options)
-    scheme = scheme_of(options, artifacts)
+    scheme = scheme_of(options, artifacts, dataset.kind)
     with tempfile.TemporaryDirectory() as directory:
         begun = time.monotonic()
         prepared = prepare(some, artifacts, settings, scheme=scheme, device=device, work=Path(directory))
@@ -52,6 +53,8 @@ def check_finetune(options: FinetuneOptions, settings: Settings) -> dict[str, An
     # A pass over the validation polymers and the schedule's rest cost about a third more.
     seconds = features_s * len(dataset.polymers) + 1.3 * update_s * n_updates * n_rounds
     return {
+        "property": options.property_id,
+        "is_finished": is_finished,
         "labels": report.as_dict(),
         "left_out": [row._asdict() for row in dataset.left_out[:100]],
         "division": plan.note,
@@ -68,7 +71,7 @@ def _seconds_an_update(
 ) -> float:
     encoder = load_encoder(artifacts.encoder_state_dict(), artifacts.encoder)
     recipe = options.recipes(encoder.sizes.width)[0]
-    network = new_network(encoder, dropout=recipe.dropout, seed=0).to(device)
+    network = new_network(encoder, dropout=recipe.dropout, seed=0, kind=prepared.polymers.kind).to(device)
     n = len(prepared.dataset.polymers)
     labels = Labels(np.zeros(n, np.float32), np.ones(n, np.float32))
     trainer = Trainer(network, prepared.polymers, labels, recipe=recipe, n_updates=1000)

@@ -8,7 +8,7 @@ import numpy as np
 from periogt_ray.artifacts.calibration import Calibration
 from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.model.calibrating import KnownPolymers, calibrate_property
-from periogt_ray.model.intervals import LEVELS, conformal_quantile, cv_plus
+from periogt_ray.model.intervals import LEVELS, Interval, conformal_quantile, cv_plus
 from periogt_ray.model.trust import Trust
 from periogt_ray.training.evaluation import compare_folds, score, verdict
 from periogt_ray.training.run import Finished
@@ -128,22 +128,32 @@ def _calibration(run: Finished, values: np.ndarray, predictions: np.ndarray) -> 
         values[rows],
         predictions[rows],
         is_training,
+        keys=None if run.prepared.has_places else tuple(run.prepared.known_as[i] for i in rows),
+        has_places=run.prepared.has_places,
     )
     return calibrate_property(run.options.property_id, known, report={"source": "periogt finetune"})
 
 
 def _judge(run: Finished, trust: Trust, i: int, part: str, prediction: float, trees: float) -> Judged:
     polymer = run.prepared.dataset.polymers[i]
+    interval, status = _judgement(run, trust, i, prediction, 1 - run.options.alpha)
+    lower, upper = (np.nan, np.nan) if interval is None else (interval.lower, interval.upper)
+    return Judged(i, part, polymer.value, prediction, trees, lower, upper, status)
+
+
+def _judgement(run: Finished, trust: Trust, i: int, prediction: float, level: float) -> tuple[Interval | None, str]:
+    """Return the interval of a polymer and the status of its domain; copolymers have no place, and so no domain."""
+    if not run.prepared.has_places:
+        return trust.interval(prediction, spread=0.0, level=level), ""
     interval, domain = trust.judge(
         prediction,
-        smiles=polymer.smiles,
+        smiles=run.prepared.dataset.polymers[i].smiles,
         fingerprint=run.prepared.fingerprints[i],
         embedding=run.prepared.embeddings[i],
         spread=0.0,
-        level=1 - run.options.alpha,
+        level=level,
     )
-    lower, upper = (np.nan, np.nan) if interval is None else (interval.lower, interval.upper)
-    return Judged(i, part, polymer.value, prediction, trees, lower, upper, domain.status)
+    return interval, domain.status
 
 
 def _held(run: Finished, calibration: Calibration, i: int, prediction: float, trees: float) -> Judged:
@@ -230,14 +240,7 @@ def _coverage(run: Finished, trust: Trust, values: np.ndarray, tested: np.ndarra
 def _judged_inside(
     run: Finished, trust: Trust, i: int, values: np.ndarray, tested: np.ndarray, level: float
 ) -> tuple[bool, float]:
-    interval, _ = trust.judge(
-        float(tested[i]),
-        smiles=run.prepared.dataset.polymers[i].smiles,
-        fingerprint=run.prepared.fingerprints[i],
-        embedding=run.prepared.embeddings[i],
-        spread=0.0,
-        level=level,
-    )
+    interval, _ = _judgement(run, trust, i, float(tested[i]), level)
     if interval is None:
         return True, np.inf
     return interval.lower <= values[i] <= interval.upper, interval.upper - interval.lower

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class LabelReport:
         First lines of polymers beyond 6 robust standard deviations from the median.
     warnings : tuple of str
         What should make a user think.
+    n_blank : int
+        Rows that have values in other columns only.
     """
 
     n_rows: int
@@ -65,6 +67,7 @@ class LabelReport:
     largest_spread: float
     outliers: tuple[int, ...]
     warnings: tuple[str, ...]
+    n_blank: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report for JSON."""
@@ -111,6 +114,7 @@ def describe_labels(dataset: Dataset, *, is_log10: bool = False) -> LabelReport:
         largest_spread=max((polymer.spread for polymer in repeated), default=0.0),
         outliers=tuple(dataset.polymers[i].lines[0] for i in far),
         warnings=tuple(_warnings(dataset, far, skewness, is_log10)),
+        n_blank=dataset.n_blank,
     )
 
 
@@ -146,23 +150,35 @@ def _warnings(dataset: Dataset, far: Sequence[int] | np.ndarray, skewness: float
 def _mixture(values: np.ndarray) -> str | None:
     """Say what two units a column may hold, where its values form two separate clusters."""
     plain = _two_clusters(values)
-    if plain is not None and abs(plain[1] - plain[0] - _KELVIN) < 0.2 * _KELVIN:
-        difference = plain[1] - plain[0]
-        return f"The values form two clusters {difference:.4g} apart, near 273.15, as degC and K: two units?"
-    if values.min() > 0:
-        logs = _two_clusters(np.log10(values))
-        if logs is not None:
-            factor = 10 ** (logs[1] - logs[0])
-            for known, text in _FACTORS:
-                if known / 2.5 < factor < known * 2.5:
-                    return f"The values form two clusters about a factor of {factor:.3g} apart, near {text}: two units?"
+    logs = _two_clusters(np.log10(values)) if values.min() > 0 else None
+    is_shift = plain is not None and abs(plain.distance - _KELVIN) < 0.2 * _KELVIN
+    # What is two clusters by its logarithm may be so by its values, too: a unit's factor is the clearer of the two.
+    if logs is not None and not (plain is not None and is_shift and plain.separation >= logs.separation):
+        factor = 10**logs.distance
+        for known, text in _FACTORS:
+            if known / 2.5 < factor < known * 2.5:
+                return f"The values form two clusters about a factor of {factor:.3g} apart, near {text}: two units?"
     if plain is None:
         return None
-    return f"The values form two separate clusters, about {plain[0]:.4g} and {plain[1]:.4g}: two units or methods?"
+    if is_shift:
+        return f"The values form two clusters {plain.distance:.4g} apart, near 273.15, as degC and K: two units?"
+    return f"The values form two separate clusters, about {plain.low:.4g} and {plain.high:.4g}: two units or methods?"
 
 
-def _two_clusters(values: np.ndarray) -> tuple[float, float] | None:
-    """Return the means of the best division into two clusters, where they are separate; else None."""
+class _Clusters(NamedTuple):
+    """The best division into two clusters: their means, and their distance in pooled standard deviations."""
+
+    low: float
+    high: float
+    separation: float
+
+    @property
+    def distance(self) -> float:
+        return self.high - self.low
+
+
+def _two_clusters(values: np.ndarray) -> _Clusters | None:
+    """Return the best division into two clusters, where they are separate; else None."""
     ordered = np.sort(values)
     n_fewest = max(3, int(np.ceil(_FEWEST_IN_CLUSTER * len(ordered))))
     if len(ordered) < 2 * n_fewest:
@@ -173,6 +189,7 @@ def _two_clusters(values: np.ndarray) -> tuple[float, float] | None:
     within = squares[-1] - n_low * low**2 - (len(ordered) - n_low) * high**2
     best = int(np.argmin(within))
     pooled = float(np.sqrt(max(within[best], 0.0) / len(ordered)))
-    if high[best] - low[best] <= _SEPARATE * pooled:
+    distance = float(high[best] - low[best])
+    if distance <= _SEPARATE * pooled:
         return None
-    return float(low[best]), float(high[best])
+    return _Clusters(float(low[best]), float(high[best]), distance / pooled if pooled else np.inf)

@@ -15,8 +15,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from periogt_ray.artifacts.statistics import LabelStats
-from periogt_ray.model.network import load_encoder, load_regressor
+from periogt_ray.model.composite_network import load_head
+from periogt_ray.model.network import load_encoder
 from periogt_ray.runtime.files import write_bytes_atomically
+from periogt_ray.training.new_network import FAMILIES
 from periogt_ray.training.polymer_set import PolymerSet
 from periogt_ray.training.recipe import Recipe, seed_of
 from periogt_ray.training.splits import Fold
@@ -183,7 +185,7 @@ def _member(job: Job, context: Context, trained: Trained, own: LabelStats) -> Me
     state["predictor.3.weight"] = state["predictor.3.weight"] * (own.std / common.std)
     bias = state["predictor.3.bias"].double() * own.std + (own.mean - common.mean)
     state["predictor.3.bias"] = (bias / common.std).float()
-    network = load_regressor(state, job.name).to(context.polymers.device)
+    network = load_head(FAMILIES[context.polymers.kind], state, job.name).to(context.polymers.device)
     found = context.polymers.predict(network, job.asked).astype(np.float64)
     return Member(state, found * common.std + common.mean, trained.history, trained.best_epoch, own.std)
 

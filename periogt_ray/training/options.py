@@ -12,7 +12,7 @@ __all__ = ["FinetuneOptions"]
 _SMALL_WIDTH = 256
 _SMALL_RATE, _RATES = 1e-3, (1e-4, 5e-4)
 # What a continued run may be given anew: it changes how fast it goes and what it prints, not what comes out.
-_FREE = frozenset({"engine", "address", "time_limit_s"})
+_FREE = frozenset({"engine", "address", "time_limit_s", "shared"})
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ class FinetuneOptions:
         What trains: this process, or tasks of Ray.
     address : str or None
         Of a Ray that runs.
+    shared : pathlib.Path or None
+        Directory of features and prompts that runs of several columns share; None: the output's own.
     """
 
     data: Path
@@ -92,6 +94,7 @@ class FinetuneOptions:
     scheme: str | None = None
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
+    shared: Path | None = None
 
     def recipes(self, width: int) -> list[Recipe]:
         """Return what is tried: one recipe, or several that differ by their learning rate.
@@ -121,6 +124,7 @@ class FinetuneOptions:
             entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in _FREE
         }
         found["table"] = {entry.name: getattr(self.table, entry.name) for entry in fields(self.table)}
+        found["table"]["other_columns"] = list(self.table.other_columns)
         for name in ("data", "output"):
             del found[name]
         return found

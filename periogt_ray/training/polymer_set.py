@@ -12,14 +12,15 @@ from periogt_ray.model.collate import GraphBatch, PromptBatch, collate, collate_
 from periogt_ray.model.network import PerioGTRegressor
 from periogt_ray.model.predictor import Packing
 from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.triplet_graph import TripletGraph
 from periogt_ray.training.prompts import Prompts
 
-__all__ = ["PolymerBatch", "PolymerSet"]
+__all__ = ["TRAINING_PADDING", "PolymerBatch", "PolymerSet"]
 
 # Largest share of padding among graphs that share an attention in an update. There, fewer calls are worth more than the
 # padding costs; answers do not depend on it.
-_TRAINING_PADDING = 0.3
+TRAINING_PADDING = 0.3
 
 
 class PolymerBatch(NamedTuple):
@@ -63,6 +64,7 @@ class PolymerSet:
         self._prompts = prompts
         self._packing = packing
         self.device = device
+        self.kind = InputKind.HOMOPOLYMER
 
     @classmethod
     def of(
@@ -87,7 +89,7 @@ class PolymerSet:
     def __len__(self) -> int:
         return len(self._graphs)
 
-    def batch(self, chosen: Sequence[int], *, max_padding: float = _TRAINING_PADDING) -> PolymerBatch:
+    def batch(self, chosen: Sequence[int], *, max_padding: float = TRAINING_PADDING) -> PolymerBatch:
         """Return some polymers as one batch, in the order given."""
         graphs = collate(
             [self._graphs[i] for i in chosen],
@@ -115,15 +117,18 @@ class PolymerSet:
                 found[pack] = network.predict(*batch).cpu().numpy()
         return found
 
+    def _n_nodes(self, position: int) -> int:
+        return self._graphs[position].n_triplets
+
     def _passes(self, chosen: Sequence[int]) -> Iterator[list[int]]:
         """Yield positions that share a pass."""
         together: list[int] = []
         n_nodes = 0
-        for position in sorted(range(len(chosen)), key=lambda index: -self._graphs[chosen[index]].n_triplets):
-            n_nodes += self._graphs[chosen[position]].n_triplets
+        for position in sorted(range(len(chosen)), key=lambda index: -self._n_nodes(chosen[index])):
+            n_nodes += self._n_nodes(chosen[position])
             if together and n_nodes > self._packing.max_nodes:
                 yield together
-                together, n_nodes = [], self._graphs[chosen[position]].n_triplets
+                together, n_nodes = [], self._n_nodes(chosen[position])
             together.append(position)
         if together:
             yield together

@@ -1,37 +1,39 @@
 """The polymers of a data set, featurized and encoded."""
 
-import json
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.errors import ValidationError
+from periogt_ray.artifacts.scaler import Scaler
+from periogt_ray.errors import InternalError, ValidationError
 from periogt_ray.model.network import load_encoder
 from periogt_ray.model.predictor import Packing
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer
+from periogt_ray.polymer.input_features import (
+    Featurized,
+    FeaturizedComposite,
+    FeaturizedCopolymer,
+    featurized_input,
+    fingerprint_of,
+)
+from periogt_ray.polymer.input_kinds import ARCHITECTURES, RATIOS, InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
-from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.runtime.files import make_directory
 from periogt_ray.settings import Settings
+from periogt_ray.training.composite_set import CompositeSet
 from periogt_ray.training.dataset import Dataset, without_polymers
+from periogt_ray.training.kept_prompts import KeptPrompts
 from periogt_ray.training.polymer_set import PolymerSet
-from periogt_ray.training.prompts import Encoded, Prompts, encode
+from periogt_ray.training.prompts import Encoded, encode
 
 __all__ = ["Prepared", "prepare"]
-
-logger = logging.getLogger(__name__)
-
-_PROMPTS_NAME = "prompts.safetensors"
-_META = "periogt"
 
 
 class Prepared(NamedTuple):
@@ -44,11 +46,13 @@ class Prepared(NamedTuple):
     polymers : PolymerSet
         In its order.
     fingerprints : numpy.ndarray
-        uint8 [n, 1191].
+        uint8 [n, 1191]; of a copolymer the bits of both monomers.
     tree_features : numpy.ndarray
-        float32 [n, 2804], fingerprint and descriptors.
+        float32 [n, 2804], fingerprint and descriptors; of copolymers [n, 2807], see `_composite_features`.
     embeddings : numpy.ndarray
-        float32 [n, 3D].
+        float32 [n, 3D]; copolymers have none, [n, 1] of zeros.
+    known_as : tuple of str
+        What a calibration knows each polymer by.
     """
 
     dataset: Dataset
@@ -56,6 +60,12 @@ class Prepared(NamedTuple):
     fingerprints: np.ndarray
     tree_features: np.ndarray
     embeddings: np.ndarray
+    known_as: tuple[str, ...]
+
+    @property
+    def has_places(self) -> bool:
+        """Whether a polymer has a place among the others; copolymers have none."""
+        return self.dataset.kind is InputKind.HOMOPOLYMER
 
 
 def prepare(
@@ -66,6 +76,7 @@ def prepare(
     scheme: PromptScheme,
     device: torch.device,
     work: Path,
+    shared: Path | None = None,
     is_stopping: Callable[[], bool] = lambda: False,
     on_polymer: Callable[[int, int], None] = lambda *_: None,
 ) -> Prepared:
@@ -85,6 +96,8 @@ def prepare(
         Where networks run.
     work : pathlib.Path
         For features and prompts.
+    shared : pathlib.Path, optional
+        For those instead, where runs of several columns share them.
     is_stopping : callable
         Whether to stop.
     on_polymer : callable
@@ -96,73 +109,92 @@ def prepare(
         It was told to stop.
     """
     if settings.feature_store is None:
-        make_directory(work / "features")
-        settings = replace(settings, feature_store=work / "features")
-    found: list[FeaturizedPolymer] = []
+        features = (shared or work) / "features"
+        make_directory(features)
+        settings = replace(settings, feature_store=features)
+    found: list[Featurized] = []
+    features_of = cache(lambda unit: featurized(unit, scheme, settings)[0])
     failed: dict[str, str] = {}
     for number, polymer in enumerate(dataset.polymers, 1):
         if is_stopping():
             raise InterruptedError
         try:
-            found.append(featurized(RepeatUnit.parse(polymer.smiles), scheme, settings)[0])
+            found.append(featurized_input(polymer.unit, features_of))
         except ValidationError as error:
             failed[polymer.key] = error.message
         on_polymer(number, len(dataset.polymers))
     dataset = without_polymers(dataset, failed)
     scaler = artifacts.scaler()
     packing = Packing.for_device(device, width=artifacts.encoder_dims["width"])
-    smiles = [polymer.smiles for polymer in found]
-    known: dict[str, object] = {"encoder": artifacts.encoder_sha256, "scheme": scheme.name, "polymers": smiles}
-    encoded = _read_prompts(work / _PROMPTS_NAME, known)
-    if encoded is None:
-        encoder = load_encoder(artifacts.encoder_state_dict(), artifacts.encoder).to(device)
-        spill = work / "prompts.npy"
-        encoded = encode(encoder, found, scaler, packing=packing, device=device, spill=spill)
-        if not spill.is_file():
-            _write_prompts(work / _PROMPTS_NAME, known, encoded)
-    prompts = [each.prompts for each in encoded]
-    fingerprints = np.stack([polymer.oligomers[1].fingerprint for polymer in found])
-    descriptors = np.stack([polymer.oligomers[1].descriptors for polymer in found])
+    how = _Encoding(artifacts, scaler, packing, device)
+    encoded = _encoded(_units(found), how, work=work, shared=shared or work)
+    fingerprints = np.stack([fingerprint_of(polymer) for polymer in found])
+    if dataset.kind is not InputKind.HOMOPOLYMER:
+        composites = [polymer for polymer in found if not isinstance(polymer, FeaturizedPolymer)]
+        prompts_of = {smiles: each.prompts for smiles, each in encoded.items()}
+        return Prepared(
+            dataset,
+            CompositeSet(composites, prompts_of, scaler, packing=packing, device=device),
+            fingerprints,
+            np.stack([_composite_features(polymer) for polymer in composites]),
+            np.zeros((len(found), 1), np.float32),
+            tuple(polymer.unit.key for polymer in dataset.polymers),
+        )
+    polymers = [polymer for polymer in found if isinstance(polymer, FeaturizedPolymer)]
+    prompts = [encoded[polymer.smiles].prompts for polymer in polymers]
     return Prepared(
         dataset,
-        PolymerSet.of(found, prompts, scaler, packing=packing, device=device),
+        PolymerSet.of(polymers, prompts, scaler, packing=packing, device=device),
         fingerprints,
-        np.concatenate([fingerprints, descriptors], axis=1).astype(np.float32),
-        np.stack([each.embedding for each in encoded]),
+        np.stack([_features(polymer) for polymer in polymers]),
+        np.stack([encoded[polymer.smiles].embedding for polymer in polymers]),
+        tuple(polymer.smiles for polymer in dataset.polymers),
     )
 
 
-def _write_prompts(path: Path, known: dict[str, object], encoded: Sequence[Encoded]) -> None:
-    arrays = {
-        "n_nodes": np.array([len(each.prompts.counts) for each in encoded]),
-        "n_states": np.array([len(each.prompts.states) for each in encoded]),
-        "counts": np.concatenate([each.prompts.counts for each in encoded]),
-        "rows": np.concatenate([each.prompts.rows for each in encoded]),
-        "states": np.concatenate([each.prompts.states for each in encoded]),
-        "embeddings": np.stack([each.embedding for each in encoded]),
-    }
-    temporary = path.with_name(f".{path.name}.part")
-    tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
-    save_file(tensors, temporary, metadata={_META: json.dumps(known, sort_keys=True)})
-    temporary.replace(path)
+def _units(polymers: Sequence[Featurized]) -> list[FeaturizedPolymer]:
+    """Return the repeat units of polymers, each once."""
+    units = (unit for one in polymers for unit in ((one,) if isinstance(one, FeaturizedPolymer) else one.monomers))
+    return list({unit.smiles: unit for unit in units}.values())
 
 
-def _read_prompts(path: Path, known: dict[str, object]) -> list[Encoded] | None:
-    """Return the prompts of a run before; None if there are none of these polymers and this encoder."""
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, "np") as file:
-            if json.loads((file.metadata() or {})[_META]) != known:
-                return None
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        logger.warning("%s cannot be read (%s); prompts are computed again.", path, error)
-        return None
-    counts = np.split(arrays["counts"], np.cumsum(arrays["n_nodes"])[:-1])
-    rows = np.split(arrays["rows"], np.cumsum([each.sum() for each in counts])[:-1])
-    states = np.split(arrays["states"], np.cumsum(arrays["n_states"])[:-1])
-    return [
-        Encoded(Prompts(*parts), embedding)
-        for parts, embedding in zip(zip(counts, rows, states, strict=True), arrays["embeddings"], strict=True)
-    ]
+def _features(polymer: FeaturizedPolymer) -> np.ndarray:
+    """Return what trees learn from, float32 [2804]."""
+    of_trimer = polymer.oligomers[1]
+    return np.concatenate([of_trimer.fingerprint, of_trimer.descriptors]).astype(np.float32)
+
+
+def _composite_features(polymer: FeaturizedComposite) -> np.ndarray:
+    """Return the same of a copolymer, float32 [2807]: the monomers' by their ratios, and the architecture."""
+    if not isinstance(polymer, FeaturizedCopolymer):
+        raise InternalError("Trees are for repeat units and copolymers.")
+    shares = [RATIOS[ratio] for ratio in polymer.ratios]
+    parts = [share * _features(monomer) for share, monomer in zip(shares, polymer.monomers, strict=True)]
+    architecture = np.arange(len(ARCHITECTURES)) == polymer.architecture
+    return np.concatenate([np.sum(parts, axis=0), architecture]).astype(np.float32)
+
+
+class _Encoding(NamedTuple):
+    """What prompts are computed with."""
+
+    artifacts: ArtifactDirectory
+    scaler: Scaler
+    packing: Packing
+    device: torch.device
+
+
+def _encoded(polymers: Sequence[FeaturizedPolymer], how: _Encoding, *, work: Path, shared: Path) -> dict[str, Encoded]:
+    """Return prompts and embeddings by SMILES; what a run before, or that of another column, has computed is read."""
+    scheme = polymers[0].scheme.name
+    kept = KeptPrompts(shared, encoder_sha256=how.artifacts.encoder_sha256, scheme=scheme)
+    known = kept.read()
+    unknown = [polymer for polymer in polymers if polymer.smiles not in known]
+    if unknown:
+        encoder = load_encoder(how.artifacts.encoder_state_dict(), how.artifacts.encoder).to(how.device)
+        spill = work / "prompts.npy"
+        encoded = encode(encoder, unknown, how.scaler, packing=how.packing, device=how.device, spill=spill)
+        names = [polymer.smiles for polymer in unknown]
+        if not spill.is_file():
+            kept.add(names, encoded)
+        known.update(zip(names, encoded, strict=True))
+    return {polymer.smiles: known[polymer.smiles] for polymer in polymers}

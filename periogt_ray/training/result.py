@@ -3,7 +3,6 @@
 import csv
 import io
 import platform
-import shutil
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +19,10 @@ from periogt_ray.artifacts.manifest import RecordedFile
 from periogt_ray.artifacts.members import member_path
 from periogt_ray.artifacts.packages import write_package
 from periogt_ray.runtime.files import make_directory, sha256_of, write_bytes_atomically, write_json_atomically
-from periogt_ray.training.claim import WORK_NAME
+from periogt_ray.training.claim import WORK_NAME, clear_work
 from periogt_ray.training.figures import Figures
 from periogt_ray.training.members import Member
-from periogt_ray.training.new_network import untrained_extras
+from periogt_ray.training.new_network import FAMILIES, untrained_extras
 from periogt_ray.training.result_card import card_text, report_page
 from periogt_ray.training.run import Finished
 
@@ -42,6 +41,13 @@ def write_result(run: Finished, figures: Figures) -> None:
     figures : Figures
         What it has shown.
     """
+    try:
+        _write(run, figures)
+    finally:
+        run.lock.release()
+
+
+def _write(run: Finished, figures: Figures) -> None:
     options, root = run.options, run.options.output
     members = [member_path(options.property_id, number) for number in range(len(run.kept))]
     extras = untrained_extras(run.context.encoder)
@@ -57,10 +63,7 @@ def write_result(run: Finished, figures: Figures) -> None:
     write_bytes_atomically(root / "report.html", report_page(run, figures).encode())
     files = {path.relative_to(root).as_posix(): _record(path) for path in _files(root)}
     write_package(root, _package_document(run, figures, members), files)
-    shutil.rmtree(root / WORK_NAME / "networks", ignore_errors=True)
-    shutil.rmtree(root / WORK_NAME / "features", ignore_errors=True)
-    for name in ("prompts.safetensors", "prompts.npy"):
-        (root / WORK_NAME / name).unlink(missing_ok=True)
+    clear_work(root)
 
 
 def _weights(member: Member, extras: dict[str, torch.Tensor]) -> bytes:
@@ -83,6 +86,7 @@ def _package_document(run: Finished, figures: Figures, members: Sequence[str]) -
         "id": options.property_id,
         "label": options.label or options.property_id,
         "units": options.units,
+        "family": FAMILIES[run.prepared.dataset.kind],
         "scheme": run.scheme.name,
         "members": list(members),
         "encoder": {

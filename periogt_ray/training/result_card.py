@@ -55,6 +55,8 @@ def card_text(run: Finished, figures: Figures) -> str:
 def _data_facts(run: Finished) -> Iterator[str]:
     report = run.report
     yield f"{report.n_rows} rows, {report.n_left_out} left out (rows.csv), {report.n_polymers} polymers"
+    if report.n_blank:
+        yield f"{report.n_blank} of the rows have values in other columns only"
     yield f"values {report.minimum:.4g} to {report.maximum:.4g}, median {report.median:.4g}, std {report.std:.4g}"
     yield from report.warnings
     yield from run.notes
@@ -62,7 +64,10 @@ def _data_facts(run: Finished) -> Iterator[str]:
 
 def _limits(run: Finished) -> Iterator[str]:
     yield f"Only values from {run.report.minimum:.4g} to {run.report.maximum:.4g} were seen in training."
-    yield "Polymers unlike those of the data are flagged; the figures by clusters tell what to expect there."
+    if run.prepared.has_places:
+        yield "Polymers unlike those of the data are flagged; the figures by clusters tell what to expect there."
+    else:
+        yield "Copolymers unlike those of the data are not flagged; the figures by clusters tell what to expect there."
     if run.report.n_polymers < 200:
         yield "The data set is small: figures are uncertain."
 

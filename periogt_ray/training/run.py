@@ -26,6 +26,7 @@ from periogt_ray.training.engines import Engine, LocalEngine, RayEngine
 from periogt_ray.training.label_report import LabelReport
 from periogt_ray.training.members import Context, Job, Member
 from periogt_ray.training.options import FinetuneOptions
+from periogt_ray.training.output_lock import OutputLock
 from periogt_ray.training.prepared import Prepared, prepare
 from periogt_ray.training.recipe import Recipe
 from periogt_ray.training.splits import SplitPlan, cluster_of, make_plan
@@ -104,6 +105,8 @@ class Finished:
         What was decided on the way.
     seconds : float
         The run took, this time.
+    lock : OutputLock
+        Of the output; released when the result is written.
     """
 
     options: FinetuneOptions
@@ -119,6 +122,7 @@ class Finished:
     learning_curve: list[dict[str, Any]]
     notes: tuple[str, ...]
     seconds: float
+    lock: OutputLock
 
 
 def run_finetune(options: FinetuneOptions, settings: Settings, listener: Listener | None = None) -> Finished | None:
@@ -148,9 +152,14 @@ def run_finetune(options: FinetuneOptions, settings: Settings, listener: Listene
     begun = time.monotonic()
     listener = listener or Listener()
     artifacts, dataset, report = read_checked(options, settings)
-    if claim_output(options, artifacts, dataset):
+    lock = claim_output(options, artifacts, dataset)
+    if lock is None:
         return None
-    return _Run(options, settings, artifacts, listener, begun).finish(dataset, report)
+    try:
+        return _Run(options, settings, artifacts, listener, lock, begun).finish(dataset, report)
+    except BaseException:
+        lock.release()
+        raise
 
 
 @dataclass
@@ -161,13 +170,14 @@ class _Run:
     settings: Settings
     artifacts: ArtifactDirectory
     listener: Listener
+    lock: OutputLock
     begun: float
     notes: list[str] = field(default_factory=list)
 
     def finish(self, dataset: Dataset, report: LabelReport) -> Finished:
         options = self.options
         device = device_of(self.settings, options)
-        scheme = scheme_of(options, self.artifacts)
+        scheme = scheme_of(options, self.artifacts, dataset.kind)
         work = options.output / WORK_NAME
         prepared = self._prepare(dataset, scheme, device)
         check_labels(prepared.dataset, options.table, options.data)
@@ -202,6 +212,7 @@ class _Run:
             curve,
             tuple(self.notes),
             time.monotonic() - self.begun,
+            self.lock,
         )
 
     @property
@@ -222,6 +233,7 @@ class _Run:
                 scheme=scheme,
                 device=device,
                 work=self.options.output / WORK_NAME,
+                shared=self.options.shared,
                 is_stopping=self.listener.is_stopping,
                 on_polymer=self.listener.on_polymer,
             )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from periogt_ray.errors import GPUOutOfMemoryError
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
 from periogt_ray.training.checkpoint import Snapshot, read_snapshot, write_snapshot
-from periogt_ray.training.new_network import new_network
+from periogt_ray.training.new_network import new_network, new_parts
 from periogt_ray.training.polymer_set import PolymerSet
 from periogt_ray.training.recipe import Recipe, learning_rate, seed_of
 
@@ -132,8 +132,8 @@ class Trainer:
         self._n_together = recipe.batch_size
         if recipe.is_frozen:
             network.requires_grad_(False)
-            network.node_attn.requires_grad_(True)
-            network.predictor.requires_grad_(True)
+            for part in new_parts(network):
+                part.requires_grad_(True)
         self._learning = {name: value for name, value in network.named_parameters() if value.requires_grad}
         self.optimizer = torch.optim.Adam(
             self._learning.values(),
@@ -271,7 +271,8 @@ def train(
     Stopped
         The watch said so; the snapshot holds everything.
     """
-    network = new_network(encoder, dropout=recipe.dropout, seed=seed_of(seed, "initial")).to(polymers.device)
+    new = new_network(encoder, dropout=recipe.dropout, seed=seed_of(seed, "initial"), kind=polymers.kind)
+    network = new.to(polymers.device)
     n_updates = recipe.n_updates(len(rows.train))
     trainer = Trainer(network, polymers, labels, recipe=recipe, n_updates=n_updates, seed=seed)
     return _Training(trainer, rows, recipe, seed, snapshot, watch or Watch()).run()

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from periogt_ray.cli import cli
 from periogt_ray.errors import ValidationError
+from periogt_ray.training import prepared
 from periogt_ray.training.options import FinetuneOptions
 from support.golden import ARTIFACTS
 from support.packages import write_small_package
@@ -74,10 +75,10 @@ def test_required_options_are_required(missing: str) -> None:
 def test_options_reach_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[FinetuneOptions] = []
 
-    def interrupted(options: FinetuneOptions, _settings: object) -> None:
-        given.append(options)
+    def interrupted(columns: list[FinetuneOptions], _settings: object) -> None:
+        given.extend(columns)
 
-    monkeypatch.setattr("periogt_ray.commands.finetune_progress.run_with_progress", interrupted)
+    monkeypatch.setattr("periogt_ray.commands.finetune_progress.run_columns", interrupted)
     base = ["finetune", "--data", "d.csv", "--property", "my_eps", "--units", "eV"]
     assert invoke(*base).exit_code == 1, "an interrupted run"
     assert invoke(*base, "--recipe", "authors").exit_code == 1
@@ -92,6 +93,70 @@ def test_options_reach_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (chosen.engine, chosen.address) == ("ray", "10.0.0.1:6379")
     assert (chosen.table.is_log10, chosen.is_frozen, chosen.n_members, chosen.seed) == (True, True, 1, 7)
     assert chosen.output == Path("out").absolute()
+
+
+def two_columns(path: Path, n: int = 48) -> Path:
+    """Write values of two kinds; every third polymer lacks one of them."""
+    rows = [f"*{'C' * k}O*,{k * k if k % 3 else ''},{1 / k if k % 3 != 1 else ''}" for k in range(2, 2 + n)]
+    path.write_text("\n".join(["smiles,Tg,rho", *rows]))
+    return path
+
+
+def test_several_columns_are_checked_each(tmp_path: Path) -> None:
+    data = two_columns(tmp_path / "data.csv")
+    base = ["finetune", "--data", str(data), "--property", "my_tg,my_rho", "--value-column", "Tg,rho", "--check"]
+    result = invoke(*base, "--units", "K,g/cm3")
+    assert result.exit_code == 0, "a value that another column has instead is not left out"
+    found = json.loads(result.stdout)["properties"]
+    assert [(one["property"], one["labels"]["n_polymers"], one["labels"]["n_blank"]) for one in found] == [
+        ("my_tg", 32, 16),
+        ("my_rho", 32, 16),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"--units": "K,g/cm3,eV"}, "--units 3"),
+        ({"--value-column": "Tg"}, "--value-column 1"),
+        ({"--property": "my_tg,my_tg"}, "different"),
+        ({"--property": "my_tg"}, "--property a,b"),
+        ({"--label": "Tg"}, "--label 1"),
+    ],
+)
+def test_lists_of_columns_have_one_length(tmp_path: Path, changed: dict[str, str], told: str) -> None:
+    data = two_columns(tmp_path / "data.csv", 4)
+    given = {"--property": "my_tg,my_rho", "--value-column": "Tg,rho", "--units": "K,g/cm3", "--data": str(data)}
+    result = invoke("finetune", *(word for pair in {**given, **changed}.items() for word in pair))
+    assert isinstance(result.exception, ValidationError)
+    assert told in result.exception.message
+
+
+def test_two_columns_become_two_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is computed of a polymer is computed once, and a column alone gives the same networks."""
+    monkeypatch.setattr("periogt_ray.training.baselines.has_trees", lambda: False)
+    n_encoded: list[int] = []
+    encode = prepared.encode
+
+    def counting(encoder: Any, polymers: Any, *given: Any, **options: Any) -> Any:
+        n_encoded.append(len(polymers))
+        return encode(encoder, polymers, *given, **options)
+
+    monkeypatch.setattr(prepared, "encode", counting)
+    data = two_columns(tmp_path / "data.csv", 32)
+    base = ["finetune", "--data", str(data), "--folds", "2", "--members", "2", "--epochs", "1", "--freeze"]
+    both = ["--property", "my_tg,my_rho", "--value-column", "Tg,rho", "--units", "K,g/cm3"]
+    result = invoke(*base, *both)
+    assert result.exit_code == 0, result.output
+    assert [one["property"] for one in json.loads(result.stdout)["properties"]] == ["my_tg", "my_rho"]
+    assert sum(n_encoded) == 32
+    models = tmp_path / "models"
+    assert not (models / "my_tg" / ".work" / "shared").exists()
+    assert "other columns only" in (models / "my_rho" / "MODEL_CARD.md").read_text()
+    served = {entry["id"]: entry["units"] for entry in json.loads(invoke("models", "list", "--json").stdout)["models"]}
+    assert served == {"my_tg": "K", "my_rho": "g/cm3"}
+    again = invoke(*base, *both)
+    assert json.loads(again.stdout) == json.loads(result.stdout), "the same command finds both finished"
 
 
 def test_models_are_listed_exported_imported_and_removed(tmp_path: Path) -> None:

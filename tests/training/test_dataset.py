@@ -1,6 +1,7 @@
 """What becomes of the rows of a table: nothing is left out in silence."""
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -183,3 +184,42 @@ def test_polymers_without_features_are_left_out_with_the_reason(tmp_path: Path) 
     kept = without_polymers(data, {data.polymers[2].key: "It is too large"})
     assert len(kept.polymers) == 29
     assert [(row.line, row.reason) for row in kept.left_out] == [(4, "It is too large")]
+
+
+def test_a_table_of_one_polymer_is_too_little_rather_than_contradictory(tmp_path: Path) -> None:
+    assert "1 different polymers" in refusal(tmp_path, [f"*CC*,{i * 0.01}" for i in range(500)])
+
+
+@pytest.mark.parametrize("value", ["1_000", "25 K", "٣", "0x10", "1,234.5"])
+def test_what_python_would_read_and_a_person_would_not_is_no_number(tmp_path: Path, value: str) -> None:
+    data = read(tmp_path, [*rows(), f'*CCN*,"{value}"'])
+    assert "not a number" in data.left_out[0].reason
+
+
+def test_a_table_without_a_header_is_read_by_numbers_of_columns(tmp_path: Path) -> None:
+    assert "--no-header" in refusal(tmp_path, rows()[1:], rows()[0])
+    data = read(tmp_path, rows()[1:], rows()[0], has_header=False, value_column="2")
+    assert (len(data.polymers), data.rows[0].line) == (30, 1)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [(lambda v: v + 273.15, "as degC and K"), (lambda v: v * 96.485, "as eV and kJ/mol")],
+    ids=["offset", "factor"],
+)
+def test_the_two_units_of_a_mixture_are_named(tmp_path: Path, other: Callable[[float], float], told: str) -> None:
+    """Clusters of 2 to 3.75 eV and of the same in kJ/mol are about 273 apart, and are no temperatures."""
+    values = [20 + 2.0 * i if "degC" in told else 2 + 0.05 * i for i in range(30)]
+    mixed = [f"{smiles},{other(v) if i % 2 else v}" for i, (smiles, v) in enumerate(zip(CHAINS, values, strict=True))]
+    [warning] = [text for text in describe_labels(read(tmp_path, mixed)).warnings if "clusters" in text]
+    assert told in warning
+
+
+def test_a_large_table_tells_how_far_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("periogt_ray.training.progress_lines._EVERY_S", 0.0)
+    with caplog.at_level("INFO"):
+        read(tmp_path, rows())
+    assert "rows read: 29 of 30, about " in caplog.text
+    assert "polymers compared: 29 of 30, about " in caplog.text

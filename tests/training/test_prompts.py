@@ -13,7 +13,8 @@ from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.training import prepared, prompts
+from periogt_ray.training import prompts
+from periogt_ray.training.kept_prompts import KeptPrompts
 from periogt_ray.training.polymer_set import PolymerSet
 from periogt_ray.training.prompts import Encoded, encode
 from support.golden import ARTIFACTS
@@ -79,14 +80,17 @@ def test_many_prompts_go_to_disk_in_half_the_size(tmp_path: Path, monkeypatch: p
 def test_prompts_of_a_run_before_are_read_back(tmp_path: Path) -> None:
     polymers = polymers_of(PromptScheme.MONOMER)
     found = encoded(polymers)
-    known: dict[str, object] = {"encoder": "x", "polymers": [polymer.smiles for polymer in polymers]}
-    path = tmp_path / "prompts.safetensors"
-    prepared._write_prompts(path, known, found)
-    again = prepared._read_prompts(path, known)
-    assert again is not None
-    for before, after in zip(found, again, strict=True):
-        assert all(map(np.array_equal, before.prompts, after.prompts))
-        assert np.array_equal(before.embedding, after.embedding)
-    assert prepared._read_prompts(path, {**known, "encoder": "y"}) is None
-    path.write_bytes(path.read_bytes()[:200])
-    assert prepared._read_prompts(path, known) is None
+    names = [polymer.smiles for polymer in polymers]
+    kept = KeptPrompts(tmp_path / "kept", encoder_sha256="x", scheme="monomer")
+    kept.add(names[:2], found[:2])
+    kept.add(names[2:], found[2:])
+    again = kept.read()
+    assert set(again) == set(names)
+    for name, before in zip(names, found, strict=True):
+        assert all(map(np.array_equal, before.prompts, again[name].prompts))
+        assert np.array_equal(before.embedding, again[name].embedding)
+    assert KeptPrompts(tmp_path / "kept", encoder_sha256="y", scheme="monomer").read() == {}
+    assert KeptPrompts(tmp_path / "kept", encoder_sha256="x", scheme="release").read() == {}
+    damaged = min((tmp_path / "kept").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    assert len(kept.read()) in (2, len(names) - 2)
