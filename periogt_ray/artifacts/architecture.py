@@ -234,7 +234,7 @@ def identify(shapes: Shapes) -> Architecture:
 def _input_problem(shapes: Shapes, family: _Family, marked: Sequence[_Family], *, width: int) -> str | None:
     """Name the matrix of further inputs whose shape differs from that of the family."""
     if len([one for one in marked if one.inputs]) > 1:
-        return "it takes ratios and conditions, and no published program does"
+        return "it takes both ratios and conditions, as no published network does"
     for key, expected in family.inputs.items():
         wanted = tuple(width if size is None else size for size in expected)
         found = shapes.get(key)

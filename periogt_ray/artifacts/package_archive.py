@@ -213,7 +213,7 @@ def _unpack_file(
         while chunk := content.read(_CHUNK_BYTES):
             n_bytes += len(chunk)
             if n_bytes > record.size:
-                raise _refused(source, f"{name} goes on beyond its {record.size} bytes")
+                raise _refused(source, f"{name} is longer than its {record.size} bytes")
             digest.update(chunk)
             file.write(chunk)
     if n_bytes != record.size or digest.hexdigest() != record.sha256:

@@ -61,8 +61,8 @@ def location_warnings(root: Path) -> list[str]:
     if "scratch" not in path.parts:
         return []
     return [
-        f"{path} is on scratch storage, which clusters purge (on Explorer every month): the artifacts will vanish. "
-        "Keep them in a project directory, such as /projects/<group>/periogt, and set PERIOGT_CHECKPOINT_DIR."
+        f"{path} is on scratch storage, which clusters delete regularly (on Explorer every month): the artifacts will be "
+        "lost. Keep them in a project directory, such as /projects/<group>/periogt, and set PERIOGT_CHECKPOINT_DIR."
     ]
 
 
@@ -86,7 +86,7 @@ def _manifest_findings(root: Path, *, hashes: bool) -> Iterator[Finding]:
             "warn" if is_edited else "fail",
             "manifest",
             f"{path}: expected {recorded.size} bytes with SHA-256 {recorded.sha256}, found {difference}; "
-            "if that is meant, run `periogt setup --skip-download`, otherwise put an intact copy in its place.",
+            "if the change is yours, run `periogt setup --skip-download`; otherwise put an intact copy in its place.",
         )
     if n_bad == 0:
         compared = "SHA-256" if hashes else "size"

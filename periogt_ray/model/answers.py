@@ -1,4 +1,4 @@
-"""Outcomes, errors and what is served as the JSON of answers; without torch."""
+"""Turn outcomes, errors and the list of properties into the JSON of answers; without torch."""
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def embedding_response(outcome: Outcome, *, smiles: str, request_id: str) -> Emb
 
 
 def properties_response(artifacts: ArtifactDirectory) -> PropertiesResponse:
-    """List what an artifact directory serves, and with the reason what it does not."""
+    """List the properties that an artifact directory serves, and those that it does not, with the reason."""
     infos = artifacts.properties.values()
     absent = [name for name in PROPERTIES if name not in artifacts.properties]
     return PropertiesResponse(
@@ -162,7 +162,7 @@ def error_body(error: PerioGTError) -> ErrorBody:
 
 
 def answer_of(outcome: Outcome) -> Answer:
-    """Return what a table of predictions shows of an outcome.
+    """Return the part of an outcome that a table of predictions shows.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def _bounds(interval: Interval) -> tuple[float, float]:
 
 
 def predicted_value(answer: PredictResponse) -> PredictedValue:
-    """Return what a table of predictions shows of an answer."""
+    """Return the part of an answer that a table of predictions shows."""
     bounds = None if answer.interval is None else (answer.interval.lower, answer.interval.upper)
     domain = "" if answer.domain is None else answer.domain.status
     return PredictedValue(answer.prediction.value, answer.prediction.units, tuple(answer.warnings), bounds, domain)

@@ -10,8 +10,8 @@ __all__ = ["no_embedding", "not_finite"]
 def no_embedding() -> ValidationError:
     """Return the error of an embedding of a polymer that has none."""
     return ValidationError(
-        "A copolymer or a polymer with conditions has no embedding. Ask for that of each repeat unit, and leave "
-        "return_embedding out."
+        "A copolymer or a polymer with conditions has no embedding. Request that of each repeat unit, and leave out "
+        "return_embedding."
     )
 
 

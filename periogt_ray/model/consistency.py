@@ -16,7 +16,7 @@ _N_DEVIATIONS = 3
 
 
 class _Relation(NamedTuple):
-    """A combination of properties: what it is called, its terms, and what it was in the data."""
+    """A combination of properties: its name, its terms, and its values in the data."""
 
     name: str
     terms: tuple[tuple[str, float, int], ...]  # property, factor, power
@@ -68,7 +68,7 @@ def consistency_warnings(values: Mapping[str, float]) -> dict[str, tuple[str, ..
 
 
 def with_consistency(asked: Sequence[tuple[Hashable, str | None]], outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Add warnings to the outcomes of polymers of which several properties were asked together.
+    """Add warnings to the outcomes of polymers for which several properties were requested together.
 
     Parameters
     ----------

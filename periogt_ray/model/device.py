@@ -46,7 +46,7 @@ class GPUFacts:
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """What a machine offers.
+    """The facts about a machine.
 
     Attributes
     ----------
@@ -157,7 +157,7 @@ def cuda_problem(facts: DeviceFacts, min_driver: str) -> PerioGTError | None:
 
 
 def driver_problem(facts: DeviceFacts, min_driver: str) -> DriverIncompatibleError | None:
-    """Return that the driver is too old, or None."""
+    """Return an error if the driver is too old, else None."""
     driver, torch_cuda = facts.driver_version, facts.torch_cuda or ""
     if driver is None or _version(driver) >= _version(min_driver):
         return None
@@ -172,7 +172,7 @@ def driver_problem(facts: DeviceFacts, min_driver: str) -> DriverIncompatibleErr
 
 
 def has_code_for(capability: tuple[int, int], architectures: tuple[str, ...]) -> bool:
-    """Whether a build of torch runs on a GPU; one that does not tell what it has code for is believed to.
+    """Whether a build of torch runs on a GPU; a build that does not list its architectures counts as suitable.
 
     Code for a GPU runs on those of the same major version from its minor version on, and code that the
     driver translates on all later ones.

@@ -136,5 +136,5 @@ def domain_of(facts: CalibrationFacts, found: Place, *, smiles: str, info: Prope
 
 
 def composition_of(facts: CalibrationFacts) -> Composition:
-    """Return of what the training polymers consist."""
+    """Return the elements and charges of the training polymers."""
     return Composition(frozenset(facts.elements), frozenset(facts.charges), facts.n_training, facts.n_charged)

@@ -163,7 +163,7 @@ def neighbour_scales(fingerprints: np.ndarray, residuals: np.ndarray) -> np.ndar
 
 
 def floor_of(scales: np.ndarray) -> float:
-    """Return what is added to scales against vanishing widths: half their median, or 1 where all vanish."""
+    """Return the floor that is added to scales, so that no width vanishes: half their median, or 1 if all are 0."""
     return float(np.median(scales)) / 2 or 1.0
 
 

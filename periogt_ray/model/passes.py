@@ -1,4 +1,4 @@
-"""What a pass needs from the CPU: graphs laid out as tensors, made ahead of the card.
+"""The CPU's work for a pass: it lays out graphs as tensors while the card computes the pass before.
 
 A card waits for the CPU unless the tensors of its next pass are ready. :func:`made_ahead` makes them in
 a thread, in pinned memory, so that their copies to the card need no waiting.
@@ -38,7 +38,7 @@ _Made = TypeVar("_Made")
 
 @dataclass(frozen=True)
 class HeadInput:
-    """What the head passes of some polymers need.
+    """The inputs of the head passes of some polymers.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class PassTasks:
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """Properties that are asked, each once."""
+        """The requested properties, each once."""
         return _properties(self.tasks)
 
 
@@ -179,7 +179,7 @@ def rows_of(polymers: Sequence[Featurized], tasks: Sequence[Task]) -> tuple[int,
 def head_inputs(
     tasks: Sequence[Task], rows: Sequence[int], make: Callable[[tuple[int, ...]], HeadInput]
 ) -> dict[tuple[int, ...], HeadInput]:
-    """Make what head passes need, once for all properties that are asked of the same polymers."""
+    """Make the inputs of head passes, once for all properties that are requested for the same polymers."""
     return {
         positions: make(positions)
         for positions in {_positions(tasks, rows, property_id) for property_id in _properties(tasks)}

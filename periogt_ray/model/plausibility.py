@@ -1,4 +1,4 @@
-"""Reasons not to trust an answer: what the networks never saw, and values that a property cannot have."""
+"""Reasons not to trust an answer: inputs that the networks never saw, and values that a property cannot have."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ __all__ = ["PUBLISHED", "Composition", "polymer_warnings", "unseen_parts", "valu
 
 
 class Composition(NamedTuple):
-    """Of what training polymers consist.
+    """Elements and charges of the training polymers.
 
     Attributes
     ----------
@@ -119,7 +119,7 @@ def _net_charge(smiles: str, seen: Composition) -> tuple[str, ...]:
 
 
 def value_warnings(info: PropertyInfo, value: float) -> tuple[str, ...]:
-    """Say it if a property cannot have a value; the network extrapolates where it knows little."""
+    """Warn if a property cannot have a value: there the network extrapolates."""
     lowest, highest = possible_values(info.id)
     for is_impossible, side, bound in ((value < lowest, "below", lowest), (value > highest, "above", highest)):
         if is_impossible:

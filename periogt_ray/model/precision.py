@@ -1,4 +1,4 @@
-"""In which arithmetic a GPU computes linear layers.
+"""The arithmetic in which a GPU computes linear layers.
 
 Cards from Ampere on multiply TF32 numbers (10 bits of mantissa) up to eight times as fast as float32. ``exact`` uses
 that without losing precision: each float32 matrix is the sum of its rounding to TF32 and of the rest, and a product is

@@ -30,7 +30,7 @@ class FinishedPrompts(NamedTuple):
 
 
 def monomer_key(polymer: FeaturizedPolymer) -> MonomerKey:
-    """Return what the prompts of a repeat unit depend on."""
+    """Return the key of a repeat unit's prompts: everything that they depend on."""
     return polymer.smiles, polymer.scheme
 
 

@@ -1,4 +1,4 @@
-"""What a predictor can be asked for, and what it answers; without torch, for processes that have no network."""
+"""The tasks of a predictor and their outcomes; without torch, for processes that have no network."""
 
 from dataclasses import dataclass
 

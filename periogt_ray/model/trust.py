@@ -63,7 +63,7 @@ class Trust:
 
     @cached_property
     def composition(self) -> Composition:
-        """Of what the training polymers consist."""
+        """Elements and charges of the training polymers."""
         return composition_of(self.calibration.facts)
 
     @cached_property
@@ -143,7 +143,7 @@ class Trust:
 
 
 class Judgement(NamedTuple):
-    """What is said of a prediction beside its value."""
+    """Interval, domain and warnings of a prediction."""
 
     interval: Interval | None = None
     domain: Domain | None = None

@@ -1,4 +1,4 @@
-"""The infinite chain that a repeat unit stands for, whichever way it was cut."""
+"""The infinite chain of a repeat unit, independent of where it was cut."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Triplet graphs as DGL graphs, for people who go on in DGL; nothing that predicts needs them.
+"""Triplet graphs as DGL graphs, for further work in DGL; predictions do not need them.
 
 DGL is no longer maintained and installs on Python 3.11 only. This is the only module that imports it, when a graph is
 converted.

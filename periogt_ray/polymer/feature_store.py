@@ -69,7 +69,7 @@ def _store_of_process(directory: Path, max_bytes: int) -> "FeatureStore":
 
 
 def older_features(directory: Path) -> tuple[str, str] | None:
-    """Return that there are features in the form of an earlier version, and what to do; None if there are none."""
+    """Return a message and a remedy if there are features of an earlier version, else None."""
     found = sorted(str(path) for path in directory.glob("v*-rdkit*") if _OLDER_FORM.fullmatch(path.name))
     if not found:
         return None

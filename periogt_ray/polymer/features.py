@@ -37,7 +37,7 @@ _UNITS_OF_OLIGOMER = 3  # fingerprint and descriptors of n repeat units are thos
 
 
 class OligomerFeatures(NamedTuple):
-    """What the virtual nodes carry."""
+    """The vectors of the virtual nodes."""
 
     fingerprint: np.ndarray  # uint8   [1191]
     descriptors: np.ndarray  # float32 [1613], not yet scaled
@@ -154,7 +154,7 @@ def featurize(
 
 
 def _check_size(unit: RepeatUnit, scheme: PromptScheme) -> None:
-    """Refuse before any work what would be refused after most of it: cost is bounded by size, never by time."""
+    """Refuse a polymer that is too large before any work; cost is bounded by size, never by time."""
     n_atoms = unit.mol.GetNumAtoms() - 2
     n_units = _UNITS_OF_OLIGOMER * max(scheme.multimer_sizes)
     if n_atoms * n_units > MAX_ATOMS:

@@ -1,4 +1,4 @@
-"""The fingerprint, what one of the two virtual nodes carries."""
+"""The fingerprint, which one of the two virtual nodes carries."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""An input as a caller gave it, before it is read: what answers repeat, and what other processes are sent."""
+"""An input as a caller gave it, before it is read; answers repeat it, and other processes receive it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _COPOLYMER_FIELDS = INPUT_COLUMNS[InputKind.COPOLYMER]
 
 @dataclass(frozen=True)
 class GivenInput:
-    """What a caller gave.
+    """An input as a caller gave it.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class GivenInput:
 
 
 def as_given(one: AnyInput) -> GivenInput:
-    """Return what a Python caller gave, whichever form it has.
+    """Return the input of a Python caller, for every form that it may have.
 
     Parameters
     ----------
