@@ -61,8 +61,8 @@ def location_warnings(root: Path) -> list[str]:
     if "scratch" not in path.parts:
         return []
     return [
-        f"{path} is on scratch storage, which clusters delete regularly (on Explorer every month): the artifacts will be "
-        "lost. Keep them in a project directory, such as /projects/<group>/periogt, and set PERIOGT_CHECKPOINT_DIR."
+        f"{path} is on scratch storage, which clusters delete regularly (on Explorer every month). Artifacts get lost "
+        "there. Keep them in a project directory, such as /projects/<group>/periogt, and set PERIOGT_CHECKPOINT_DIR."
     ]
 
 
