@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from periogt_ray.polymer.descriptors.adjacency import adjacency_sums
 from periogt_ray.polymer.descriptors.distances import Components, component_distances
 from periogt_ray.polymer.descriptors.extremes import extreme_eigenvalues
 from periogt_ray.polymer.descriptors.molecule import MoleculeArrays
@@ -19,9 +20,14 @@ def adjacency_spectrum(arrays: MoleculeArrays) -> np.ndarray:
     """Return the attributes of the adjacency matrix, float64 [13].
 
     Equal rings in a chain have nearly the same leading eigenvalue, and its eigenvector, which falls
-    off exponentially along the chain, is then rounding noise to a large part. LAPACK is asked in the
+    off exponentially along the chain, is then rounding noise to a large part. There LAPACK is asked in the
     same way as when the checkpoints' training data was made, so that the noise is alike.
     """
+    sums = adjacency_sums(arrays.graph) if arrays.n_atoms > 1 else None
+    if sums is not None:
+        (largest, smallest, absolute, estrada), leading = sums[0][:, None], sums[1][None]
+        none = np.zeros(1)
+        return _attributes(arrays, SpectralSums(largest, smallest, absolute, absolute, estrada, none, leading))[0]
     adjacency = np.zeros((arrays.n_atoms, arrays.n_atoms))
     adjacency[arrays.begin, arrays.end] = adjacency[arrays.end, arrays.begin] = 1.0
     return _attributes(arrays, dense_sums(adjacency[None]))[0]
