@@ -35,25 +35,27 @@ def information_contents(arrays: MoleculeArrays) -> np.ndarray:
     codes[:, 0] = arrays.full_number
     masses = np.concatenate([arrays.mass, np.full(n_hydrogens, _HYDROGEN_MASS)])
     total_order = arrays.kekule_order.sum() + n_hydrogens
-    result = np.empty((7, N_ORDERS))
+    # Runs of equal codes: where each ends, its length, and its last atom, which stands for it, as isotopes may differ.
+    order = np.argsort(codes, axis=0, kind="stable")
+    ordered = np.take_along_axis(codes, order, axis=0)
+    is_end = np.ones((N_ORDERS, n_atoms), dtype=bool)
+    is_end[:, :-1] = (ordered[1:] != ordered[:-1]).T
+    which, ends = np.nonzero(is_end)
+    counts = np.diff(ends, prepend=-1)
+    counts[counts <= 0] += n_atoms
+    last = order[ends, which]
+    shares = counts / n_atoms
+    terms = shares * np.log2(shares)
+    sums = [
+        np.bincount(which, weights, N_ORDERS)
+        for weights in (terms, masses[last] * terms, counts * arrays.full_number[last] * terms)
+    ]
+    content = -sums[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         size, bonding = np.log2(n_atoms), np.log2(total_order)
-        for order in range(N_ORDERS):
-            # The last atom of a class stands for it, as its isotope may differ.
-            _, last, counts = np.unique(codes[::-1, order], return_index=True, return_counts=True)
-            last = n_atoms - 1 - last
-            shares = counts / n_atoms
-            terms = shares * np.log2(shares)
-            content = -terms.sum()
-            result[:, order] = (
-                content,
-                n_atoms * content,
-                content / size,
-                content / bonding,
-                size - content,
-                -(masses[last] * terms).sum(),
-                -(counts * arrays.full_number[last] * terms).sum(),
-            )
+        result = np.stack(
+            [content, n_atoms * content, content / size, content / bonding, size - content, -sums[1], -sums[2]]
+        )
     if size == 0.0:
         result[2] = np.nan
     if not bonding or not np.isfinite(bonding):
