@@ -203,12 +203,18 @@ def _fingerprint(unit: RepeatUnit, oligomer: Chem.Mol, n_units: int, known: list
 def _pattern_sums(unit: RepeatUnit, oligomer: Chem.Mol, n_units: int, known: list[_Known]) -> "PatternSums":
     """Compute an oligomer's sums over patterns, or continue those of two shorter ones in equal steps."""
     # Here, as with all descriptors: who only reads features loads none of this.
-    from periogt_ray.polymer.descriptors.pattern_sums import grow_evenly, longer_sums, pattern_sums
+    from periogt_ray.polymer.descriptors.pattern_sums import (
+        grow_evenly,
+        has_few_matches,
+        longer_sums,
+        pattern_sums,
+    )
 
-    if len(known) > 1 and grow_evenly(unit.n_backbone_atoms, unit.connection_bond):
+    is_even = grow_evenly(unit.n_backbone_atoms, unit.connection_bond) and has_few_matches(unit.mol, n_units)
+    if len(known) > 1 and is_even:
         before, last = known[-2:]
-        is_even = n_units - last.n_units == last.n_units - before.n_units
-        if is_even and before.sums is not None and last.sums is not None:
+        is_step = n_units - last.n_units == last.n_units - before.n_units
+        if is_step and before.sums is not None and last.sums is not None:
             sums = longer_sums(before.sums, last.sums)
             if sums is not None:
                 return sums

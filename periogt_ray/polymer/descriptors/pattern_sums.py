@@ -8,19 +8,23 @@ outer two count the same, and each further unit adds the same amount. That was c
 """
 
 import functools
+import math
 
 import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
-__all__ = ["PatternSums", "grow_evenly", "longer_sums", "pattern_sums"]
+from periogt_ray.polymer.atoms_and_bonds import atoms_of
+
+__all__ = ["PatternSums", "grow_evenly", "has_few_matches", "longer_sums", "pattern_sums"]
 
 _ACID = "[$([O;H1]-[C,S,P]=O),$([*;-;!$(*~[*;+])]),$([NH](S(=O)=O)C(F)(F)F),$(n1nnnc1)]"
 _BASE = "[$([NH2]-[CX4]),$([NH](-[CX4])-[CX4]),$(N(-[CX4])(-[CX4])-[CX4]),$([*;+;!$(*~[*;-])]),$(N=C-N),$(N-C=N)]"
 
 _LEAST_BACKBONE = 5
 
-# RDKit's search for acids and bases ends after 1000 matches; that many in one sum, and it no longer grows.
+# RDKit's search for a pattern ends after 1000 matches, also for those of Crippen's contributions, where each order of
+# an atom's neighbours is one. That many, and a sum no longer grows evenly.
 _MOST_COUNTED = 1000
 
 
@@ -70,6 +74,20 @@ def grow_evenly(n_backbone: int, connection_bond: Chem.BondType) -> bool:
         Between repeat units. A double one takes part in what is aromatic.
     """
     return n_backbone >= _LEAST_BACKBONE and connection_bond == Chem.BondType.SINGLE
+
+
+def has_few_matches(unit: Chem.Mol, n_units: int) -> bool:
+    """Tell whether no pattern can have so many matches in a chain that RDKit's search ends.
+
+    Parameters
+    ----------
+    unit : rdkit.Chem.Mol
+        The repeat unit.
+    n_units : int
+        Number of repeat units in the chain.
+    """
+    n_orders = sum(math.factorial(atom.GetDegree()) for atom in atoms_of(unit))
+    return n_units * max(n_orders, unit.GetNumAtoms(onlyExplicit=False)) < _MOST_COUNTED
 
 
 def longer_sums(shorter: PatternSums, longer: PatternSums) -> PatternSums | None:

@@ -7,6 +7,7 @@ from periogt_ray.polymer.descriptors.pattern_sums import (
     _MOST_COUNTED,
     PatternSums,
     grow_evenly,
+    has_few_matches,
     longer_sums,
     pattern_sums,
 )
@@ -55,3 +56,14 @@ def test_counts_that_rdkit_may_end_are_not_continued() -> None:
     sums = pattern_sums(Chem.MolFromSmiles("CCN"))
     many = PatternSums(np.full(5, _MOST_COUNTED // 2 + 1), sums.crippen, sums.areas)
     assert longer_sums(sums, many) is None
+
+
+def test_a_search_that_rdkit_ends_is_foreseen() -> None:
+    """Crippen's contributions of a chain with many quaternary carbon atoms do not grow evenly."""
+    unit = RepeatUnit.parse("*CCCC(C(C)(C)C)(C(C)(C)C)C(C)(C)C(C)(C)C(C)(C)C*")
+    three, six, nine = (pattern_sums(unit.oligomer(n_units)) for n_units in (3, 6, 9))
+    longer = longer_sums(three, six)
+    assert longer is not None
+    assert not np.allclose(longer.crippen, nine.crippen, rtol=1e-6)
+    assert not has_few_matches(unit.mol, 9)
+    assert has_few_matches(RepeatUnit.parse("*Oc1ccc(CC)cc1*").mol, 9)
