@@ -50,7 +50,8 @@ def test_the_output_does_not_depend_on_workers_and_sizes(
 ) -> None:
     expected = expected_rows(input_path, golden_predictor, ["tg", "eps"])
     outputs = []
-    for workers, size in ((1, 1), (2, 8), (1, 64), (2, 1)):
+    # More of them run on the local engine, whose stages are the same: tests/batch/test_local_engine.py.
+    for workers, size in ((1, 64), (2, 3)):
         output = input_path.with_name(f"output_{workers}_{size}.csv")
         options = ["--output", str(output), "--workers", str(workers), "--part-size", str(size)]
         result = cluster.run("batch", "--input", str(input_path), "--property", "tg,eps", *options)
@@ -63,15 +64,16 @@ def test_the_output_does_not_depend_on_workers_and_sizes(
     assert found == expected
 
 
-def test_another_property_finds_the_features_on_disk(cluster: Cluster, input_path: Path, tmp_path: Path) -> None:
+def test_another_property_finds_the_features_on_disk(
+    cluster: Cluster, input_path: Path, tmp_path: Path, golden_predictor: Predictor
+) -> None:
     directory = tmp_path / "features"
     directory.mkdir(mode=0o700)
 
     def predicted(name: str, property_id: str, **env: str) -> list[list[str]]:
         output = tmp_path / name
-        result = cluster.run(
-            *("batch", "--input", str(input_path), "--property", property_id, "--output", str(output)), **env
-        )
+        given = ("batch", "--input", str(input_path), "--property", property_id, "--output", str(output))
+        result = cluster.run(*given, **env)
         assert result.returncode == 1, result.stderr
         return rows_but_request_ids(output)
 
@@ -83,7 +85,8 @@ def test_another_property_finds_the_features_on_disk(cluster: Cluster, input_pat
     assert FeatureStore(directory, 1 << 30).facts(engine="native").n_entries == 12, "one a polymer"
     found = predicted("second.csv", "eps", PERIOGT_FEATURE_STORE=str(directory))
     assert kept() == first
-    assert found == predicted("without.csv", "eps")
+    cells = [row if row[5] == "true" else row[:3] for row in found[1:]]
+    assert cells == expected_rows(input_path, golden_predictor, ["eps"])
 
 
 def test_a_polymer_that_kills_its_worker_becomes_an_error(cluster: Cluster, tmp_path: Path) -> None:
