@@ -12,13 +12,14 @@ import numpy as np
 
 from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.errors import ValidationError
 from periogt_ray.model.intervals import DEFAULT_LEVEL, LEVELS
 from periogt_ray.polymer.ahead import features_under_way
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.given import AnyInput, GivenInput, as_given, given_kind
 from periogt_ray.polymer.input_features import Featurized, featurized_input
-from periogt_ray.polymer.input_kinds import INPUT_COLUMNS
+from periogt_ray.polymer.input_kinds import INPUT_COLUMNS, InputKind
 from periogt_ray.polymer.inputs import Copolymer, PolymerInput, PolymerWithConditions
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
@@ -89,6 +90,11 @@ def inputs_of(given: Any, *, on_error: OnError) -> list[GivenInput]:
     ValueError
         If ``on_error`` is something else.
     """
+    if hasattr(given, "columns") and hasattr(given, "itertuples"):
+        raise ValidationError(
+            f"A table with the columns {', '.join(map(repr, given.columns))} was given; expected polymers: its column "
+            "of SMILES, for example table['smiles'], or for copolymers table.to_dict('records')."
+        )
     kinds = (RepeatUnit, Copolymer, PolymerWithConditions, Mapping)
     ones = [given] if isinstance(given, (str, *kinds)) else list(given)
     if not any(isinstance(one, kinds) for one in ones):
@@ -249,7 +255,12 @@ class PerioGT:
         """
         from periogt_ray.model.tasks import Task
 
-        texts = texts_of(smiles, on_error=on_error)
+        given = inputs_of(smiles, on_error=on_error)
+        if given_kind(given) is not InputKind.HOMOPOLYMER:
+            raise ValidationError(
+                "A copolymer, or a repeat unit with conditions, has no embedding; ask for that of each repeat unit."
+            )
+        texts = [one.cells[0] for one in given]
         predictor = self._loaded()
         scheme = predictor.scheme(None)
         found = np.full((len(texts), predictor.embedding_dim), np.nan, np.float32)

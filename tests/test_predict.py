@@ -207,3 +207,17 @@ def test_one_kind_a_call_and_the_properties_of_this_kind(of_all_kinds: PerioGT) 
         of_all_kinds.predict("*CC*", "ea")
     with pytest.raises(ValidationError, match="fields 'smiles_a', 'smiles_b'; expected"):
         of_all_kinds.predict({"smiles_a": "*CC*", "smiles_b": "*CC*"}, "ea")
+
+
+def test_a_data_frame_is_refused_with_what_to_give(model: PerioGT) -> None:
+    frame = pd.DataFrame({"smiles": ["*CC*"], "egc": [6.9]})
+    with pytest.raises(ValidationError, match=r"columns 'smiles', 'egc' was given.*table\['smiles'\]"):
+        model.predict(frame)
+    assert len(model.predict(frame["smiles"], "egc")) == 1
+
+
+def test_only_repeat_units_have_an_embedding(model: PerioGT) -> None:
+    pair = {"smiles_a": "*CC*", "smiles_b": "*CCO*", "ratio_a": 0.5, "architecture": "block"}
+    for given in (pair, [pair]):
+        with pytest.raises(ValidationError, match="has no embedding"):
+            model.embed(given)  # type: ignore[arg-type]

@@ -175,15 +175,21 @@ class Calibration:
             found._check()
         except (ValueError, KeyError, TypeError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
             raise ModelLoadError(
-                f"{path}: not a calibration that this version reads ({type(error).__name__}: {error}). Remove it to "
-                "get answers without intervals, or run `periogt calibrate` again.",
+                f"{path}: not a calibration that this version reads ({type(error).__name__}: {error}). Put an "
+                "intact copy in its place (that of the embedded model comes with the package), run `periogt calibrate` "
+                "for published weights, or remove it to get answers without intervals.",
                 {"file": str(path)},
             ) from error
         return found
 
     def is_known(self, smiles: str) -> bool:
-        """Whether a polymer, by its canonical SMILES, is one that the network learned from."""
-        return bool(np.any(self.hashes[self.is_training] == polymer_hash(smiles)))
+        """Whether a polymer, by its canonical SMILES, is one that the network learned from.
+
+        False where that is not known, because polymers of the user's stand for those of the training.
+        """
+        return self.facts.reference == "training" and bool(
+            np.any(self.hashes[self.is_training] == polymer_hash(smiles))
+        )
 
     def _check(self) -> None:
         """Raise ValueError where types or shapes are not those that are written."""
@@ -202,6 +208,8 @@ class Calibration:
             expected = shapes.get(name, (n,))
             if array.dtype != dtype or array.shape != expected:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}; expected {np.dtype(dtype)} {expected}")
+            if name not in ("residuals", "scales") and np.isnan(array).any():
+                raise ValueError(f"{name} holds NaN")
 
 
 def _facts(document: Mapping[str, Any]) -> CalibrationFacts:

@@ -314,7 +314,16 @@ class ArtifactDirectory:
             The file is there and cannot be used.
         """
         path = self.calibration_file(property_id)
-        return None if path is None else Calibration.load(path)
+        if path is None:
+            return None
+        found = Calibration.load(path)
+        if (known := self._known_as(property_id)) != found.facts.property_id:
+            raise ModelLoadError(
+                f"{path}: this is the calibration of {found.facts.property_id}, not of {known}. Put the right one in "
+                "its place, or remove it to get answers without intervals.",
+                {"file": str(path)},
+            )
+        return found
 
     def calibration_file(self, property_id: str) -> Path | None:
         """Return the file of a property's calibration; None where there is none."""

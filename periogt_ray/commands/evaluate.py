@@ -1,11 +1,13 @@
 """``periogt evaluate``: compare predictions with measured values."""
 
 import logging
+import os
 from pathlib import Path
 
 import click
 
 from periogt_ray.commands.output import OnceCommand, as_json_option, print_json, resolved_settings, wants_json
+from periogt_ray.errors import ValidationError
 
 __all__ = ["evaluate"]
 
@@ -43,6 +45,8 @@ def evaluate(
     from periogt_ray.training.measured import read_measured
 
     settings = resolved_settings()
+    if output is not None:
+        _make_directory(output)
     info = ArtifactDirectory.of_settings(settings).property(property_id)
     options = TableOptions(smiles_column, id_column, has_header=not no_header)
     measured = read_measured(input_path, info, options=options, value_column=value_column)
@@ -59,18 +63,28 @@ def evaluate(
     )
     document = evaluation_document(found)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
         write_json_atomically(output / "evaluation.json", document)
         html = render_evaluation(found, document, source=input_path.name, artifacts=predictor.artifacts.name)
         write_bytes_atomically(output / "evaluation.html", html.encode())
         logger.info("The report is %s.", output / "evaluation.html")
+    if wants_json(as_json):
+        print_json(document)
+    else:
+        click.echo(evaluation_table(document))
     if calibrate:
         calibration = store_calibration(found, predictor, source=input_path.name)
         logger.info(
             "%s: intervals from %d rows, scale %s", info.id, document["groups"]["all"]["n"], calibration.facts.scale
         )
-    if wants_json(as_json):
-        print_json(document)
-    else:
-        click.echo(evaluation_table(document))
     raise SystemExit(1 if found.left_out else 0)
+
+
+def _make_directory(path: Path) -> None:
+    """Make the directory before anything is computed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path, os.W_OK)
+    except OSError as error:
+        raise ValidationError(f"--output {path} cannot be made: {error.strerror}; expected a directory.") from error
+    if not writable:
+        raise ValidationError(f"--output {path} cannot be written; name another directory.")

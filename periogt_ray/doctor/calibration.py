@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.verdicts import LOWEST_R2, read_verdicts
 from periogt_ray.doctor.report import Check, Status
+from periogt_ray.errors import ModelLoadError
 
 __all__ = ["check_calibration"]
 
@@ -22,6 +23,11 @@ def check_calibration(artifacts: ArtifactDirectory) -> Iterator[Check]:
                 "Check that weights, descriptor scaler and label statistics come from one release: run `periogt setup` "
                 "in a new directory, then `periogt calibrate`.",
             )
+    for property_id in artifacts.supported:
+        try:
+            artifacts.calibration(property_id)
+        except ModelLoadError as error:
+            yield Check(f"calibration {property_id}", Status.FAIL, error.message, "The message names what to do.")
     without = [name for name in artifacts.supported if artifacts.calibration_file(name) is None]
     with_intervals = [name for name in artifacts.supported if name not in without]
     told = f"intervals for {', '.join(with_intervals)}" if with_intervals else "no property has intervals"

@@ -6,7 +6,7 @@ their own test rows best is taken, and all figures are kept. An interrupted run 
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from periogt_ray.artifacts.calibration import calibration_path
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.index import change_scheme
+from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.artifacts.verdicts import LOWEST_R2, Verdict, write_verdict
 from periogt_ray.errors import ModelLoadError, ValidationError
 from periogt_ray.model.calibrating import KnownPolymers, calibrate_property
@@ -29,9 +30,9 @@ from periogt_ray.polymer.inputs import monomers_of
 from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.runtime.files import atomic_file, sha256_of
-from periogt_ray.settings import Settings
+from periogt_ray.settings import EMBEDDED_DIR, Settings
 from periogt_ray.tables.predictions import ROW_ERRORS
-from periogt_ray.training.agreement import measure_agreement
+from periogt_ray.training.agreement import check_units, measure_agreement
 from periogt_ray.training.measured import MeasuredRow
 from periogt_ray.training.own_rows import OwnRows
 
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 _WORK_FOLDER = ".calibrate"
 _AT_ONCE = 32  # polymers between two saves
+_FEWEST_GIVEN = 50  # polymers of a user's table
+_CLEARLY_BETTER = 0.95  # share of an error, below which a user's table tells of another scheme
 Predicting = Callable[[ArtifactDirectory], Predictor]
 
 
@@ -88,8 +91,12 @@ def calibrate_weights(
         If there are no test rows.
     """
     info = artifacts.property(property_id)
-    if not rows.test:
-        raise ValidationError(f"{property_id}: there are no test rows that trained nothing.")
+    if artifacts.root == EMBEDDED_DIR:
+        raise ValidationError(
+            "The embedded model has intervals, and its prompt scheme is known; periogt calibrate is for published "
+            "weights, which `periogt setup` fetches."
+        )
+    rows = _usable(rows, artifacts, info)
     measured = np.array([row.value for row in rows.test])
     found: dict[str, _Rows] = {}
     for scheme in schemes_to_try(info.prompt_scheme, info.input_kind):
@@ -99,6 +106,8 @@ def calibrate_weights(
     figures = {name: _figures(measured, one.values) for name, one in found.items()}
     # R2 is rounded; where two schemes have the same, their errors may differ.
     best = max(figures, key=lambda name: (figures[name]["r2"], -figures[name]["rmse"]))
+    if not rows.known:
+        best = _check_given(info, figures, best, measured, found[best].values)
     verdict = Verdict(best, figures[best]["r2"], int(np.isfinite(found[best].values).sum()), figures, rows.source)
     for name, figure in figures.items():
         logger.info("%s: scheme %s: R2 %.4f, RMSE %.4g", info.id, name, figure["r2"], figure["rmse"])
@@ -126,6 +135,46 @@ def calibrate_weights(
     change_scheme(artifacts.root, info.id, SCHEMES[best])
     _clear(artifacts.root, info.id)
     return verdict
+
+
+def _usable(rows: OwnRows, artifacts: ArtifactDirectory, info: PropertyInfo) -> OwnRows:
+    """Return rows without those of a user's table that the network learned from, as far as that is known."""
+    if not rows.test:
+        raise ValidationError(f"{info.id}: there are no test rows that trained nothing.")
+    if rows.known:
+        return rows
+    calibration = artifacts.calibration(info.id)
+    new = {row.unit.key: row for row in rows.test if calibration is None or not calibration.is_known(row.unit.key)}
+    if len(new) < _FEWEST_GIVEN:
+        raise ValidationError(
+            f"{rows.source} has {len(new)} different polymers that are not in the training data; expected at least "
+            f"{_FEWEST_GIVEN}. To make intervals alone from fewer rows, use `periogt evaluate --calibrate`."
+        )
+    return rows._replace(test=tuple(new.values()))
+
+
+def _check_given(
+    info: PropertyInfo,
+    figures: Mapping[str, Mapping[str, float]],
+    best: str,
+    measured: np.ndarray,
+    predicted: np.ndarray,
+) -> str:
+    """Hold a user's rows to what the property's own rows need not show; return the scheme to take.
+
+    They may be in another unit, or of another property, so what disagrees with them is not the weights' fault.
+    """
+    ok = np.isfinite(predicted)
+    check_units(measured[ok], predicted[ok], info.units)
+    if figures[best]["r2"] < LOWEST_R2:
+        raise ValidationError(
+            f"{info.id}: predictions and these values do not agree (R2 {figures[best]['r2']:.3g} under the best "
+            f"scheme; expected at least {LOWEST_R2}), so nothing was changed. Check that the values are {info.label} "
+            f"in {info.units or 'its unit'}."
+        )
+    given = info.prompt_scheme.name
+    is_clear = figures[best]["rmse"] < _CLEARLY_BETTER * figures[given]["rmse"]
+    return best if is_clear else given
 
 
 def _figures(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float]:

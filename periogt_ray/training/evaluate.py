@@ -22,7 +22,7 @@ from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.inputs import monomers_of
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.settings import Settings
+from periogt_ray.settings import EMBEDDED_DIR, Settings
 from periogt_ray.tables.predictions import ROW_ERRORS
 from periogt_ray.training.agreement import check_units, measure_agreement
 from periogt_ray.training.measured import LeftOut, MeasuredRow
@@ -211,6 +211,29 @@ def _figures(group: Sequence[Compared]) -> dict[str, Any]:
     return {**found, "intervals": intervals}
 
 
+def _one_each(compared: Sequence[Compared]) -> list[Compared]:
+    """Return each polymer once, with the mean of its values: copies of one would make its interval narrow."""
+    by_key: dict[str, list[Compared]] = {}
+    for one in compared:
+        by_key.setdefault(one.row.unit.key, []).append(one)
+    return [
+        some[0]._replace(row=some[0].row._replace(value=float(np.mean([one.row.value for one in some]))))
+        for some in by_key.values()
+    ]
+
+
+def _check_usable(used: Sequence[Compared], info: PropertyInfo) -> None:
+    """Refuse rows from which intervals would be as wide as the values themselves."""
+    agreement = measure_agreement(np.array([one.row.value for one in used]), np.array([one.prediction for one in used]))
+    if agreement.r2 is None or agreement.r2 < 0:
+        found = "the values are all equal" if agreement.r2 is None else f"R2 is {agreement.r2:.3g}"
+        raise ValidationError(
+            f"The predictions of these {len(used)} polymers are no better than the mean of their values ({found}), so "
+            f"no intervals were stored. Check that the values are {info.label} in {info.units or 'its unit'}, with the "
+            "same sign."
+        )
+
+
 def _known_polymers(used: Sequence[Compared], info: PropertyInfo) -> KnownPolymers:
     has_places = info.input_kind is InputKind.HOMOPOLYMER
     embeddings = [one.outcomes[0].embedding for one in used if one.outcomes[0].embedding is not None]
@@ -253,7 +276,8 @@ def store_calibration(evaluation: Evaluation, predictor: Predictor, *, source: s
     Raises
     ------
     ValidationError
-        If too few rows are left for an interval of 90 %, or the property is a finetuned one, whose package is sealed.
+        If too few polymers are left for an interval of 90 %, the predictions tell nothing of the values, or the files
+        are not the user's to change: those of the embedded model and of a finetuned property.
     """
     info = evaluation.info
     if info.id in predictor.artifacts.packages:
@@ -261,12 +285,18 @@ def store_calibration(evaluation: Evaluation, predictor: Predictor, *, source: s
             f"{info.id} is a finetuned property, and its package keeps the intervals of its training; --calibrate is "
             "for other properties. To use these rows, add them to the training data and run `periogt finetune` again."
         )
-    used = [one for one in evaluation.compared if not one.is_known]
+    if predictor.artifacts.root == EMBEDDED_DIR:
+        raise ValidationError(
+            "The embedded model has intervals, and its files belong to the installed package; --calibrate is for other "
+            f"artifacts. To change them all the same, copy {EMBEDDED_DIR} and name the copy by PERIOGT_CHECKPOINT_DIR."
+        )
+    used = _one_each([one for one in evaluation.compared if not one.is_known])
     if len(used) < fewest_rows(0.9):
         raise ValidationError(
             f"{len(used)} polymers are not in the training data; expected at least {fewest_rows(0.9)} for an interval "
             "of 90 %. Give more rows."
         )
+    _check_usable(used, info)
     known = _known_polymers(used, info)
     report = {"source": source, "n_rows": len(used)}
     old = predictor.artifacts.calibration(info.id)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.input_kinds import CONDITIONS, InputKind
@@ -20,6 +22,7 @@ __all__ = ["LeftOut", "MeasuredRow", "MeasuredRows", "described", "given_input",
 
 logger = logging.getLogger(__name__)
 
+_LARGEST = float(np.finfo(np.float32).max)
 _VALUE_NAMES = ("value", "measured", "experimental", "label", "y")
 
 
@@ -106,11 +109,18 @@ def read_measured(
 
 
 def _value_column(names: Sequence[str], info: PropertyInfo, wanted: str | None, path: Path) -> int:
-    known = (wanted,) if wanted is not None else (*_VALUE_NAMES, info.id, info.label)
-    for name in known:
-        found = [i for i, given in enumerate(names) if normalized(given) == normalized(name)]
-        if found:
-            return found[0]
+    known = {normalized(name) for name in ((wanted,) if wanted is not None else (*_VALUE_NAMES, info.id, info.label))}
+    found = [i for i, given in enumerate(names) if normalized(given) in known]
+    exact = [i for i in found if names[i] == wanted]
+    if len(exact or found) > 1:
+        raise ValidationError(
+            f"{path} has {len(exact or found)} columns that may hold the values: "
+            f"{', '.join(names[i] for i in exact or found)}. Name one with --value-column, or rename all but one."
+        )
+    if found:
+        at = (exact or found)[0]
+        logger.info("The values are those of the column %s.", names[at])
+        return at
     told = f"no column {wanted!r}" if wanted is not None else "no column whose name says that it holds the values"
     raise ValidationError(
         f"{path} has {told}; its columns besides those of SMILES and ids are {', '.join(names) or 'none'}. Name one "
@@ -172,4 +182,6 @@ def _number(text: str) -> float:
     value = number_of(text)
     if value is None or not math.isfinite(value):
         raise ValidationError(f"The value is {text!r}; expected a number, with a point as decimal sign.")
+    if abs(value) > _LARGEST:
+        raise ValidationError(f"The value is {text!r}; expected a number that a 32-bit float can hold.")
     return value

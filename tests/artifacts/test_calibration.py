@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 
 from periogt_ray.artifacts.calibration import Calibration, calibration_path
+from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.doctor.calibration import check_calibration
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.model.calibrating import calibrate_property
+from periogt_ray.settings import EMBEDDED_DIR
 from support.artifact_files import Payload
 from support.known_polymers import known_polymers
 
@@ -67,3 +71,18 @@ def test_arrays_that_do_not_belong_together_are_refused(calibration: Calibration
     dataclasses.replace(calibration, residuals=calibration.residuals[:-1]).save(path)
     with pytest.raises(ModelLoadError, match="residuals is float32"):
         Calibration.load(path)
+
+
+def test_the_calibration_of_another_property_is_refused(tmp_path: Path) -> None:
+    root = Path(shutil.copytree(EMBEDDED_DIR, tmp_path / "artifacts"))
+    shutil.copyfile(root / calibration_path("nc"), root / calibration_path("egc"))
+    with pytest.raises(ModelLoadError, match="calibration of nc, not of egc"):
+        ArtifactDirectory.open(root).calibration("egc")
+    assert next(check_calibration(ArtifactDirectory.open(root))).status.name == "FAIL"
+
+
+def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
+    found = Calibration.load(EMBEDDED_DIR / calibration_path("nc"))
+    dataclasses.replace(found, center=np.full_like(found.center, np.nan)).save(tmp_path / "calibration.npz")
+    with pytest.raises(ModelLoadError, match="center holds NaN"):
+        Calibration.load(tmp_path / "calibration.npz")

@@ -20,15 +20,16 @@ from periogt_ray.artifacts.layout import dataset_path
 from periogt_ray.artifacts.verdicts import Verdict, read_verdicts
 from periogt_ray.doctor.calibration import check_calibration
 from periogt_ray.doctor.report import Status
-from periogt_ray.errors import CheckpointMissingError, ModelLoadError
+from periogt_ray.errors import CheckpointMissingError, ModelLoadError, ValidationError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.prompt_scheme import SCHEMES
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.settings import Settings
+from periogt_ray.settings import EMBEDDED_DIR, Settings
 from periogt_ray.training.calibrate import calibrate_weights, schemes_to_try
-from periogt_ray.training.own_rows import read_own_rows
+from periogt_ray.training.measured import MeasuredRow
+from periogt_ray.training.own_rows import OwnRows, read_own_rows
 from support.golden import ARTIFACTS
 
 SMILES = [
@@ -170,3 +171,49 @@ def test_absent_and_mismatched_rows_are_told(root: Path) -> None:
     (root / dataset_path("eps", "split.pkl")).write_bytes(pickle.dumps([[0, 1], [2], [999]]))
     with pytest.raises(ModelLoadError, match="does not belong"):
         read_own_rows(root, "eps")
+
+
+def given_rows(values: Sequence[float], smiles: Sequence[str] = SMILES) -> OwnRows:
+    """A user's table, of which no row is known to have trained the network."""
+    rows = [
+        MeasuredRow(str(i), RepeatUnit.parse(text), float(value))
+        for i, (text, value) in enumerate(zip(smiles, values, strict=True))
+    ]
+    return OwnRows((), tuple(rows), "mine.csv")
+
+
+def test_a_user_s_rows_in_another_unit_change_nothing(predicted: dict[str, list[float]], root: Path) -> None:
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and ".calibrate" not in path.parts}
+    for values in (list(reversed(predicted["release"])), [1.0] * len(SMILES)):
+        with pytest.raises(ValidationError, match="nothing was changed"):
+            calibrate_weights(ArtifactDirectory.open(root), "eps", given_rows(values), settings=SETTINGS, load=load)
+        assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_user_s_rows_have_to_be_many_and_new(predicted: dict[str, list[float]], root: Path) -> None:
+    artifacts = ArtifactDirectory.open(root)
+    few = given_rows(predicted["release"][:20], SMILES[:20])
+    copies = given_rows([predicted["release"][0]] * 60, [SMILES[0]] * 60)
+    for rows in (few, copies):
+        with pytest.raises(ValidationError, match="expected at least 50"):
+            calibrate_weights(artifacts, "eps", rows, settings=SETTINGS, load=load)
+
+
+def test_a_user_s_rows_change_the_scheme_only_where_they_are_clear(
+    predicted: dict[str, list[float]], root: Path
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.3 * np.std(predicted["release"]), len(SMILES))
+    artifacts = ArtifactDirectory.open(root)
+    own = artifacts.property("eps").prompt_scheme.name
+    other = next(name for name in predicted if name != own)
+    rows = given_rows(np.array(predicted[other]) + noise)
+    verdict = calibrate_weights(artifacts, "eps", rows, settings=SETTINGS, load=load)
+    best = min(verdict.schemes, key=lambda name: verdict.schemes[name]["rmse"])
+    is_clear = verdict.schemes[best]["rmse"] < 0.95 * verdict.schemes[own]["rmse"]
+    assert verdict.scheme == (best if is_clear else own)
+
+
+def test_the_embedded_model_is_not_calibrated() -> None:
+    artifacts = ArtifactDirectory.open(EMBEDDED_DIR)
+    with pytest.raises(ValidationError, match="periogt setup"):
+        calibrate_weights(artifacts, "eps", given_rows([1.0] * len(SMILES)), settings=SETTINGS, load=load)

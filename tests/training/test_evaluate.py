@@ -92,3 +92,57 @@ def test_a_table_without_values_is_refused_with_its_columns(artifacts: Path, tmp
     assert "no column 'gap'" in str(
         run(artifacts, "--input", given, "--property", "egc", "--value-column", "gap").exception
     )
+
+
+def test_rows_that_tell_nothing_store_no_intervals(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
+    for name, given, said in (
+        ("nm", 1240 / values, "R2 is -"),
+        ("equal", np.full(len(SMILES), 5.0), "the values are all equal"),
+    ):
+        result = run(root, "--input", table(tmp_path / f"{name}.csv", given), "--property", "egc", "--calibrate")
+        assert result.exit_code != 0
+        assert said in str(result.exception)
+        assert not (root / calibration_path("egc")).exists()
+
+
+def test_copies_of_a_polymer_count_once(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
+    (tmp_path / "in.csv").write_text("smiles,value\n*CCC*,6.8\n" + f"*CC*,{values[0]}\n" * 30)
+    result = run(root, "--input", tmp_path / "in.csv", "--property", "egc", "--calibrate")
+    assert "2 polymers are not in the training data" in str(result.exception)
+
+
+def test_the_same_rows_twice_give_the_same_intervals(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
+    """Polymers that stand for the training of a network are not those that it learned from."""
+    root = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
+    given = table(tmp_path / "in.csv", values)
+    contents = []
+    for _ in range(2):
+        assert run(root, "--input", given, "--property", "egc", "--calibrate").exit_code == 0
+        contents.append((root / calibration_path("egc")).read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_the_installed_model_is_not_changed(values: np.ndarray, tmp_path: Path) -> None:
+    before = (EMBEDDED_DIR / calibration_path("egc")).read_bytes()
+    given = table(tmp_path / "in.csv", values)
+    result = run(EMBEDDED_DIR, "--input", given, "--property", "egc", "--calibrate")
+    assert "copy" in str(result.exception)
+    assert (EMBEDDED_DIR / calibration_path("egc")).read_bytes() == before
+
+
+def test_an_output_that_cannot_be_made_is_said_first(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    given = table(tmp_path / "in.csv", values)
+    result = run(artifacts, "--input", given, "--property", "egc", "--output", tmp_path / "file")
+    assert "--output" in str(result.exception)
+    assert "polymers" not in result.output
+
+
+def test_the_column_of_values_is_never_guessed_among_several(artifacts: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("smiles,value,egc\n*CC*,1,2\n*CCC*,3,1e308\n")
+    result = run(artifacts, "--input", tmp_path / "in.csv", "--property", "egc")
+    assert "2 columns that may hold the values: value, egc" in str(result.exception)
+    result = run(artifacts, "--input", tmp_path / "in.csv", "--property", "egc", "--value-column", "egc", "--json")
+    assert json.loads(result.stdout)["left_out"][0]["reason"].endswith("a 32-bit float can hold.")
