@@ -5,7 +5,7 @@ features  labels and features of all polymers into one file; needs RDKit
 encoder   pretraining without labels (``--encoder DIR`` takes that of an artifact directory instead)
 folds     a joint network and a member of each property for each of five folds, ``--jobs`` processes
 fold      one of them, in this process
-trees     the baseline on the same folds, ``--jobs`` processes
+trees     the baseline on the same folds, ``--jobs`` processes; ``--out`` adds it to a finished card
 finish    artifact directory with calibrations and card; needs RDKit
 test      the finished model on the test rows, once
 
@@ -84,6 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from compact.tabular import train_trees
 
         train_trees(stages.features, options.work, n_jobs=options.jobs, seed=options.seed)
+        if options.out is not None:
+            from compact.finish import add_trees
+
+            add_trees(stages, options.out)
     elif options.step == "finish":
         from compact.finish import finish
 

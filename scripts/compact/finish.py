@@ -32,7 +32,7 @@ from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_enc
 from periogt_ray.model.trust import Trust
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
-__all__ = ["evaluate_on_test", "finish"]
+__all__ = ["add_trees", "evaluate_on_test", "finish"]
 
 _log = logging.getLogger(__name__)
 
@@ -76,18 +76,17 @@ def finish(stages: Stages, out: Path, recipe: Recipe, *, seed: int = 0) -> dict[
     out_of_fold: dict[str, dict[str, Any]] = {}
     for property_id in PROPERTIES:
         known = _known(stages, training, property_id, embeddings)
-        out_of_fold[property_id] = _out_of_fold(stages, property_id, known)
+        out_of_fold[property_id] = _out_of_fold(known)
         calibration = calibrate_property(property_id, known, report={"source": "out-of-fold residuals of five members"})
         calibration.save(out / calibration_path(property_id))
         out_of_fold[property_id]["intervals"] = calibration.facts.report["scales"]
         out_of_fold[property_id]["scale"] = calibration.facts.scale
         _log.info("%s: out of fold %s", property_id, out_of_fold[property_id])
     card = _card(dataset, recipe, seed=seed, out_of_fold=out_of_fold)
-    trees = {name: read_trees(stages.root, name) for name in PROPERTIES}
-    card["baseline"] = {name: found[1] for name, found in trees.items() if found is not None}
     card["well_known"] = predict_well_known(out)
     card["files"] = checksums(out)
     write_card(out, card)
+    card = add_trees(stages, out)
     copolymers = CopolymerStages(stages.root)
     return add_copolymers(copolymers, out, recipe, seed=seed) if copolymers.is_finished(recipe.copolymers) else card
 
@@ -122,8 +121,8 @@ def _known(
     )
 
 
-def _out_of_fold(stages: Stages, property_id: str, known: KnownPolymers) -> dict[str, Any]:
-    """Return R2 of each fold, of members and of trees."""
+def _out_of_fold(known: KnownPolymers) -> dict[str, Any]:
+    """Return R2 of each fold."""
     folds = np.array([fold_of(name) for name in known.smiles])
     ours = [
         score(known.values[folds == k], known.predictions[folds == k])["r2"]
@@ -135,11 +134,21 @@ def _out_of_fold(stages: Stages, property_id: str, known: KnownPolymers) -> dict
         "folds": ours,
         "mean_r2": round(float(np.mean(ours)), 4),
     }
-    trees = read_trees(stages.root, property_id)
-    if trees is not None:
-        found["trees"] = [one["r2"] for one in trees[0]]
-        found["trees_mean_r2"] = round(float(np.mean(found["trees"])), 4)
     return found
+
+
+def add_trees(stages: Stages, out: Path) -> dict[str, Any]:
+    """Add the figures of trees that are there to the card of a finished artifact directory; return the card."""
+    card = read_card(out)
+    for property_id in PROPERTIES:
+        trees = read_trees(stages.root, property_id)
+        if trees is not None:
+            of_folds = [one["r2"] for one in trees[0]]
+            mean = round(float(np.mean(of_folds)), 4)
+            card["out_of_fold"][property_id] |= {"trees": of_folds, "trees_mean_r2": mean}
+            card["baseline"][property_id] = trees[1]
+    write_card(out, card)
+    return card
 
 
 def _card(dataset: Dataset, recipe: Recipe, *, seed: int, out_of_fold: Mapping[str, Any]) -> dict[str, Any]:
