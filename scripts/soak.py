@@ -109,6 +109,12 @@ class Record:
         return outcome == "ok"
 
 
+def key_headers(url: str | None) -> dict[str, str]:
+    """Return the headers for a service that runs already; one that is started here has no key."""
+    key = os.environ.get("PERIOGT_API_KEY") if url else None
+    return {"X-Api-Key": key} if key else {}
+
+
 def main() -> None:
     """Run the soak."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -130,7 +136,9 @@ def main() -> None:
         soaked = None
         if options.url is None:
             soaked = stack.enter_context(serving(directories[0]))
-        elif (name := served_name(options.url)) != (expected := ArtifactDirectory.open(directories[0]).name):
+        elif (name := served_name(options.url, key_headers(options.url))) != (
+            expected := ArtifactDirectory.open(directories[0]).name
+        ):
             raise SystemExit(f"{options.url} serves {name!r}, but values are compared with {expected!r}: --artifacts.")
         load = os.getloadavg()[0]
         done = asyncio.run(soak(options, soaked, record, versions, ids))
@@ -161,8 +169,7 @@ async def soak(
     questions = asked(ids, random.Random(options.seed))
     disturber = Disturber(soaked, versions, random.Random(options.seed)) if soaked else None
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    key = os.environ.get("PERIOGT_API_KEY") if options.url else None
-    headers = {"X-Api-Key": key} if key else {}
+    headers = key_headers(options.url)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(url, connector=connector, timeout=timeout, headers=headers) as client:
         work = [ask_in_turn(client, questions, record, versions, until) for _ in range(options.clients)]

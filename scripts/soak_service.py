@@ -10,7 +10,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -199,9 +199,12 @@ def free_port() -> int:
         return port
 
 
-def served_name(url: str) -> str:
+def served_name(url: str, headers: Mapping[str, str]) -> str:
     """Return the name of the model that a service has, once it is loaded."""
-    answer = httpx.get(f"{url}/v1/health", timeout=30).json()
+    response = httpx.get(f"{url}/v1/health", timeout=30, headers=dict(headers))
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        raise SystemExit(f"The service at {url} wants its key in PERIOGT_API_KEY.")
+    answer = response.json()
     if not answer["model_loaded"]:
         raise SystemExit(f"The service at {url} has no model yet; try again once it is ready.")
     return str(answer["artifacts"])
