@@ -577,7 +577,7 @@ def test_what_setup_makes_is_for_its_owner_to_write(with_options: Callable[..., 
 
 def test_a_scratch_location_is_warned_of(with_options: Callable[..., SetupOptions], tmp_path: Path) -> None:
     report = run_setup(with_options(directory=tmp_path / "scratch" / "user" / "artifacts"))
-    assert any("purge" in text for text in report.warnings)
+    assert any("scratch storage" in text for text in report.warnings)
     assert levels(report.directory)["location"] == {"warn"}
 
 
