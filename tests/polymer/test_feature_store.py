@@ -173,7 +173,7 @@ def test_a_directory_that_cannot_be_written_costs_no_prediction(
     (tmp_path / "a file").touch()
     for _ in range(2):
         assert_equal_features(store.featurize(STYRENE, MONOMER, engine="native")[0], featurize(STYRENE, MONOMER))
-    assert sum("not kept" in record.message for record in caplog.records) == 1
+    assert sum("cannot be saved" in record.message for record in caplog.records) == 1
 
 
 def test_settings_name_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,7 +148,7 @@ def test_only_the_oligomers_that_the_scheme_needs_are_computed() -> None:
 
 @pytest.mark.parametrize(("scheme", "most"), [(PromptScheme.RELEASE, 133), (PromptScheme.MONOMER, 400)])
 def test_cost_is_bounded_by_size(scheme: PromptScheme, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("periogt_ray.polymer.features.BondClasses", lambda _unit: pytest.fail("work was begun"))
+    monkeypatch.setattr("periogt_ray.polymer.bond_classes.BondClasses", lambda _unit: pytest.fail("work was begun"))
     with pytest.raises(ValidationError, match=f"has {most + 1} atoms.*at most {most} atoms"):
         featurize(RepeatUnit.parse(f"*{'C' * (most + 1)}*"), scheme)
 

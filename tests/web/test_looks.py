@@ -38,7 +38,7 @@ def test_every_view(open_page: Open, way: Way, scheme: str, width: int) -> None:
     expect(page.locator("#scatter .tip img")).to_be_visible()
     check(page, f"results-{shot}")
     page.goto(f"{way.url}#model")
-    expect(page.locator("#model-card tbody tr")).to_have_count(7)
+    expect(page.locator("#model-card tbody tr")).to_have_count(9)
     check(page, f"model-{shot}")
     page.goto(f"{way.url}#api")
     expect(page.locator(".op").first).to_be_visible()
