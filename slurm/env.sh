@@ -248,13 +248,10 @@ periogt_on_nodes() {
   done
   srun "${steps[@]}" &
   child=$!
-  # A trap interrupts wait, which is then taken up again.
-  # shellcheck disable=SC2034 # for the script
+  # A trap interrupts wait, which then gives the signal's status; the child's is given when all is over.
+  wait "$child" || true
+  while kill -0 "$child" 2>/dev/null; do wait "$child" || true; done
   periogt_status=0
+  # shellcheck disable=SC2034 # for the script
   wait "$child" || periogt_status=$?
-  while kill -0 "$child" 2>/dev/null; do
-    periogt_status=0
-    # shellcheck disable=SC2034
-    wait "$child" || periogt_status=$?
-  done
 }

@@ -70,7 +70,7 @@ def test_a_job_that_was_warned_and_got_on_is_put_back(tmp_path: Path) -> None:
     snapshot = str(tmp_path / "models" / "my_tg" / ".work" / "networks" / "member-0.snapshot")
     done = run(tmp_path, "my_tg", BEGINS=begun(tmp_path, "my_tg"), FINISHES=snapshot)
     assert (tmp_path / "requeued").read_text() == "7\n", done.stderr
-    assert "this job is put back into the queue" in done.stdout
+    assert "this job goes back into the queue" in done.stdout
 
 
 def test_of_several_columns_all_have_to_be_finished(tmp_path: Path) -> None:
