@@ -46,7 +46,9 @@ def made_up(warnings_of: Callable[[str, str], list[str] | None]) -> Callable[[As
 
     ``warnings_of`` gets SMILES and property; None leaves the field out, as services before it did.
     """
-    card = read_card(ArtifactDirectory.open(EMBEDDED_DIR)).model_dump_json().encode()
+    model = read_card(ArtifactDirectory.open(EMBEDDED_DIR))
+    of_units = [one for one in model.properties if one.input == "homopolymer"]
+    card = model.model_copy(update={"properties": of_units}).model_dump_json().encode()
 
     def answer(asked: Asked) -> Answer | None:
         if asked.path == "/v1/health":
