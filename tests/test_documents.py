@@ -152,5 +152,8 @@ def test_documents_are_of_this_version() -> None:
     assert set(re.findall(r"periogt_ray-([\d.]+)-py3", read("docs/getting_started.md"))) == {version}
 
 
-def test_the_readme_is_short() -> None:
+def test_the_readme_is_short_and_its_picture_small() -> None:
     assert len(read("README.md").splitlines()) <= 130
+    [picture] = re.findall(r"!\[.+?\]\((.+?)\)", read("README.md"))
+    assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
+    assert (ROOT / picture).stat().st_size < 200_000
