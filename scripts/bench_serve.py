@@ -160,12 +160,17 @@ def compare_in_turn(n_requests: int, against: Path | None) -> None:
         print(f"{name:20} {figures} {ratio:6.2f}")
 
 
+def first_of_units(listed: dict[str, Any]) -> str:
+    """Return the first property that is predicted of a repeat unit."""
+    return next(str(one["id"]) for one in listed["properties"] if one.get("input", "homopolymer") == "homopolymer")
+
+
 async def asked_in_turn(urls: dict[str, str], n_requests: int) -> dict[str, list[float]]:
     """Ask each server for one polymer after another, in turn; return the seconds of each request."""
     times: dict[str, list[float]] = {name: [] for name in urls}
     async with aiohttp.ClientSession() as client:
         async with client.get(f"{next(iter(urls.values()))}/v1/properties") as answer:
-            property_id = (await answer.json())["properties"][0]["id"]
+            property_id = first_of_units(await answer.json())
         for number in range(-WARM_UP, n_requests):
             body = {"smiles": POLYMERS[number % len(POLYMERS)], "property": property_id}
             for name, url in urls.items():
@@ -229,7 +234,7 @@ async def load(
     numbers = iter(range(count))
     async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as client:
         async with client.get("/v1/properties") as answer:
-            property_id = (await answer.json())["properties"][0]["id"]
+            property_id = first_of_units(await answer.json())
 
         async def ask(smiles: str, request_id: str) -> int:
             body = {"smiles": smiles, "property": property_id}
