@@ -168,9 +168,9 @@ class LocalPipeline:
         self._deaths[part.number] += 1
         if self._deaths[part.number] > _MOST_DEATHS_OF_A_POLYMER * (part.n_rows + 1):
             raise InternalError(
-                f"The processes that compute end again and again over the rows {part.first_row + 1} to "
-                f"{part.first_row + part.n_rows}, whichever polymer they begin; what they say is above. The usual "
-                "cause is too little memory: ask for more, or for fewer processes with --workers."
+                f"The computing processes end again and again over the rows {part.first_row + 1} to "
+                f"{part.first_row + part.n_rows}, at any polymer; their messages are above. The usual cause is too "
+                "little memory: request more, or use fewer processes with --workers."
             )
 
 

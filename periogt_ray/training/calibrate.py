@@ -98,11 +98,7 @@ def calibrate_weights(
         )
     rows = _usable(rows, artifacts, info)
     measured = np.array([row.value for row in rows.test])
-    found: dict[str, _Rows] = {}
-    for scheme in schemes_to_try(info.prompt_scheme, info.input_kind):
-        changed = replace(artifacts, properties={**artifacts.properties, info.id: replace(info, prompt_scheme=scheme)})
-        work = _Work(changed, info.id, f"{info.id}-{scheme.name}", settings, load)
-        found[scheme.name] = work.predicted(rows.test)
+    found = _predicted_under_each_scheme(artifacts, info, rows.test, settings, load)
     figures = {name: _figures(measured, one.values) for name, one in found.items()}
     # R2 is rounded; where two schemes have the same, their errors may differ.
     best = max(figures, key=lambda name: (figures[name]["r2"], -figures[name]["rmse"]))
@@ -135,6 +131,20 @@ def calibrate_weights(
     change_scheme(artifacts.root, info.id, SCHEMES[best])
     _clear(artifacts.root, info.id)
     return verdict
+
+
+def _predicted_under_each_scheme(
+    artifacts: ArtifactDirectory,
+    info: PropertyInfo,
+    rows: Sequence[MeasuredRow],
+    settings: Settings,
+    load: Predicting,
+) -> dict[str, _Rows]:
+    found: dict[str, _Rows] = {}
+    for scheme in schemes_to_try(info.prompt_scheme, info.input_kind):
+        changed = replace(artifacts, properties={**artifacts.properties, info.id: replace(info, prompt_scheme=scheme)})
+        found[scheme.name] = _Work(changed, info.id, f"{info.id}-{scheme.name}", settings, load).predicted(rows)
+    return found
 
 
 def _usable(rows: OwnRows, artifacts: ArtifactDirectory, info: PropertyInfo) -> OwnRows:

@@ -2,22 +2,18 @@
 
 import re
 import shlex
+import sys
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PATTERNS = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "docs/*.md",
-    "slurm/README.md",
-    "apptainer/README.md",
-    "deploy/*/README.md",
-    "periogt_ray/embedded/MODEL_CARD.md",
-)
-DOCUMENTS = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from site_pages import PAGES  # noqa: E402 - what the site shows is what the tests read
+
+DOCUMENTS = sorted(path for pattern in PAGES for path in ROOT.glob(pattern))
 
 _FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _INLINE_CODE = re.compile(r"`([^`\n]+)`")
