@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
     "properties",
     default="all",
     show_default=True,
-    help="Property ids, separated by commas; all: those of repeat units.",
+    help="Property ids, separated by commas; all: every one with weights.",
 )
 @click.option(
     "--data", type=click.Path(path_type=Path), help="A table of measured rows instead of the property's own test rows."
@@ -34,7 +34,6 @@ def calibrate(properties: str, data: Path | None, value_column: str | None, as_j
     """
     from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.errors import CheckpointMissingError, PerioGTError, ValidationError
-    from periogt_ray.polymer.input_kinds import InputKind
     from periogt_ray.training.measured import read_measured
     from periogt_ray.training.own_rows import OwnRows, read_own_rows
 
@@ -42,8 +41,7 @@ def calibrate(properties: str, data: Path | None, value_column: str | None, as_j
     artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
     names = [name.strip() for name in properties.split(",") if name.strip()]
     is_all = "all" in names or not names
-    kind = InputKind.HOMOPOLYMER if is_all else artifacts.property(names[0]).input_kind
-    ids = artifacts.property_ids([properties], kind=kind)
+    ids = tuple(dict.fromkeys(artifacts.property(name).id for name in (artifacts.supported if is_all else names)))
     if data is not None and len(ids) > 1:
         raise ValidationError(f"--data is a table of one property; --property names {len(ids)}. Give one id.")
 

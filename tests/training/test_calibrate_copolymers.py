@@ -1,6 +1,7 @@
 """`periogt calibrate` of a property of copolymers: the golden network of ea stands in for the published one."""
 
 import csv
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.layout import dataset_path
+from periogt_ray.commands.calibrate import calibrate
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
@@ -94,3 +97,18 @@ def test_a_damaged_data_set_is_told(artifacts: ArtifactDirectory) -> None:
     table.write_text(table.read_text().replace(",block,", ",star,", 1))
     with pytest.raises(ModelLoadError, match="row 0 cannot be read"):
         read_own_rows(artifacts.root, "ea", info=artifacts.property("ea"))
+
+
+def test_all_are_the_properties_of_every_kind_of_input(
+    artifacts: ArtifactDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [float(outcome.value or 0) for outcome in predicted(artifacts, PromptScheme.RELEASE, INPUTS)]
+    with_data(artifacts, values)
+    monkeypatch.setenv("PERIOGT_CHECKPOINT_DIR", str(artifacts.root))
+    monkeypatch.setenv("PERIOGT_DEVICE", "cpu")
+    done = CliRunner().invoke(calibrate, ["--json"], standalone_mode=False)
+    found = json.loads(done.stdout)
+    assert set(found) == {"ea", "eps", "opv", "tg"}
+    assert [name for name, one in found.items() if one["ok"]] == ["ea"], "the others have no data set"
+    assert isinstance(done.exception, SystemExit)
+    assert done.exception.code == 1
