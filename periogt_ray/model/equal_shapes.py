@@ -14,14 +14,24 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BLOCK_ROWS", "PROMPT_BLOCK_NODES", "THIN_BLOCK_ROWS", "by_blocks", "by_parts", "lay_out_weights"]
+__all__ = [
+    "BLOCK_ROWS",
+    "GRAPH_BLOCK_ROWS",
+    "PROMPT_BLOCK_NODES",
+    "THIN_BLOCK_ROWS",
+    "by_blocks",
+    "by_parts",
+    "lay_out_weights",
+]
 
 # Measured on two cores with AVX-512 and MKL, compact and published sizes, products of 64 rows by weights laid out as
 # below take 0.8 to 1.3 times as long as one product of all rows; 32 rows up to 1.6 times, and 128 rows are
 # hardly faster and cost a lone polymer of 50 triplets twice as much.
 BLOCK_ROWS = 64
-# Of networks of a few columns (those of paths): a call's own cost is more than that of 64 rows.
-THIN_BLOCK_ROWS = 1024
+# Of networks of a few columns (those of paths): a call's own cost is more than that of 64 rows. With 1024 rows, and 64
+# of whole graphs, a lone polymer took 1.25 times as long (embedded model), many together as long.
+THIN_BLOCK_ROWS = 256
+GRAPH_BLOCK_ROWS = 16  # of networks over a row a graph, of which a lone polymer has one
 PROMPT_BLOCK_NODES = 32  # nodes with 4 to 24 prompts each: as many rows
 _ALIGNMENT_BYTES = 64
 _FLOATS_PER_LINE = 16

@@ -17,7 +17,14 @@ from torch.nn import functional
 from periogt_ray.artifacts.architecture import ModelSizes
 from periogt_ray.errors import ModelLoadError
 from periogt_ray.model.collate import GraphBatch, PromptBatch
-from periogt_ray.model.equal_shapes import PROMPT_BLOCK_NODES, THIN_BLOCK_ROWS, by_blocks, by_parts, lay_out_weights
+from periogt_ray.model.equal_shapes import (
+    GRAPH_BLOCK_ROWS,
+    PROMPT_BLOCK_NODES,
+    THIN_BLOCK_ROWS,
+    by_blocks,
+    by_parts,
+    lay_out_weights,
+)
 from periogt_ray.polymer.dimensions import PATH_LENGTH
 
 __all__ = ["MLP", "PerioGTEncoder", "PerioGTRegressor", "embedding", "load_encoder", "load_network", "load_regressor"]
@@ -284,9 +291,11 @@ class PerioGTEncoder(nn.Module):
         pairs = atoms[batch.triplet_atoms[:, 0]] + atoms[batch.triplet_atoms[:, 1]]
         bonds = by_blocks(self.edge_emb.in_proj, batch.bond_features)
         triplets = by_blocks(self.triplet_emb.in_proj, torch.cat([pairs, bonds], dim=-1))
-        fingerprints = by_blocks(self.triplet_emb.fp_proj, batch.fingerprints)
+        fingerprints = by_blocks(self.triplet_emb.fp_proj, batch.fingerprints, n_rows=GRAPH_BLOCK_ROWS)
         triplets = triplets.index_copy(0, batch.fingerprint_nodes, fingerprints)
-        return triplets.index_copy(0, batch.descriptor_nodes, by_blocks(self.triplet_emb.md_proj, batch.descriptors))
+        return triplets.index_copy(
+            0, batch.descriptor_nodes, by_blocks(self.triplet_emb.md_proj, batch.descriptors, n_rows=GRAPH_BLOCK_ROWS)
+        )
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Return the nodes' final states [T, D], without a periodicity prompt."""
@@ -341,7 +350,7 @@ class PerioGTRegressor(PerioGTEncoder):
         """
         states = self.node_attn(self.embed(batch), prompt_states, prompts)
         readout = self.readout(self.model(states, batch), batch)
-        return by_blocks(self.predictor, readout)[:, 0]
+        return by_blocks(self.predictor, readout, n_rows=GRAPH_BLOCK_ROWS)[:, 0]
 
 
 def load_encoder(state: Mapping[str, Tensor], source: str) -> PerioGTEncoder:
