@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from periogt_ray.errors import ModelLoadError
-from periogt_ray.runtime.files import write_bytes_atomically
+from periogt_ray.runtime.files import FILE_MODE, write_bytes_atomically
 
 __all__ = ["FINGERPRINT_BYTES", "Calibration", "CalibrationFacts", "calibration_path", "polymer_hash"]
 
@@ -132,13 +132,15 @@ class Calibration:
     center: np.ndarray
     projection: np.ndarray
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, mode: int = FILE_MODE) -> None:
         """Write the file atomically; equal calibrations give equal bytes.
 
         Parameters
         ----------
         path : pathlib.Path
             :func:`calibration_path` in an artifact directory; its folder is made.
+        mode : int
+            Permissions of the file.
         """
         document = {"format": _FORMAT, "version": _VERSION, **asdict(self.facts)}
         text = json.dumps(document, sort_keys=True, allow_nan=False).encode()
@@ -155,7 +157,7 @@ class Calibration:
                 info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
                 archive.writestr(info, content.getvalue(), zipfile.ZIP_DEFLATED)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes_atomically(path, buffer.getvalue())
+        write_bytes_atomically(path, buffer.getvalue(), mode=mode)
 
     @classmethod
     def load(cls, path: Path) -> "Calibration":

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
 
 from periogt_ray.artifacts.architecture import identify
 from periogt_ray.artifacts.calibration import Calibration, calibration_path
@@ -22,7 +23,14 @@ from periogt_ray.artifacts.manifest import RecordedFile
 from periogt_ray.artifacts.packages import PACKAGE_NAME, Package, check_id, read_package, write_package
 from periogt_ray.artifacts.weight_files import read_shapes
 from periogt_ray.errors import ModelLoadError, ValidationError
-from periogt_ray.runtime.files import atomic_file, make_directory
+from periogt_ray.runtime.files import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    PRIVATE_DIRECTORY_MODE,
+    PRIVATE_MODE,
+    atomic_file,
+    make_directory,
+)
 
 __all__ = ["export_package", "import_package", "remove_package"]
 
@@ -35,6 +43,17 @@ _PRIVATE = frozenset({"rows.csv", "splits.csv", "predictions.csv", "report.html"
 _DATE = (1980, 1, 1, 0, 0, 0)  # the format's earliest, so that equal packages give equal files
 
 
+class _Modes(NamedTuple):
+    """Permissions of an imported package."""
+
+    file: int
+    directory: int
+
+
+_PRIVATE_MODES = _Modes(PRIVATE_MODE, PRIVATE_DIRECTORY_MODE)
+_SHARED_MODES = _Modes(FILE_MODE, DIRECTORY_MODE)
+
+
 def export_package(package: Package, target: Path, *, has_rows: bool = False) -> None:
     """Write a package as one file.
 
@@ -45,7 +64,7 @@ def export_package(package: Package, target: Path, *, has_rows: bool = False) ->
     target : pathlib.Path
         The file, which gets its name when it is whole.
     has_rows : bool
-        Whether it holds tables of the training data, too.
+        Whether it holds tables of the training data, too; then only its owner can read it.
 
     Raises
     ------
@@ -64,23 +83,24 @@ def export_package(package: Package, target: Path, *, has_rows: bool = False) ->
     document["files"] = {name: record._asdict() for name, record in kept.items()}
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
     try:
-        _write_archive(package, target, f"{text}\n", sorted(kept))
+        mode = PRIVATE_MODE if has_rows else FILE_MODE
+        with atomic_file(target, mode=mode) as file, zipfile.ZipFile(file, "w") as archive:
+            _write_archive(package, archive, f"{text}\n", sorted(kept))
     except OSError as error:
         raise ValidationError(
             f"{target} cannot be written: {error.strerror or error}. Give another --output."
         ) from error
 
 
-def _write_archive(package: Package, target: Path, document: str, names: Sequence[str]) -> None:
-    with atomic_file(target) as file, zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(PACKAGE_NAME, _DATE), document)
-        for name in names:
-            info = zipfile.ZipInfo(name, _DATE)
-            with (package.root / name).open("rb") as source, archive.open(info, "w", force_zip64=True) as entry:
-                shutil.copyfileobj(source, entry, _CHUNK_BYTES)
+def _write_archive(package: Package, archive: zipfile.ZipFile, document: str, names: Sequence[str]) -> None:
+    archive.writestr(zipfile.ZipInfo(PACKAGE_NAME, _DATE), document)
+    for name in names:
+        info = zipfile.ZipInfo(name, _DATE)
+        with (package.root / name).open("rb") as source, archive.open(info, "w", force_zip64=True) as entry:
+            shutil.copyfileobj(source, entry, _CHUNK_BYTES)
 
 
-def import_package(source: Path, models: Path, *, taken: Collection[str] = ()) -> Package:
+def import_package(source: Path, models: Path, *, taken: Collection[str] = (), is_shared: bool = False) -> Package:
     """Check a file that :func:`export_package` wrote, and install its package.
 
     Parameters
@@ -91,6 +111,8 @@ def import_package(source: Path, models: Path, *, taken: Collection[str] = ()) -
         Directory of packages; made if absent.
     taken : collection of str
         Ids that the artifacts serve themselves, beside which a package of the same id would not be used.
+    is_shared : bool
+        Whether everybody who can enter the directory can read the package; else only its owner.
 
     Raises
     ------
@@ -99,10 +121,11 @@ def import_package(source: Path, models: Path, *, taken: Collection[str] = ()) -
         cannot be written.
     """
     place = models / f".import-{secrets.token_hex(4)}"
+    modes = _SHARED_MODES if is_shared else _PRIVATE_MODES
     try:
-        _make_place(place)
+        _make_place(place, modes)
         with _reported(source):
-            _unpack(source, place)
+            _unpack(source, place, modes)
             package = read_package(place)
             _check_content(package)
         if package.id in taken:
@@ -116,9 +139,10 @@ def import_package(source: Path, models: Path, *, taken: Collection[str] = ()) -
     return read_package(models / package.id)
 
 
-def _make_place(place: Path) -> None:
+def _make_place(place: Path, modes: _Modes) -> None:
     try:
-        make_directory(place)
+        make_directory(place.parent)
+        make_directory(place, mode=modes.directory)
     except OSError as error:
         raise ValidationError(
             f"{place.parent} cannot be written: {error.strerror or error}. Name another directory with PERIOGT_MODELS."
@@ -175,7 +199,7 @@ def _refused(source: Path, reason: str) -> ValidationError:
     )
 
 
-def _unpack(source: Path, place: Path) -> None:
+def _unpack(source: Path, place: Path, modes: _Modes) -> None:
     with zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
         names = [entry.filename for entry in entries]
@@ -191,13 +215,14 @@ def _unpack(source: Path, place: Path) -> None:
             raise _refused(source, f"its files are not those that its {PACKAGE_NAME} lists")
         for entry in entries:
             if entry.filename != PACKAGE_NAME:
-                _unpack_file(archive, entry, files[entry.filename], source, place)
-        write_package(place, document, files)
+                _check_entry(entry, files[entry.filename], source)
+                make_directory((place / entry.filename).parent, mode=modes.directory)
+                with atomic_file(place / entry.filename, mode=modes.file, sync=False) as file:
+                    _unpack_entry(archive, entry, files[entry.filename], source, file)
+        write_package(place, document, files, mode=modes.file)
 
 
-def _unpack_file(
-    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, record: RecordedFile, source: Path, place: Path
-) -> None:
+def _check_entry(entry: zipfile.ZipInfo, record: RecordedFile, source: Path) -> None:
     name = entry.filename
     path = PurePosixPath(name)
     is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
@@ -206,10 +231,14 @@ def _unpack_file(
         raise _refused(source, f"{name!r} is not a file that a package has")
     if entry.file_size != record.size:
         raise _refused(source, f"{name} has {entry.file_size} bytes, and {PACKAGE_NAME} says {record.size}")
-    target = place / name
-    make_directory(target.parent)
+
+
+def _unpack_entry(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, record: RecordedFile, source: Path, file: IO[bytes]
+) -> None:
+    name = entry.filename
     digest, n_bytes = sha256(), 0
-    with archive.open(entry) as content, target.open("wb") as file:
+    with archive.open(entry) as content:
         while chunk := content.read(_CHUNK_BYTES):
             n_bytes += len(chunk)
             if n_bytes > record.size:

@@ -25,7 +25,7 @@ from periogt_ray.artifacts.properties import ALIASES, PropertyInfo
 from periogt_ray.artifacts.statistics import LabelStats, read_label_stats
 from periogt_ray.errors import ModelLoadError, PerioGTError
 from periogt_ray.polymer.prompt_scheme import PromptScheme
-from periogt_ray.runtime.files import sha256_of, write_json_atomically
+from periogt_ray.runtime.files import PRIVATE_MODE, sha256_of, write_json_atomically
 
 __all__ = [
     "PACKAGE_NAME",
@@ -120,10 +120,13 @@ def check_id(text: str) -> str:
     return text
 
 
-def write_package(root: Path, document: Mapping[str, Any], files: Mapping[str, RecordedFile]) -> None:
-    """Write package.json, which makes a directory a package."""
+def write_package(
+    root: Path, document: Mapping[str, Any], files: Mapping[str, RecordedFile], *, mode: int = PRIVATE_MODE
+) -> None:
+    """Write package.json, which makes a directory a package; for its owner only, unless ``mode`` says otherwise."""
     listed = {name: record._asdict() for name, record in files.items()}
-    write_json_atomically(root / PACKAGE_NAME, {**document, "format": _FORMAT, "version": _VERSION, "files": listed})
+    whole = {**document, "format": _FORMAT, "version": _VERSION, "files": listed}
+    write_json_atomically(root / PACKAGE_NAME, whole, mode=mode)
 
 
 def read_package(root: Path) -> Package:
@@ -192,13 +195,18 @@ def find_packages(directory: Path | None) -> Iterator[Package]:
     """
     if directory is None or not directory.is_dir():
         return
-    for root in sorted(path for path in directory.iterdir() if (path / PACKAGE_NAME).is_file()):
-        if root.name.startswith("."):
-            continue
+    for root in sorted(path for path in directory.iterdir() if not path.name.startswith(".")):
         try:
             package = read_package(root)
-        except FileNotFoundError:
-            continue  # removed since the directory was listed
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # no package, or removed since the directory was listed
+        except PermissionError:
+            logger.warning(
+                "left out: %s can be read by its owner only. The owner can share it: `periogt models export`, then "
+                "`periogt models import --shared`.",
+                root,
+            )
+            continue
         except PerioGTError as error:
             logger.warning("left out: %s", error.message)
             continue

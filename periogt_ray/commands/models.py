@@ -84,14 +84,19 @@ def export_model(property_id: str, output: Path | None, with_rows: bool) -> None
 
 @models.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-def import_model(file: Path) -> None:
-    """Check every byte of a file that `periogt models export` wrote, and install it."""
+@click.option("--shared", "is_shared", is_flag=True, help="Let everybody who can enter PERIOGT_MODELS read it.")
+def import_model(file: Path, is_shared: bool) -> None:
+    """Check every byte of a file that `periogt models export` wrote, and install it.
+
+    Only you can read what is installed, unless you give --shared.
+    """
     from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.artifacts.package_archive import import_package
 
     settings = resolved_settings()
     taken = ArtifactDirectory.open(settings.checkpoint_dir).properties
-    package = import_package(file, settings.models_dir or settings.base_dir / "models", taken=taken)
+    models_dir = settings.models_dir or settings.base_dir / "models"
+    package = import_package(file, models_dir, taken=taken, is_shared=is_shared)
     info = ArtifactDirectory.of_settings(settings).properties.get(package.id)
     is_served = info is not None and package.id in ArtifactDirectory.of_settings(settings).packages and info.supported
     print_json({"id": package.id, "directory": str(package.root), "served": is_served, "reason": info and info.reason})

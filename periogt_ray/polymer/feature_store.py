@@ -30,6 +30,7 @@ from periogt_ray.polymer.packed_features import packed, unpacked
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.segments import SegmentIndex, SegmentWriter, segments_in
+from periogt_ray.runtime.files import PRIVATE_DIRECTORY_MODE, make_directory
 from periogt_ray.runtime.record_file import KEY_BYTES
 from periogt_ray.settings import Settings
 
@@ -184,7 +185,7 @@ class FeatureStore:
             If the directory cannot be written.
         """
         directory = self._version(engine).directory
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory, mode=PRIVATE_DIRECTORY_MODE)
         compact(directory, segment_bytes=self._segment_bytes, least=least)
         all_versions = [directory, *(path for path in directory.parent.iterdir() if path != directory)]
         if n_removed := trim(all_versions, max_bytes=self._max_bytes):
@@ -243,7 +244,7 @@ class _Version:
         if self._writer is not None and (not self._writer.is_usable or self._writer.n_bytes >= segment_bytes):
             self._seal()
         if self._writer is None:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_directory(self.directory, mode=PRIVATE_DIRECTORY_MODE)
             self._writer = SegmentWriter(self.directory)
         self.index.note(self._writer.path, self._writer.append(key, content))
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import IO, Any
 
 __all__ = [
+    "DIRECTORY_MODE",
     "FILE_MODE",
+    "PRIVATE_DIRECTORY_MODE",
     "PRIVATE_MODE",
     "atomic_file",
     "make_directory",
@@ -23,7 +25,8 @@ __all__ = [
 # Artifacts are read by a group and written by one: independent of the umask, which is 002 on many clusters.
 FILE_MODE = 0o644
 PRIVATE_MODE = 0o600
-_DIRECTORY_MODE = 0o755
+DIRECTORY_MODE = 0o755
+PRIVATE_DIRECTORY_MODE = 0o700
 _CHUNK_BYTES = 2**22
 
 
@@ -72,7 +75,7 @@ def atomic_file(
         raise
 
 
-def write_bytes_atomically(path: Path, content: bytes, *, mode: int = FILE_MODE, sync: bool = True) -> None:
+def write_bytes_atomically(path: Path, content: bytes, *, mode: int | None = FILE_MODE, sync: bool = True) -> None:
     """Write a file with :func:`atomic_file`."""
     with atomic_file(path, mode=mode, sync=sync) as file:
         file.write(content)
@@ -87,17 +90,20 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def write_json_atomically(path: Path, document: Any) -> None:
+def write_json_atomically(path: Path, document: Any, *, mode: int | None = FILE_MODE) -> None:
     """Write a JSON document with sorted keys; equal documents give equal bytes."""
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes_atomically(path, f"{text}\n".encode())
+    write_bytes_atomically(path, f"{text}\n".encode(), mode=mode)
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory and its missing parents; only their owner can write to them."""
+def make_directory(path: Path, *, mode: int = DIRECTORY_MODE) -> None:
+    """Make a directory and its missing parents, all with one mode; only their owner can write to them.
+
+    A directory that exists keeps its mode.
+    """
     if not path.parent.exists():
-        make_directory(path.parent)
-    path.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+        make_directory(path.parent, mode=mode)
+    path.mkdir(mode=mode, exist_ok=True)
 
 
 def sha256_of(path: Path) -> str:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from periogt_ray.runtime.files import write_bytes_atomically
+from periogt_ray.runtime.files import PRIVATE_MODE, write_bytes_atomically
 
 __all__ = ["Snapshot", "read_snapshot", "write_snapshot"]
 
@@ -37,7 +37,8 @@ class Snapshot(NamedTuple):
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Write a snapshot, which replaces an older one in one step."""
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in snapshot.tensors.items()}
-    write_bytes_atomically(path, save(tensors, metadata={_META: json.dumps(snapshot.progress, sort_keys=True)}))
+    content = save(tensors, metadata={_META: json.dumps(snapshot.progress, sort_keys=True)})
+    write_bytes_atomically(path, content, mode=PRIVATE_MODE)
 
 
 def read_snapshot(path: Path, expected: Mapping[str, Any]) -> Snapshot | None:

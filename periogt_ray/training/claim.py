@@ -17,7 +17,7 @@ from periogt_ray.errors import ValidationError
 from periogt_ray.model.device import choose_device, probe_device
 from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
-from periogt_ray.runtime.files import make_directory, write_json_atomically
+from periogt_ray.runtime.files import PRIVATE_DIRECTORY_MODE, PRIVATE_MODE, make_directory, write_json_atomically
 from periogt_ray.settings import Settings
 from periogt_ray.training.dataset import Dataset, read_dataset
 from periogt_ray.training.label_report import LabelReport, describe_labels
@@ -144,7 +144,8 @@ def claim_output(options: FinetuneOptions, artifacts: ArtifactDirectory, dataset
         return None
     work = options.output / WORK_NAME
     try:
-        make_directory(work)
+        make_directory(options.output.parent)
+        make_directory(work, mode=PRIVATE_DIRECTORY_MODE)
         lock = lock_output(work)
     except OSError as error:
         raise ValidationError(
@@ -152,7 +153,7 @@ def claim_output(options: FinetuneOptions, artifacts: ArtifactDirectory, dataset
         ) from error
     try:
         if not (work / _RUN_NAME).is_file():
-            write_json_atomically(work / _RUN_NAME, _identity(options, artifacts, dataset))
+            write_json_atomically(work / _RUN_NAME, _identity(options, artifacts, dataset), mode=PRIVATE_MODE)
         # Another run may have ended since.
         elif check_output(options, artifacts, dataset):
             lock.release()

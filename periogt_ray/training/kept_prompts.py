@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from periogt_ray.runtime.files import make_directory
+from periogt_ray.runtime.files import PRIVATE_DIRECTORY_MODE, PRIVATE_MODE, make_directory
 from periogt_ray.training.prompts import Encoded, Prompts
 
 __all__ = ["KeptPrompts"]
@@ -62,12 +62,13 @@ class KeptPrompts:
             "states": np.concatenate([each.prompts.states for each in encoded]),
             "embeddings": np.stack([each.embedding for each in encoded]),
         }
-        make_directory(self._directory)
+        make_directory(self._directory, mode=PRIVATE_DIRECTORY_MODE)
         meta = {**self._made_by, "polymers": list(smiles)}
         name = f"prompts-{sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()[:16]}.safetensors"
         temporary = self._directory / f".{name}.part"
         tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
         save_file(tensors, temporary, metadata={_META: json.dumps(meta, sort_keys=True)})
+        temporary.chmod(PRIVATE_MODE)
         temporary.replace(self._directory / name)
 
     def _read(self, path: Path) -> Mapping[str, Encoded]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from periogt_ray.artifacts.statistics import LabelStats
 from periogt_ray.model.composite_network import load_head
 from periogt_ray.model.network import load_encoder
-from periogt_ray.runtime.files import write_bytes_atomically
+from periogt_ray.runtime.files import PRIVATE_MODE, write_bytes_atomically
 from periogt_ray.training.new_network import FAMILIES
 from periogt_ray.training.polymer_set import PolymerSet
 from periogt_ray.training.recipe import Recipe, seed_of
@@ -208,7 +208,7 @@ def _write(job: Job, context: Context, member: Member) -> None:
     tensors[_PREDICTIONS] = torch.from_numpy(member.predictions)
     meta = {**_identity(job), "history": member.history, "best": member.best_epoch, "label_std": member.label_std}
     content = save(tensors, metadata={_META: json.dumps(meta, sort_keys=True)})
-    write_bytes_atomically(_path(job, context, "safetensors"), content)
+    write_bytes_atomically(_path(job, context, "safetensors"), content, mode=PRIVATE_MODE)
 
 
 def read_member(job: Job, context: Context) -> Member | None:

@@ -25,7 +25,7 @@ from periogt_ray.polymer.input_features import (
 )
 from periogt_ray.polymer.input_kinds import ARCHITECTURES, RATIOS, InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
-from periogt_ray.runtime.files import make_directory
+from periogt_ray.runtime.files import PRIVATE_DIRECTORY_MODE, make_directory
 from periogt_ray.settings import Settings
 from periogt_ray.training.composite_set import CompositeSet
 from periogt_ray.training.dataset import Dataset, without_polymers
@@ -110,7 +110,7 @@ def prepare(
     """
     if settings.feature_store is None:
         features = (shared or work) / "features"
-        make_directory(features)
+        make_directory(features, mode=PRIVATE_DIRECTORY_MODE)
         settings = replace(settings, feature_store=features)
     found: list[Featurized] = []
     features_of = cache(lambda unit: featurized(unit, scheme, settings)[0])

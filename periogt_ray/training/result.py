@@ -4,6 +4,7 @@ import csv
 import io
 import platform
 from collections.abc import Iterable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ from periogt_ray.artifacts.layout import LABEL_STATS_NAME
 from periogt_ray.artifacts.manifest import RecordedFile
 from periogt_ray.artifacts.members import member_path
 from periogt_ray.artifacts.packages import write_package
-from periogt_ray.runtime.files import make_directory, sha256_of, write_bytes_atomically, write_json_atomically
+from periogt_ray.runtime.files import (
+    PRIVATE_DIRECTORY_MODE,
+    PRIVATE_MODE,
+    make_directory,
+    sha256_of,
+    write_bytes_atomically,
+    write_json_atomically,
+)
 from periogt_ray.training.claim import WORK_NAME, clear_work
 from periogt_ray.training.figures import Figures
 from periogt_ray.training.members import Member
@@ -49,18 +57,20 @@ def write_result(run: Finished, figures: Figures) -> None:
 
 def _write(run: Finished, figures: Figures) -> None:
     options, root = run.options, run.options.output
+    write_private = partial(write_bytes_atomically, mode=PRIVATE_MODE)
     members = [member_path(options.property_id, number) for number in range(len(run.kept))]
     extras = untrained_extras(run.context.encoder)
     for path, member in zip(members, run.kept, strict=True):
-        make_directory((root / path).parent)
-        write_bytes_atomically(root / path, _weights(member, extras))
-    write_json_atomically(root / LABEL_STATS_NAME, {options.property_id: run.context.statistics.document()})
-    figures.calibration.save(root / calibration_path(options.property_id))
+        make_directory((root / path).parent, mode=PRIVATE_DIRECTORY_MODE)
+        write_private(root / path, _weights(member, extras))
+    statistics = {options.property_id: run.context.statistics.document()}
+    write_json_atomically(root / LABEL_STATS_NAME, statistics, mode=PRIVATE_MODE)
+    figures.calibration.save(root / calibration_path(options.property_id), mode=PRIVATE_MODE)
     _write_tables(run, figures)
-    write_json_atomically(root / "metrics.json", figures.metrics)
-    write_json_atomically(root / "run.json", _run_document(run))
-    write_bytes_atomically(root / "MODEL_CARD.md", card_text(run, figures).encode())
-    write_bytes_atomically(root / "report.html", report_page(run, figures).encode())
+    write_json_atomically(root / "metrics.json", figures.metrics, mode=PRIVATE_MODE)
+    write_json_atomically(root / "run.json", _run_document(run), mode=PRIVATE_MODE)
+    write_private(root / "MODEL_CARD.md", card_text(run, figures).encode())
+    write_private(root / "report.html", report_page(run, figures).encode())
     files = {path.relative_to(root).as_posix(): _record(path) for path in _files(root)}
     write_package(root, _package_document(run, figures, members), files)
     clear_work(root)
@@ -146,7 +156,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    write_bytes_atomically(path, buffer.getvalue().encode())
+    write_bytes_atomically(path, buffer.getvalue().encode(), mode=PRIVATE_MODE)
 
 
 def _run_document(run: Finished) -> dict[str, Any]:

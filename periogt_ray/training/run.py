@@ -18,7 +18,7 @@ from periogt_ray.artifacts.statistics import LabelStats
 from periogt_ray.errors import ValidationError
 from periogt_ray.model.network import load_encoder
 from periogt_ray.polymer.prompt_scheme import PromptScheme
-from periogt_ray.runtime.files import make_directory
+from periogt_ray.runtime.files import PRIVATE_DIRECTORY_MODE, make_directory
 from periogt_ray.settings import Settings
 from periogt_ray.training.claim import WORK_NAME, claim_output, device_of, plan_of, read_checked, scheme_of
 from periogt_ray.training.dataset import Dataset, check_labels
@@ -244,7 +244,7 @@ class _Run:
         dataset = prepared.dataset
         labels = np.log10(dataset.values) if self.options.table.is_log10 else dataset.values
         known = labels[list(plan.known)]
-        make_directory(work / "networks")
+        make_directory(work / "networks", mode=PRIVATE_DIRECTORY_MODE)
         return Context(
             encoder=self.artifacts.encoder_state_dict(),
             source=self.artifacts.encoder,

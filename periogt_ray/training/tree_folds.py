@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from periogt_ray.runtime.files import PRIVATE_MODE, atomic_file
 from periogt_ray.training import baselines
 from periogt_ray.training.members import Context
 from periogt_ray.training.splits import Fold
@@ -74,7 +75,5 @@ def fold_trees(
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
+    with atomic_file(path, mode=PRIVATE_MODE, sync=False) as file:
         np.save(file, array, allow_pickle=False)
-    temporary.replace(path)

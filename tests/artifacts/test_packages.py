@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import pickle
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +288,58 @@ def test_removing_a_link_to_a_package_leaves_the_package(tmp_path: Path) -> None
     remove_package(linked)
     assert list((tmp_path / "models").iterdir()) == []
     assert package.problems() == []
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """The umask of a user who keeps nothing from others."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def modes_of(root: Path) -> tuple[set[int], set[int]]:
+    """Return the permissions of all files and of all directories, ``root`` included."""
+    paths = [root, *root.rglob("*")]
+    return (
+        {path.stat().st_mode & 0o777 for path in paths if path.is_file()},
+        {path.stat().st_mode & 0o777 for path in paths if path.is_dir()},
+    )
+
+
+@pytest.mark.usefixtures("open_umask")
+@pytest.mark.parametrize(("is_shared", "expected"), [(False, ({0o600}, {0o700})), (True, ({0o644}, {0o755}))])
+def test_an_import_is_for_its_owner_unless_it_is_shared(
+    tmp_path: Path, is_shared: bool, expected: tuple[set[int], set[int]]
+) -> None:
+    package = import_package(exported(tmp_path), tmp_path / "to", is_shared=is_shared)
+    assert modes_of(package.root) == expected
+    assert (tmp_path / "to").stat().st_mode & 0o777 == 0o755, "others may look for packages that are theirs"
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_an_export_with_rows_is_for_its_owner(tmp_path: Path) -> None:
+    package = write_small_package(tmp_path / "from")
+    found = {}
+    for name, has_rows in (("with.zip", True), ("without.zip", False)):
+        export_package(package, tmp_path / name, has_rows=has_rows)
+        found[name] = (tmp_path / name).stat().st_mode & 0o777
+    assert found == {"with.zip": 0o600, "without.zip": 0o644}
+
+
+def test_a_package_of_another_user_is_left_out_and_the_others_are_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hers = write_small_package(tmp_path, "hers").root
+    write_small_package(tmp_path, "mine")
+    read_text = Path.read_text
+
+    def refused(path: Path, *args: Any, **kwargs: Any) -> str:
+        if path.is_relative_to(hers):
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_text(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    assert list(opened(tmp_path).packages) == ["mine"]
+    assert f"{hers} can be read by its owner only" in caplog.text
+    assert "--shared" in caplog.text

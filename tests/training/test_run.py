@@ -157,6 +157,29 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+def test_what_holds_measurements_is_for_its_owner(tmp_path: Path, settings: Settings) -> None:
+    options = options_of(tmp_path)
+    seen: dict[str, int] = {}
+
+    def look(*_: Any) -> None:
+        seen.update({str(p): p.stat().st_mode & 0o777 for p in [options.output, *options.output.rglob("*")]})
+
+    before = os.umask(0)
+    try:
+        root = finish(options, replace(settings, feature_store=None), Listener(on_epoch=look, on_baselines=look))
+        look()
+    finally:
+        os.umask(before)
+    kinds = {suffix for path in seen if (suffix := Path(path).suffix) not in ("", ".part")}
+    assert kinds >= {".npy", ".safetensors", ".csv", ".json", ".npz", ".md", ".html"}
+    wide = {path: oct(mode) for path, mode in seen.items() if mode & 0o077}
+    assert wide == {}
+    # Who shares a directory on purpose keeps what was decided.
+    root.chmod(0o755)
+    finish(options, settings)
+    assert root.stat().st_mode & 0o777 == 0o755
+
+
 class CrashPoints:
     """Ends the run before or after the n-th write of a file."""
 
