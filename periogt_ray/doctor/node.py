@@ -11,6 +11,7 @@ from periogt_ray.doctor.probes import Directory, GPULibraries, RayFacts, Surroun
 from periogt_ray.doctor.report import Check, Status
 from periogt_ray.model.device import MIN_CAPABILITY, DeviceFacts, GPUFacts, driver_problem, has_code_for
 from periogt_ray.runtime.cpus import UsableCpus
+from periogt_ray.runtime.network import is_loopback
 from periogt_ray.runtime.ray_environment import LEAST_STORE_BYTES
 from periogt_ray.runtime.temp_dir import MAX_ROOT_LENGTH
 from periogt_ray.settings import Settings
@@ -208,6 +209,18 @@ def check_port(place: Surroundings, host: str, port: int) -> Check:
         "Set PERIOGT_PORT to a free port above 1023, and PERIOGT_HOST to an address of this node or 0.0.0.0; "
         "slurm/ray_serve.sbatch chooses a free port by itself.",
     )
+
+
+def check_key(host: str, *, has_key: bool) -> Check:
+    """Say who could use a service of this environment; without a key that is no fault on a machine of one's own."""
+    if has_key:
+        return Check("api key", Status.PASS, "PERIOGT_API_KEY is set: only requests with the key are answered")
+    who = "every user of this machine" if is_loopback(host) else f"everybody who can reach {host}"
+    message = (
+        f"not set: a service at {host} answers {who}. On a node that you share: export "
+        "PERIOGT_API_KEY=$(openssl rand -hex 24); slurm/ray_serve.sbatch makes a key by itself"
+    )
+    return Check("api key", Status.PASS, message)
 
 
 def check_clock(place: Surroundings) -> Check:

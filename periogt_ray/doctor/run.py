@@ -24,6 +24,7 @@ from periogt_ray.doctor.node import (
     check_directory,
     check_gpu,
     check_gpu_libraries,
+    check_key,
     check_memory,
     check_place,
     check_port,
@@ -107,6 +108,7 @@ def _checks_with_settings(env: Mapping[str, str], settings: Settings, *, hashes:
     )
     checks += failures
     run("place", lambda: [check_place(place), check_clock(place), check_port(place, *listens_at)])
+    run("api key", lambda: [check_key(settings.host, has_key=settings.api_key is not None)])
     run("directories", lambda: _check_directories(settings, place))
     facts, failures = _probed("device", probe_device, otherwise=DeviceFacts(None, False, None))
     checks += failures

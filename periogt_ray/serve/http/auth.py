@@ -45,9 +45,17 @@ def check_key(expected: str | None, given: bytes | None) -> None:
 
 
 def exposure_warning(host: str, port: int, api_key: str | None) -> str | None:
-    """Return a warning where others can reach a service without a key, else None."""
-    if api_key is not None or is_loopback(host):
+    """Return who can use a service that has no key; None for one that has.
+
+    A loopback address keeps other machines out, but not the other users of this one.
+    """
+    if api_key is not None:
         return None
+    if is_loopback(host):
+        return (
+            f"Every user of this machine can use this service at {host}:{port}: it has no API key. On a node that you "
+            "share, set one: export PERIOGT_API_KEY=$(openssl rand -hex 24)"
+        )
     return (
         f"ANYONE WHO CAN REACH {host}:{port} CAN USE THIS SERVICE: it listens beyond this machine and has no API key. "
         "Every user of a shared node or cluster network can connect. Set PERIOGT_API_KEY, or PERIOGT_HOST=127.0.0.1."

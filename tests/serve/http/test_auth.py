@@ -92,6 +92,14 @@ def test_a_warning_names_the_address(host: str) -> None:
     assert "PERIOGT_API_KEY" in warning
 
 
-@pytest.mark.parametrize(("host", "key"), [("127.0.0.1", None), ("::1", None), ("localhost", None), ("0.0.0.0", KEY)])
-def test_no_warning_without_need(host: str, key: str | None) -> None:
-    assert exposure_warning(host, 8000, key) is None
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_a_loopback_address_is_open_to_users_of_the_machine(host: str) -> None:
+    warning = exposure_warning(host, 8000, None)
+    assert warning is not None
+    assert f"Every user of this machine can use this service at {host}:8000" in warning
+    assert "PERIOGT_API_KEY" in warning
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_no_warning_with_a_key(host: str) -> None:
+    assert exposure_warning(host, 8000, KEY) is None
