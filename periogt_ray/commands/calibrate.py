@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from periogt_ray.commands.output import OnceCommand, as_json_option, print_json, resolved_settings, wants_json
+from periogt_ray.commands.output import (
+    OnceCommand,
+    as_json_option,
+    interruption_told,
+    print_json,
+    resolved_settings,
+    wants_json,
+)
 
 __all__ = ["calibrate"]
 
@@ -30,8 +37,20 @@ def calibrate(properties: str, data: Path | None, value_column: str | None, as_j
     """Give the weights intervals, a domain and a verified prompt scheme, from rows that they did not learn from.
 
     Run it once after `periogt setup`, on a GPU node; on a CPU it is slow. The same command continues an interrupted
-    run. Exit status: 0 success, 1 some properties could not be calibrated, 2 none could.
+    run. Exit status: 0 success, 1 some properties could not be calibrated, 2 none could, 130 interrupted by Ctrl-C.
     """
+    with interruption_told("What is finished is kept; give the command again to continue."):
+        results = _calibrated(properties, data, value_column)
+    if wants_json(as_json):
+        print_json(results)
+    else:
+        click.echo("\n".join(_line(property_id, found) for property_id, found in results.items()))
+    n_failed = sum(not found["ok"] for found in results.values())
+    raise SystemExit(0 if n_failed == 0 else 2 if n_failed == len(results) else 1)
+
+
+def _calibrated(properties: str, data: Path | None, value_column: str | None) -> dict[str, dict[str, Any]]:
+    """Calibrate one property after the other; return what is printed of each."""
     from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.errors import CheckpointMissingError, PerioGTError, ValidationError
     from periogt_ray.training.measured import read_measured
@@ -68,12 +87,7 @@ def calibrate(properties: str, data: Path | None, value_column: str | None, as_j
             results[property_id] = {"ok": False, "reason": error.message}
             continue
         results[property_id] = {"ok": verdict.is_recognised, **verdict._asdict()}
-    if wants_json(as_json):
-        print_json(results)
-    else:
-        click.echo("\n".join(_line(property_id, found) for property_id, found in results.items()))
-    n_failed = sum(not found["ok"] for found in results.values())
-    raise SystemExit(0 if n_failed == 0 else 2 if n_failed == len(results) else 1)
+    return results
 
 
 def _line(property_id: str, found: dict[str, Any]) -> str:

@@ -3,11 +3,22 @@
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from periogt_ray.commands.output import OnceCommand, as_json_option, print_json, resolved_settings, wants_json
+from periogt_ray.commands.output import (
+    OnceCommand,
+    as_json_option,
+    interruption_told,
+    print_json,
+    resolved_settings,
+    wants_json,
+)
 from periogt_ray.errors import ValidationError
+
+if TYPE_CHECKING:
+    from periogt_ray.training.evaluate import Evaluation
 
 __all__ = ["evaluate"]
 
@@ -38,45 +49,75 @@ def evaluate(
     """Compare predictions with measured values, to see whether the model works for your polymers.
 
     Values in another unit than the property's are refused; the message gives the conversion. Exit status: 0 success,
-    1 some rows were left out, 2 nothing could be done.
+    1 some rows were left out, 2 nothing could be done, 130 interrupted by Ctrl-C.
     """
+    options = _Options(input_path, property_id, value_column, smiles_column, id_column, no_header, output, calibrate)
+    with interruption_told("No file is half written; give the command again to start over."):
+        found = _evaluated(options, is_json=wants_json(as_json))
+    raise SystemExit(1 if found.left_out else 0)
+
+
+class _Options(NamedTuple):
+    """As the command takes them."""
+
+    input_path: Path
+    property_id: str
+    value_column: str | None
+    smiles_column: str | None
+    id_column: str | None
+    no_header: bool
+    output: Path | None
+    calibrate: bool
+
+
+def _evaluated(given: _Options, *, is_json: bool) -> "Evaluation":
+    """Compare, write the report, print the figures, store the intervals."""
     from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.tables.columns import TableOptions
     from periogt_ray.training.measured import read_measured
 
     settings = resolved_settings()
-    if output is not None:
-        _make_directory(output)
-    info = ArtifactDirectory.of_settings(settings).property(property_id)
-    options = TableOptions(smiles_column, id_column, has_header=not no_header)
-    measured = read_measured(input_path, info, options=options, value_column=value_column)
+    if given.output is not None:
+        _make_directory(given.output)
+    info = ArtifactDirectory.of_settings(settings).property(given.property_id)
+    options = TableOptions(given.smiles_column, given.id_column, has_header=not given.no_header)
+    measured = read_measured(given.input_path, info, options=options, value_column=given.value_column)
 
     from periogt_ray.model.predictor import Predictor
-    from periogt_ray.runtime.files import write_bytes_atomically, write_json_atomically
     from periogt_ray.training.evaluate import evaluate as run_evaluation
     from periogt_ray.training.evaluate import evaluation_document, store_calibration
-    from periogt_ray.training.evaluation_report import evaluation_table, render_evaluation
+    from periogt_ray.training.evaluation_report import evaluation_table
 
     predictor = Predictor.load(settings)
     found = run_evaluation(
         measured.rows, measured.left_out, property_id=info.id, predictor=predictor, settings=settings
     )
     document = evaluation_document(found)
-    if output is not None:
-        write_json_atomically(output / "evaluation.json", document)
-        html = render_evaluation(found, document, source=input_path.name, artifacts=predictor.artifacts.name)
-        write_bytes_atomically(output / "evaluation.html", html.encode())
-        logger.info("The report is %s.", output / "evaluation.html")
-    if wants_json(as_json):
+    if given.output is not None:
+        _write_report(given.output, found, document, source=given.input_path.name, artifacts=predictor.artifacts.name)
+    if is_json:
         print_json(document)
     else:
         click.echo(evaluation_table(document))
-    if calibrate:
-        calibration = store_calibration(found, predictor, source=input_path.name)
+    if given.calibrate:
+        calibration = store_calibration(found, predictor, source=given.input_path.name)
         logger.info(
             "%s: intervals from %d rows, scale %s", info.id, document["groups"]["all"]["n"], calibration.facts.scale
         )
-    raise SystemExit(1 if found.left_out else 0)
+    return found
+
+
+def _write_report(output: Path, found: "Evaluation", document: dict[str, Any], *, source: str, artifacts: str) -> None:
+    """Write both files, or none of them where Ctrl-C comes before."""
+    from periogt_ray.runtime.files import write_bytes_atomically, write_json_atomically
+    from periogt_ray.runtime.signals import signals_held
+    from periogt_ray.training.evaluation_report import render_evaluation
+
+    html = render_evaluation(found, document, source=source, artifacts=artifacts).encode()
+    with signals_held():
+        write_json_atomically(output / "evaluation.json", document, mode=None)
+        write_bytes_atomically(output / "evaluation.html", html, mode=None)
+    logger.info("The report is %s.", output / "evaluation.html")
 
 
 def _make_directory(path: Path) -> None:

@@ -3,14 +3,25 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from periogt_ray.settings import Settings
 
-__all__ = ["OnceCommand", "as_json_option", "level_option", "print_json", "resolved_settings", "wants_json"]
+__all__ = [
+    "OnceCommand",
+    "as_json_option",
+    "interruption_told",
+    "level_option",
+    "print_json",
+    "resolved_settings",
+    "wants_json",
+]
+
+_INTERRUPTED_EXIT = 130  # as shells report a command that SIGINT ended: 128 and the signal's number
 
 
 class OnceCommand(click.Command):
@@ -56,3 +67,19 @@ def wants_json(chosen: bool | None) -> bool:
 def print_json(document: Any) -> None:
     """Print a document as one line of JSON."""
     click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
+
+
+@contextmanager
+def interruption_told(advice: str) -> Iterator[None]:
+    """End a command that Ctrl-C interrupts with one line and exit status 130.
+
+    Parameters
+    ----------
+    advice : str
+        What the user can do now, and what became of the work.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        click.echo(f"Interrupted. {advice}", err=True)
+        raise SystemExit(_INTERRUPTED_EXIT) from error

@@ -1,7 +1,11 @@
 """`periogt evaluate` on the embedded model: figures, files, units, and the intervals it stores."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +150,58 @@ def test_the_column_of_values_is_never_guessed_among_several(artifacts: Path, tm
     assert "2 columns that may hold the values: value, egc" in str(result.exception)
     result = run(artifacts, "--input", tmp_path / "in.csv", "--property", "egc", "--value-column", "egc", "--json")
     assert json.loads(result.stdout)["left_out"][0]["reason"].endswith("a 32-bit float can hold.")
+
+
+# Two polymers at a time, so that a few are done when the signal comes.
+IN_SMALL_STEPS = """
+from periogt_ray.training import evaluate
+evaluate._AT_ONCE = 2
+from periogt_ray.cli import main
+main()
+"""
+
+
+def test_ctrl_c_ends_it_with_one_line_and_leaves_no_file(artifacts: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
+    before = sorted(root.rglob("*"))
+    rows = [f"*{'C' * i}O{'C' * j}*,1" for i in range(1, 25) for j in range(1, 25)]
+    (tmp_path / "in.csv").write_text("\n".join(["smiles,value", *rows]))
+    arguments = ["evaluate", "--input", "in.csv", "--property", "egc", "--output", "out", "--calibrate"]
+    running = subprocess.Popen(
+        [sys.executable, "-c", IN_SMALL_STEPS, *arguments],
+        env={**os.environ, "PERIOGT_CHECKPOINT_DIR": str(root), "PERIOGT_DEVICE": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        text=True,
+    )
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "4 of 576 polymers" in line:
+            break
+    running.send_signal(signal.SIGINT)
+    printed, logged = running.communicate(timeout=60)
+    assert running.returncode == 130, logged
+    said = [line for line in logged.splitlines() if "polymers" not in line]
+    assert said == ["Interrupted. No file is half written; give the command again to start over."]
+    assert printed == ""
+    assert list((tmp_path / "out").iterdir()) == []
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_signal_between_the_two_files_of_a_report_waits_for_the_second(
+    artifacts: Path, values: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from periogt_ray.runtime import files
+
+    write = files.write_json_atomically
+
+    def interrupted(*given: Any, **options: Any) -> None:
+        write(*given, **options)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(files, "write_json_atomically", interrupted)
+    given = table(tmp_path / "in.csv", values)
+    result = run(artifacts, "--input", given, "--property", "egc", "--output", tmp_path / "out")
+    assert result.exit_code == 130
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["evaluation.html", "evaluation.json"]
