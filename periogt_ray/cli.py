@@ -23,7 +23,7 @@ from periogt_ray.commands.calibrate import calibrate
 from periogt_ray.commands.evaluate import evaluate
 from periogt_ray.commands.featurize import featurize
 from periogt_ray.commands.finetune import finetune
-from periogt_ray.commands.inputs import copolymer_options, given_input
+from periogt_ray.commands.inputs import check_options_of_kind, copolymer_options, given_input
 from periogt_ray.commands.models import models
 from periogt_ray.commands.output import (
     OnceCommand,
@@ -113,6 +113,7 @@ def predict(
     names = properties.split(",")
     polymer = given_input(smiles, smiles_b, ratio_a, architecture, conditions)
     model = PerioGT.of_settings(resolved_settings())
+    check_options_of_kind(model.artifacts, names, polymer.kind)
     outcomes = model.outcomes(polymer, names, return_embedding=return_embedding, level=level)
     request_id = new_request_id()
     given: dict[str, Any] = {"given": polymer, "request_id": request_id}

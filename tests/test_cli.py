@@ -151,7 +151,16 @@ def test_a_copolymer_and_conditions_by_options(called: Called, all_kinds: str) -
         (("--condition", "homo", "--property", "opv"), "expected NAME=NUMBER"),
         (("--condition", "homo=1", "--condition", "homo=2", "--property", "opv"), "--condition homo is given twice"),
         (("--condition", "homo=1", "--property", "opv"), "expected exactly homo, bandgap, molar_mass"),
-        (("--property", "ea"), "ea is predicted of a copolymer, and a repeat unit was given"),
+        (
+            ("--property", "ea"),
+            "ea is predicted of a copolymer, and the options describe one repeat unit; give --smiles, --smiles-b, "
+            "--ratio-a and --architecture.",
+        ),
+        (
+            ("--smiles-b", "*CCO*", "--ratio-a", "0.5", "--architecture", "block", "--property", "eps"),
+            "eps is predicted of one repeat unit, and the options describe a copolymer; give --smiles only.",
+        ),
+        (("--property", "opv"), "--condition homo=NUMBER, --condition bandgap=NUMBER"),
     ],
 )
 def test_options_of_another_input_are_refused(

@@ -4,7 +4,10 @@ import doctest
 import multiprocessing
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -182,6 +185,40 @@ def test_copolymers_are_given_as_objects_or_mappings(of_all_kinds: PerioGT) -> N
     assert frame.error_message[4].startswith("Monomer B: ")
     with pytest.raises(ValidationError, match=r"expected 0\.25"):
         of_all_kinds.predict([made, bad], "ea", on_error="raise")
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_ok"),
+    [
+        ({"ratio_a": Decimal("0.25")}, True),
+        ({"ratio_a": Fraction(1, 4)}, True),
+        ({"ratio_a": Decimal("sNaN")}, False),
+        ({"ratio_a": 10**400}, False),
+        ({"ratio_a": pd.NA}, False),
+        ({"ratio_a": np.array([0.25, 0.5])}, False),
+        ({"smiles_a": "*C\ud800C*"}, False),
+        ({"smiles_b": None}, False),
+        ({"architecture": "bl\udfffock"}, False),
+        ({"architecture": 7}, False),
+    ],
+)
+def test_a_copolymer_of_odd_values_is_one_row(of_all_kinds: PerioGT, changes: dict[str, Any], is_ok: bool) -> None:
+    frame = of_all_kinds.predict([{**BLOCK, **changes}, BLOCK], "ea")
+    assert frame.ok.tolist() == [is_ok, True]
+    assert frame.error_code.tolist() == ["" if is_ok else "validation_error", ""]
+    assert frame.to_csv().encode()
+    if is_ok:
+        assert frame.prediction_value[0] == frame.prediction_value[1]
+        assert frame.ratio_a[0] == "0.25"
+
+
+@pytest.mark.parametrize(
+    "conditions", [{**CONDITIONS, "homo": 10**400}, {1: 2.0}, {**CONDITIONS, "homo": pd.NA}, {"\ud800": 1}]
+)
+def test_conditions_of_odd_values_are_one_row(of_all_kinds: PerioGT, conditions: dict[Any, Any]) -> None:
+    given = [{"smiles": "*CC*", "conditions": {**CONDITIONS, "homo": Decimal("-0.61")}}]
+    frame = of_all_kinds.predict([*given, {"smiles": "*CC*", "conditions": conditions}], "opv")
+    assert frame.ok.tolist() == [True, False]
 
 
 def test_conditions_are_given_as_objects_or_mappings(of_all_kinds: PerioGT) -> None:

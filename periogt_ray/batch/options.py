@@ -7,7 +7,7 @@ from typing import Literal
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.input_kinds import InputKind
+from periogt_ray.polymer.input_kinds import INPUT_COLUMNS, InputKind
 from periogt_ray.tables.columns import TableOptions
 from periogt_ray.tables.pair_table import PairOptions
 from periogt_ray.tables.parts import PartSize
@@ -20,6 +20,12 @@ _MOST_NAME_BYTES = 200  # file systems end at 255; parts and temporary files hav
 
 # Of formats that programs would not find in the file.
 _OTHER_SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip", ".xlsx", ".xls", ".ods", ".json", ".html"})
+
+_TABLES = {
+    InputKind.HOMOPOLYMER: "a table of repeat units (column smiles)",
+    InputKind.COPOLYMER: f"a table of copolymers (columns {', '.join(INPUT_COLUMNS[InputKind.COPOLYMER])})",
+    InputKind.CONDITIONS: f"a table with conditions (columns {', '.join(INPUT_COLUMNS[InputKind.CONDITIONS])})",
+}
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,18 @@ class BatchOptions:
         ValidationError, UnsupportedPropertyError
             If there is no id, one that is not served, or they take different kinds of input.
         """
+        kind, names = self.kind(artifacts), [name.strip() for name in self.properties if name.strip()]
+        other = next((n for n in names if n != "all" and artifacts.property(n).input_kind is not kind), None)
+        if other is not None and "all" not in names:
+            wanted = artifacts.property(other).input_kind
+            of = (
+                "--pairs is for copolymers"
+                if self.pairs is not None
+                else f"{names[0]}, named first, of {_TABLES[kind]}"
+            )
+            raise ValidationError(
+                f"{other} is predicted of {_TABLES[wanted]}, and {of}. Run `periogt batch` once for each kind of table."
+            )
         return artifacts.property_ids(self.properties, kind=self.kind(artifacts))
 
     def kind(self, artifacts: ArtifactDirectory) -> InputKind:

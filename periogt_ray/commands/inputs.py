@@ -1,14 +1,18 @@
 """Options for the input of a prediction: a second monomer, or conditions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.input_kinds import CONDITIONS, InputKind
+
 if TYPE_CHECKING:
+    from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.polymer.given import GivenInput
 
-__all__ = ["copolymer_options", "given_input"]
+__all__ = ["check_options_of_kind", "copolymer_options", "given_input"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -24,6 +28,15 @@ _OPTIONS = (
         help="A standardised number that the property needs besides the repeat unit; give the option once for each.",
     ),
 )
+# What a property is predicted of, and the options that say it.
+_OPTIONS_OF = {
+    InputKind.HOMOPOLYMER: ("one repeat unit", "give --smiles only"),
+    InputKind.COPOLYMER: ("a copolymer", "give --smiles, --smiles-b, --ratio-a and --architecture"),
+    InputKind.CONDITIONS: (
+        "a repeat unit with conditions",
+        f"give --smiles and {', '.join(f'--condition {one.name}=NUMBER' for one in CONDITIONS)}",
+    ),
+}
 
 
 def copolymer_options(command: _Command) -> _Command:
@@ -65,3 +78,22 @@ def given_input(
         except ValueError as error:
             raise click.UsageError(f"--condition is {text!r}; expected NAME=NUMBER, for example homo=-0.6.") from error
     return GivenInput.with_conditions(smiles, numbers)
+
+
+def check_options_of_kind(artifacts: "ArtifactDirectory", properties: Sequence[str], given: InputKind) -> None:
+    """Make sure that the options describe what the properties are predicted of; ``all`` takes every kind.
+
+    Raises
+    ------
+    ValidationError
+        Naming the options that are missing, or too many.
+    UnsupportedPropertyError
+        A property is not served.
+    """
+    for name in filter(None, (name.strip() for name in properties)):
+        wanted = given if name == "all" else artifacts.property(name).input_kind
+        if wanted is not given:
+            (of_property, remedy), (of_options, _) = _OPTIONS_OF[wanted], _OPTIONS_OF[given]
+            raise ValidationError(
+                f"{name} is predicted of {of_property}, and the options describe {of_options}; {remedy}."
+            )

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any, TypeAlias
 
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.input_kinds import CONDITIONS, INPUT_COLUMNS, InputKind
-from periogt_ray.polymer.inputs import Copolymer, PolymerInput, PolymerWithConditions, parse_monomer
+from periogt_ray.polymer.inputs import Copolymer, PolymerInput, PolymerWithConditions, parse_monomer, plain_number
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 __all__ = ["AnyInput", "GivenInput", "as_given", "given_kind"]
@@ -41,16 +40,17 @@ class GivenInput:
         return cls(InputKind.HOMOPOLYMER, (smiles,), {"smiles": smiles})
 
     @classmethod
-    def of_copolymer(cls, smiles_a: str, smiles_b: str, ratio_a: Any, architecture: Any) -> "GivenInput":
-        """Return a copolymer, as given."""
-        values = (smiles_a, smiles_b, _plain(ratio_a), architecture)
+    def of_copolymer(cls, smiles_a: Any, smiles_b: Any, ratio_a: Any, architecture: Any) -> "GivenInput":
+        """Return a copolymer, as given; what is no text or number becomes a text."""
+        values = (_text(smiles_a), _text(smiles_b), plain_number(ratio_a), _text(architecture))
         body = {"smiles": None, "copolymer": dict(zip(_COPOLYMER_FIELDS, values, strict=True))}
         return cls(InputKind.COPOLYMER, tuple(map(_text, values)), body)
 
     @classmethod
-    def with_conditions(cls, smiles: str, conditions: Mapping[str, Any]) -> "GivenInput":
+    def with_conditions(cls, smiles: Any, conditions: Mapping[str, Any]) -> "GivenInput":
         """Return a repeat unit with conditions, as given; those that are missing are blank cells."""
-        plain = {name: _plain(value) for name, value in conditions.items()}
+        plain = {_text(name): plain_number(value) for name, value in conditions.items()}
+        smiles = _text(smiles)
         cells = (smiles, *(_text(plain.get(condition.name, "")) for condition in CONDITIONS))
         return cls(InputKind.CONDITIONS, cells, {"smiles": smiles, "conditions": plain})
 
@@ -78,7 +78,7 @@ class GivenInput:
             return PolymerWithConditions.of(parse(self.cells[0]), self.body["conditions"])
         a, b = (parse_monomer(name, smiles, parse) for name, smiles in zip("AB", self.smiles, strict=True))
         given = self.body["copolymer"]
-        return Copolymer.of(a, b, ratio_a=given["ratio_a"], architecture=str(given["architecture"]))
+        return Copolymer.of(a, b, ratio_a=given["ratio_a"], architecture=given["architecture"])
 
 
 def as_given(one: AnyInput) -> GivenInput:
@@ -107,14 +107,14 @@ def as_given(one: AnyInput) -> GivenInput:
     if isinstance(one, RepeatUnit):
         return GivenInput.of_smiles(one.smiles)
     if isinstance(one, str):
-        return GivenInput.of_smiles(one)
+        return GivenInput.of_smiles(_text(one))
     fields = one["copolymer"] if set(one) == {"copolymer"} and isinstance(one["copolymer"], Mapping) else one
     if set(fields) == set(_COPOLYMER_FIELDS):
         return GivenInput.of_copolymer(*(fields[name] for name in _COPOLYMER_FIELDS))
     if set(fields) == {"smiles"}:
-        return GivenInput.of_smiles(str(fields["smiles"]))
+        return GivenInput.of_smiles(_text(fields["smiles"]))
     if set(fields) == {"smiles", "conditions"} and isinstance(fields["conditions"], Mapping):
-        return GivenInput.with_conditions(str(fields["smiles"]), fields["conditions"])
+        return GivenInput.with_conditions(fields["smiles"], fields["conditions"])
     raise ValidationError(
         f"An input has the fields {', '.join(map(repr, fields))}; expected {', '.join(_COPOLYMER_FIELDS)} for a "
         "copolymer, or smiles and conditions."
@@ -135,12 +135,7 @@ def given_kind(inputs: Sequence[GivenInput]) -> InputKind:
     return kinds[0]
 
 
-def _plain(value: Any) -> Any:
-    """Return a number of any type as one that JSON has."""
-    if isinstance(value, bool | int) or not isinstance(value, Real):
-        return value
-    return float(value)
-
-
 def _text(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else str(value)
+    """Return a cell of a table; a lone surrogate, which no table and no SMILES can hold, as its escape."""
+    text = repr(value) if isinstance(value, float) else str(value)
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["ARCHITECTURES", "CONDITIONS", "INPUT_COLUMNS", "RATIOS", "TRAINED_COMBINATIONS", "Condition", "InputKind"]
+__all__ = [
+    "ARCHITECTURES",
+    "CONDITIONS",
+    "INPUT_COLUMNS",
+    "N_EQUAL_PAIRS",
+    "N_PAIRS_ROWS",
+    "RATIOS",
+    "TRAINED_COMBINATIONS",
+    "Condition",
+    "InputKind",
+]
 
 RATIOS = (0.25, 0.5, 0.75)  # molar fractions that the networks have a state for
 ARCHITECTURES = ("alternating", "block", "random")
@@ -13,6 +23,8 @@ TRAINED_COMBINATIONS = (
     (0.5, "alternating"),
     *((ratio, architecture) for architecture in ("block", "random") for ratio in RATIOS),
 )
+# Rows of ea.csv, as of ip.csv, and those whose two monomers are one: eight monomers, each in the seven combinations.
+N_PAIRS_ROWS, N_EQUAL_PAIRS = 42966, 56
 
 
 class InputKind(StrEnum):

@@ -5,10 +5,11 @@ from its network. Ratios, architectures and conditions are those that the publis
 Chem. Sci. 13, 10486, 2022, for the copolymers).
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from decimal import Decimal
+from numbers import Real
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,11 +18,14 @@ from periogt_ray.polymer.input_kinds import (
     ARCHITECTURES,
     CONDITIONS,
     INPUT_COLUMNS,
+    N_EQUAL_PAIRS,
+    N_PAIRS_ROWS,
     RATIOS,
     TRAINED_COMBINATIONS,
     InputKind,
 )
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.runtime.decimal_comma import decimal_comma_hint
 
 __all__ = [
     "Copolymer",
@@ -30,6 +34,7 @@ __all__ = [
     "kind_of",
     "monomers_of",
     "parse_monomer",
+    "plain_number",
     "read_input",
 ]
 
@@ -61,7 +66,7 @@ class Copolymer:
         for name, ratio in (("ratio_a", self.ratio_a), ("ratio_b", self.ratio_b)):
             if ratio not in RATIOS:
                 raise ValidationError(
-                    f"{name} is {ratio!r}; expected 0.25, 0.5 or 0.75, the molar fractions that the networks know."
+                    f"{name} is {ratio!r:.60}; expected 0.25, 0.5 or 0.75, the molar fractions that the networks know."
                 )
         if self.architecture not in ARCHITECTURES:
             hint = f" Write {self.architecture.lower()!r}." if self.architecture.lower() in ARCHITECTURES else ""
@@ -104,6 +109,7 @@ class Copolymer:
         cls, a: RepeatUnit, b: RepeatUnit, *, ratio_a: float, architecture: str, ratio_b: float | None = None
     ) -> "Copolymer":
         """Make a copolymer of monomers that are parsed; raises ValidationError as :meth:`parse`."""
+        ratio_a, ratio_b = plain_number(ratio_a), None if ratio_b is None else plain_number(ratio_b)
         if ratio_b is None:
             ratio_b = 1.0 - ratio_a if ratio_a in RATIOS else 0.5
         made = cls(a, b, ratio_a, ratio_b, architecture)
@@ -129,12 +135,17 @@ class Copolymer:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was left out of the SMILES, and that training never saw such a combination."""
+        """What was left out of the SMILES, and that training never or hardly saw such a combination."""
         warnings = list(dict.fromkeys((*self.a.warnings, *self.b.warnings)))
         if self.ratio_a + self.ratio_b == 1 and (self.ratio_a, self.architecture) not in TRAINED_COMBINATIONS:
             warnings.append(
                 f"Training saw no {self.architecture} copolymer with the ratio {self.ratio_a:g} to {self.ratio_b:g}, "
                 "only 0.5 to 0.5"
+            )
+        if self.a.smiles == self.b.smiles:
+            warnings.append(
+                "Monomers A and B are the same, so this is a homopolymer, and its ratio and architecture mean nothing; "
+                f"{N_EQUAL_PAIRS} of the {N_PAIRS_ROWS} rows of the published data are such"
             )
         return tuple(warnings)
 
@@ -183,7 +194,7 @@ class PolymerWithConditions:
         """Add conditions to a repeat unit that is parsed; raises ValidationError as :meth:`parse`."""
         names = [condition.name for condition in CONDITIONS]
         if set(conditions) != set(names):
-            given = ", ".join(repr(name[:40]) for name in list(conditions)[:10]) or "none"
+            given = ", ".join(repr(str(name)[:40]) for name in list(conditions)[:10]) or "none"
             raise ValidationError(f"The conditions are {given}; expected exactly {', '.join(names)}.")
         return cls(unit, tuple(_condition(name, conditions[name]) for name in names))
 
@@ -263,19 +274,40 @@ def parse_monomer(name: str, smiles: str, parse: Callable[[str], RepeatUnit]) ->
         raise ValidationError(f"Monomer {name}: {error.message}", error.details) from error
 
 
+def plain_number(value: Any) -> Any:
+    """Return a number of any type as one that JSON has, and anything that is no number as its text.
+
+    Examples
+    --------
+    >>> plain_number(Decimal("0.5")), plain_number(2), plain_number(np.float32(0.25)), plain_number([0.5])
+    (0.5, 2, 0.25, '[0.5]')
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        # Of numpy's float64 the text would be another one.
+        return float(value) if isinstance(value, float) else value
+    if not isinstance(value, Real | Decimal):
+        return str(value)
+    try:
+        return float(value)
+    except (ValueError, OverflowError):  # a signalling NaN, and fractions beyond a float
+        return str(value)
+
+
 def _number(name: str, cell: str) -> float:
     try:
         return float(cell)
     except ValueError as error:
         found = f"is {cell[:40]!r}" if cell.strip() else "is blank"
-        raise ValidationError(f"{name} {found}; expected a number.") from error
+        raise ValidationError(f"{name} {found}; expected a number.{decimal_comma_hint(cell)}") from error
 
 
 def _condition(name: str, value: float) -> float:
     """Return a condition as the float32 that the network gets."""
+    value = plain_number(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and math.isfinite(value) and abs(value) <= float(np.finfo(np.float32).max):
+    # NaN and infinity are not in these bounds; a whole number of any size can be compared with them.
+    if is_number and abs(value) <= float(np.finfo(np.float32).max):
         return float(np.float32(value)) + 0.0  # -0 becomes 0
     raise ValidationError(
-        f"The condition {name} is {value!r}; expected a standardised number, finite as a 32-bit float."
+        f"The condition {name} is {value!r:.60}; expected a standardised number, finite as a 32-bit float."
     )

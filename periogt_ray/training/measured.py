@@ -15,6 +15,7 @@ from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.input_kinds import CONDITIONS, InputKind
 from periogt_ray.polymer.inputs import Copolymer, PolymerInput, PolymerWithConditions, read_input
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.runtime.decimal_comma import decimal_comma_hint
 from periogt_ray.tables.columns import TableOptions, normalized
 from periogt_ray.tables.reading import scan_table
 
@@ -104,7 +105,8 @@ def read_measured(
     for one in left_out:
         logger.warning("row %s is left out: %s", one.id, one.reason)
     if not rows:
-        raise ValidationError(f"{path} has no row with a polymer and a value; the log names each row's reason.")
+        first = f" The first: {left_out[0].reason}" if left_out else ""
+        raise ValidationError(f"{path} has no row with a polymer and a value; the log names each row's reason.{first}")
     return MeasuredRows(tuple(rows), tuple(left_out))
 
 
@@ -181,7 +183,8 @@ def number_of(text: str) -> float | None:
 def _number(text: str) -> float:
     value = number_of(text)
     if value is None or not math.isfinite(value):
-        raise ValidationError(f"The value is {text!r}; expected a number, with a point as decimal sign.")
+        hint = decimal_comma_hint(text)
+        raise ValidationError(f"The value is {text!r}; expected a number, with a point as decimal sign.{hint}")
     if abs(value) > _LARGEST:
         raise ValidationError(f"The value is {text!r}; expected a number that a 32-bit float can hold.")
     return value

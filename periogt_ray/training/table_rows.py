@@ -12,6 +12,7 @@ from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.inputs import PolymerInput
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.runtime.decimal_comma import decimal_comma_hint
 from periogt_ray.tables.columns import TableOptions, normalized
 from periogt_ray.tables.reading import TableScan, scan_table
 from periogt_ray.training.measured import given_input, number_of
@@ -278,8 +279,8 @@ def _bad_value(text: str, options: DataOptions) -> str | None:
         return "There is no value"
     value = number_of(text)
     if value is None:
-        hint = ", with a decimal point" if "," in text else ""
-        return f"The value {text[:40]!r} is not a number; expected one such as 1.5{hint}"
+        hint = decimal_comma_hint(text)
+        return f"The value {text[:40]!r} is not a number; expected one such as 1.5{hint and f'.{hint}'}"
     if not math.isfinite(value):
         return f"The value {text!r} is not finite"
     if abs(value) > _LARGEST_VALUE:

@@ -165,8 +165,16 @@ def test_the_report_draws_both_monomers(artifacts: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("properties", "header", "message"),
     [
-        (("ea", "eps"), "smiles_A,smiles_B,rA,type", r"eps is predicted of a repeat unit"),
-        (("eps", "opv"), "smiles,homo,bandgap,molar_mass", "opv is predicted of a repeat unit with conditions"),
+        (
+            ("ea", "eps"),
+            "smiles_A,smiles_B,rA,type",
+            r"eps is predicted of a table of repeat units .* and ea, named",
+        ),
+        (
+            ("eps", "opv"),
+            "smiles,homo,bandgap,molar_mass",
+            "opv is predicted of a table with conditions",
+        ),
         (("ea",), "smiles,value", "no column smiles_a, and the property takes smiles_a, smiles_b, ratio_a"),
         (("ea",), "smiles_A,smiles_B,rA,ratio_a_,type", "2 columns that may hold ratio_a"),
         (("opv",), "smiles,HOMO (eV)", "no column bandgap"),

@@ -73,6 +73,12 @@ def test_equal_monomers_are_ordered_by_ratio() -> None:
     assert first.key == second.key
 
 
+def test_a_homopolymer_given_as_a_copolymer_is_warned_of() -> None:
+    [warning] = copolymer(a="*CCO*", b="*OCC*").warnings
+    assert warning.startswith("Monomers A and B are the same, so this is a homopolymer")
+    assert "56 of the 42966 rows" in warning
+
+
 def test_warnings_of_both_monomers_come_once() -> None:
     made = copolymer(a="*[13CH2]CO*", b="*[13CH2]C*")
     assert made.warnings == ("Isotopes were left out, because the networks do not know them",)
@@ -119,7 +125,8 @@ def test_cells_of_a_table_are_read_by_kind() -> None:
     ("cells", "message"),
     [
         (["*CC*", "*CCO*", "", "block"], "ratio_a is blank"),
-        (["*CC*", "*CCO*", "half", "block"], "ratio_a is 'half'"),
+        (["*CC*", "*CCO*", "half", "block"], "ratio_a is 'half'; expected a number.$"),
+        (["*CC*", "*CCO*", "0,5", "block"], "ratio_a is '0,5'.* It has a decimal comma: write 0.5, or save the table"),
         (["*CC*", "*CCO*", "0.5", "block", "0.25"], "add up to 0.75"),
         (["*CC*", "*CCO*", "0.5", ""], "architecture is ''"),
     ],

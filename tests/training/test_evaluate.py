@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from periogt_ray.artifacts.calibration import Calibration, calibration_path
 from periogt_ray.cli import cli
+from periogt_ray.errors import ValidationError
 from periogt_ray.predict import PerioGT
 from periogt_ray.settings import EMBEDDED_DIR
 
@@ -205,3 +206,13 @@ def test_a_signal_between_the_two_files_of_a_report_waits_for_the_second(
     result = run(artifacts, "--input", given, "--property", "egc", "--output", tmp_path / "out")
     assert result.exit_code == 130
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["evaluation.html", "evaluation.json"]
+
+
+@pytest.mark.parametrize("text", ['smiles,value\n*CC*,"7,1"\n*CCO*,"6,9"\n', "smiles;value\n*CC*;7,1\n*CCO*;6,9\n"])
+def test_decimal_commas_are_told_with_what_to_do(artifacts: Path, tmp_path: Path, text: str) -> None:
+    given = tmp_path / "in.csv"
+    given.write_text(text)
+    result = run(artifacts, "--input", given, "--property", "egc")
+    assert isinstance(result.exception, ValidationError)
+    assert "The first: The value is '7,1'" in result.exception.message
+    assert "It has a decimal comma: write 7.1, or save the table with decimal points" in result.exception.message
