@@ -95,10 +95,12 @@ def read_measured(
         at = _value_column(scan.table.columns.kept_names, info, value_column, path)
         rows: list[MeasuredRow] = []
         left_out: list[LeftOut] = []
+        records = scan.table.records()
         for part in scan.parts:
-            for row in scan.table.read(part):
+            for row, (_, record) in zip(scan.table.read(part), records, strict=False):
                 cells = (row.smiles, *row.kept[:n_others])
                 try:
+                    check_length(record, scan.table.columns.names)
                     rows.append(MeasuredRow(row.id, given_input(kind, cells), _number(row.kept[n_others + at])))
                 except ValidationError as error:
                     left_out.append(LeftOut(row.id, " ".join(cells), error.message))
@@ -160,6 +162,21 @@ def described(polymer: PolymerInput) -> str:
         numbers = zip(CONDITIONS, polymer.conditions, strict=True)
         return f"{polymer.unit.smiles} ({', '.join(f'{one.name} {value:g}' for one, value in numbers)})"
     return polymer.smiles
+
+
+def check_length(record: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse a row with cells beyond the header: part of a number may stand there, and the rest would pass for it.
+
+    Raises
+    ------
+    ValidationError
+        If there are such cells that are not blank.
+    """
+    if any(cell.strip() for cell in record[len(names) :]):
+        raise ValidationError(
+            f"The row has {len(record)} cells, and the header {len(names)}; a decimal comma without quotes does that. "
+            "Write decimal points, or name all columns in the header."
+        )
 
 
 def number_of(text: str) -> float | None:

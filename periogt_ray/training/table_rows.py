@@ -15,7 +15,7 @@ from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.runtime.decimal_comma import decimal_comma_hint
 from periogt_ray.tables.columns import TableOptions, normalized
 from periogt_ray.tables.reading import TableScan, scan_table
-from periogt_ray.training.measured import given_input, number_of
+from periogt_ray.training.measured import check_length, given_input, number_of
 from periogt_ray.training.progress_lines import told
 
 __all__ = ["PARTS", "DataOptions", "Duplicates", "Fate", "Row", "RowFate", "TableRows", "read_rows"]
@@ -158,6 +158,12 @@ def read_rows(path: Path, options: DataOptions) -> TableRows:
             cells = [cell.strip() for cell in record]
             given = tuple("" if i is None or i >= len(record) else record[i] for i in wanted)
             found = _read_row(line, given, _Cells.of(cells, places), options, read)
+            try:
+                check_length(record, columns.names)
+            except ValidationError as error:
+                found = RowFate(
+                    line, " ".join(given).strip(), _Cells.of(cells, places).value, "left out", error.message
+                )
             if isinstance(found, RowFate):
                 fates[line] = found
             else:

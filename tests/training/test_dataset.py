@@ -47,6 +47,7 @@ def test_every_row_has_a_fate(tmp_path: Path) -> None:
         ("*CCN*,inf", "not finite"),
         ("*CCN*,n/a", "not a number"),
         ('*CCN*,"1,5"', "decimal point"),
+        ("*CCN*,1,5", "The row has 3 cells, and the header 2"),
         ("*CCN*,", "no value"),
         ("*CCN*", "no value"),
         ("*CCN*,1e40", "beyond"),

@@ -208,6 +208,16 @@ def test_a_signal_between_the_two_files_of_a_report_waits_for_the_second(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["evaluation.html", "evaluation.json"]
 
 
+def test_half_a_number_is_no_value(artifacts: Path, tmp_path: Path) -> None:
+    given = tmp_path / "in.csv"
+    given.write_text("smiles,value\n*CC*,7,1\n*CCO*,6.9,\n*CCCO*,6.1\n")
+    result = run(artifacts, "--input", given, "--property", "egc", "--json")
+    document = json.loads(result.stdout)
+    [left_out] = document["left_out"]
+    assert (result.exit_code, left_out["id"], document["groups"]["all"]["n"]) == (1, "0", 2)
+    assert "The row has 3 cells, and the header 2; a decimal comma without quotes does that" in left_out["reason"]
+
+
 @pytest.mark.parametrize("text", ['smiles,value\n*CC*,"7,1"\n*CCO*,"6,9"\n', "smiles;value\n*CC*;7,1\n*CCO*;6,9\n"])
 def test_decimal_commas_are_told_with_what_to_do(artifacts: Path, tmp_path: Path, text: str) -> None:
     given = tmp_path / "in.csv"
