@@ -13,6 +13,7 @@ from periogt_ray.runtime.files import sha256_of, write_bytes_atomically, write_j
 __all__ = [
     "Manifest",
     "RecordedFile",
+    "hash_of",
     "is_ready",
     "read_finished_manifest",
     "read_manifest",
@@ -24,6 +25,24 @@ __all__ = [
 _FORMAT = "periogt-manifest"
 # Index, statistics and scaler are below it, and are compared by hash even where weights are by size alone.
 _SMALL_BYTES = 2**20
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of an artifact's file as hex digits.
+
+    Raises
+    ------
+    ModelLoadError
+        If this user may not read it, or the disk fails.
+    """
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise ModelLoadError(
+            f"{path} cannot be read: {error.strerror}. Ask its owner for permission to read it, or fetch the artifacts "
+            "anew with `periogt setup`.",
+            {"file": str(path)},
+        ) from error
 
 
 class RecordedFile(NamedTuple):

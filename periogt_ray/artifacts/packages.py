@@ -20,12 +20,12 @@ from typing import Any
 
 from periogt_ray.artifacts.architecture import HEAD_FAMILIES, input_kind
 from periogt_ray.artifacts.layout import LABEL_STATS_NAME, read_json
-from periogt_ray.artifacts.manifest import RecordedFile
+from periogt_ray.artifacts.manifest import RecordedFile, hash_of
 from periogt_ray.artifacts.properties import ALIASES, PropertyInfo
 from periogt_ray.artifacts.statistics import LabelStats, read_label_stats
 from periogt_ray.errors import ModelLoadError, PerioGTError
 from periogt_ray.polymer.prompt_scheme import PromptScheme
-from periogt_ray.runtime.files import PRIVATE_MODE, sha256_of, write_json_atomically
+from periogt_ray.runtime.files import PRIVATE_MODE, write_json_atomically
 
 __all__ = [
     "PACKAGE_NAME",
@@ -247,4 +247,4 @@ def encoder_hash(path: Path) -> str:
 
 @lru_cache(maxsize=16)
 def _hash(path: Path, _size: int, _modified: int) -> str:
-    return sha256_of(path)
+    return hash_of(path)

@@ -83,12 +83,16 @@ class PartsDirectory:
                     if self._is_at_its_place(lock) and not self.finished():
                         self.remove()
         except OSError as error:
-            if error.errno not in _STORAGE_ERRORS:
+            if error.errno not in _STORAGE_ERRORS or not self._is_of_output(error):
                 raise
             raise ValidationError(
                 f"Writing to {self.path.parent} failed: {error.strerror}. Finished parts are kept: free some space "
                 "or make the directory writable, then run again with --resume; or choose another --output."
             ) from error
+
+    def _is_of_output(self, error: OSError) -> bool:
+        """Whether an error is about the output: one without a name comes from a write."""
+        return error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(self.path.parent)
 
     def _locked(self) -> TextIO:
         """Return the open lock, once this run holds it and it is still the one in the directory."""

@@ -10,13 +10,13 @@ from typing import Any, TypedDict
 from periogt_ray import __version__
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.layout import LABEL_STATS_NAME, SCALER_NAMES
+from periogt_ray.artifacts.manifest import hash_of
 from periogt_ray.artifacts.packages import PACKAGE_NAME
 from periogt_ray.batch.options import BatchOptions
 from periogt_ray.batch.parts import PartsDirectory
 from periogt_ray.batch.summary import BatchSummary
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.dimensions import FEATURE_VERSION
-from periogt_ray.runtime.files import sha256_of
 from periogt_ray.settings import Settings
 from periogt_ray.tables.columns import Columns
 from periogt_ray.tables.parts import PartSize
@@ -144,7 +144,7 @@ def _digest(artifacts: ArtifactDirectory, property_ids: Sequence[str]) -> str:
     names += [f"models/{name}/{PACKAGE_NAME}" for name in property_ids if name in artifacts.packages]
     digest = sha256()
     for name in names:
-        digest.update(f"{name} {sha256_of(artifacts.path_of(name))}\n".encode())
+        digest.update(f"{name} {hash_of(artifacts.path_of(name))}\n".encode())
     return digest.hexdigest()
 
 

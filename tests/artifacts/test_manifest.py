@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.errors import ChecksumMismatchError
+from periogt_ray.artifacts.manifest import hash_of
+from periogt_ray.errors import ChecksumMismatchError, ModelLoadError
 from periogt_ray.runtime.files import write_json_atomically
 from support.artifact_files import HEAD
 
@@ -24,3 +25,8 @@ def test_another_hash_than_recorded_is_found_on_request(directory: Path) -> None
     assert ArtifactDirectory.open(directory).property_state_dict("eps")
     with pytest.raises(ChecksumMismatchError, match="SHA-256"):
         ArtifactDirectory.open(directory, verify_hashes=True).property_state_dict("eps")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=f"{tmp_path} cannot be read: Is a directory. Ask its owner"):
+        hash_of(tmp_path)

@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,15 @@ def test_a_record_that_is_damaged_or_of_another_form_is_refused(tmp_path: Path) 
         (parts.path / "record.json").write_text('{"basis": ')
         with pytest.raises(ValidationError, match="is not JSON"):
             BatchRecord.read(parts, is_resumed=True)
+
+
+def test_only_what_fails_at_the_output_is_told_as_such(tmp_path: Path) -> None:
+    def failed(path: Path | None) -> None:
+        with PartsDirectory(tmp_path / "o.csv").held():
+            raise PermissionError(errno.EACCES, "Permission denied", *([] if path is None else [str(path)]))
+
+    for path in (None, tmp_path / "out.csv.parts" / "0"):
+        with pytest.raises(ValidationError, match="failed: Permission denied. Finished parts are kept"):
+            failed(path)
+    with pytest.raises(PermissionError):
+        failed(Path("/weights/base.pth"))
