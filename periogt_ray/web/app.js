@@ -1,6 +1,7 @@
 // The page: views, the key, the theme, and what each view is told.
 
 import { Api } from "./api.js";
+import { Comparison } from "./compare.js";
 import { CopolymerView, ofKind } from "./copolymer.js";
 import { CsvView } from "./csv_view.js";
 import { byId, el } from "./dom.js";
@@ -10,7 +11,7 @@ import { showReference } from "./reference.js";
 import { SinglePolymer } from "./single.js";
 import { ServiceState } from "./state.js";
 
-const VIEWS = ["one", "copolymer", "csv", "model", "api"];
+const VIEWS = ["one", "copolymer", "compare", "csv", "model", "api"];
 const THEMES = ["system", "light", "dark"];
 
 function main() {
@@ -21,7 +22,8 @@ function main() {
   const single = new SinglePolymer(api, drawings);
   const csv = new CsvView(api, drawings, state);
   const copolymer = new CopolymerView(api, drawings);
-  const recolour = () => { single.draw(); copolymer.draw(); csv.recolour(); };
+  const comparison = new Comparison(api, drawings, () => single.answer?.smiles);
+  const recolour = () => { single.draw(); copolymer.draw(); comparison.draw(); csv.recolour(); };
 
   let version = null;
   let isLearning = false;
@@ -37,6 +39,7 @@ function main() {
         state.n_properties = model.properties.length;
         const ofRepeatUnits = ofKind(model, "homopolymer");
         single.setModel(ofRepeatUnits);
+        comparison.setModel(ofRepeatUnits);
         csv.setModel(model);
         copolymer.setModel(ofKind(model, "copolymer"));
         showModel(model);

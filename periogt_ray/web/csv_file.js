@@ -13,10 +13,11 @@ const DELIMITER_NAMES = { ",": "commas", ";": "semicolons", "\t": "tabs" };
  * @param {File|Blob} file
  * @param {string} name
  * @param {{delimiters: string[], smiles_names: string[]}} rules
+ * @param {string} advice - what to do with a file of more rows
  * @returns {Promise<{name: string, lines: string[][], source: string[]}>} every line that is not blank, the first
  *   included, and what was found of the format, in words
  */
-export async function readCsv(file, name, rules) {
+export async function readCsv(file, name, rules, advice = "Use `periogt batch` for larger files.") {
   const { text, encoding, isPacked } = await readText(file, name);
   const told = toldDelimiter(text);
   if (told && !rules.delimiters.includes(told.delimiter)) throw new FileError("format", `The first line of ${name} says that its delimiter is ${JSON.stringify(told.delimiter)}; expected a comma, a semicolon or a tab. Save it with one of these.`);
@@ -25,7 +26,7 @@ export async function readCsv(file, name, rules) {
   const lines = parsed(body, delimiter, name);
   if (lines.length === 0) throw new FileError("empty", `${name} is empty; expected a header line with a column of SMILES, and rows.`);
   const n_rows = lines.length - (lacksHeader({ lines }, rules) ? 0 : 1);
-  if (n_rows > MOST_ROWS) throw new FileError("format", `${name} has ${n_rows} rows; at most ${MOST_ROWS} rows are taken here. Use \`periogt batch\` for larger files.`);
+  if (n_rows > MOST_ROWS) throw new FileError("format", `${name} has ${n_rows} rows; at most ${MOST_ROWS} rows are taken here. ${advice}`);
   const isOneColumn = lines.every(({ length }) => length === 1);
   const source = [isPacked ? "gzip" : "", encoding === "UTF-8" ? "" : encoding, isOneColumn ? "one column" : DELIMITER_NAMES[delimiter]];
   return { name, lines, source: source.filter(Boolean) };

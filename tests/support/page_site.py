@@ -75,3 +75,21 @@ def _result(smiles: str, property: str, warnings_of: Callable[[str, str], list[s
         "model": {"name": "PerioGT", "checkpoint": "c", "artifacts": "made-up answers"},
         **({} if warnings is None else {"warnings": warnings}),
     }  # fmt: skip
+
+
+def calibrated(asked: Asked) -> Answer | None:
+    """Answer as a calibrated service: intervals of a half width of 0.5, and lead far outside of the domain."""
+    found = made_up(lambda _smiles, _property: [])(asked)
+    if found is None or asked.path not in ("/v1/model", "/v1/predict/batch"):
+        return found
+    document = json.loads(found[2])
+    for card in document.get("properties", []):
+        card["interval_scale"] = "neighbours"
+    for result in document.get("results", []):
+        if "code" in result:
+            continue
+        value, is_far = result["prediction"]["value"], "Pb" in result["smiles"]
+        result["interval"] = {"level": 0.9, "lower": value - 0.5, "upper": value + 0.5}
+        status, reasons = ("far_outside", ["Pb occurs in no training polymer"]) if is_far else ("inside", [])
+        result["domain"] = {"status": status, "similarity": 0.5, "percentile": 10.0, "reasons": reasons}
+    return 200, JSON, json.dumps(document).encode()
