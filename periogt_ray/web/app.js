@@ -8,10 +8,11 @@ import { byId, el } from "./dom.js";
 import { Drawings } from "./drawing.js";
 import { showModel } from "./model.js";
 import { showReference } from "./reference.js";
+import { Screening } from "./screen.js";
 import { SinglePolymer } from "./single.js";
 import { ServiceState } from "./state.js";
 
-const VIEWS = ["one", "copolymer", "compare", "csv", "model", "api"];
+const VIEWS = ["one", "copolymer", "compare", "csv", "screen", "model", "api"];
 const THEMES = ["system", "light", "dark"];
 
 function main() {
@@ -21,9 +22,10 @@ function main() {
   const state = new ServiceState(api);
   const single = new SinglePolymer(api, drawings);
   const csv = new CsvView(api, drawings, state);
+  const screening = new Screening(api, drawings, csv);
   const copolymer = new CopolymerView(api, drawings);
   const comparison = new Comparison(api, drawings, () => single.answer?.smiles);
-  const recolour = () => { single.draw(); copolymer.draw(); comparison.draw(); csv.recolour(); };
+  const recolour = () => { single.draw(); copolymer.draw(); comparison.draw(); csv.recolour(); screening.recolour(); };
 
   let version = null;
   let isLearning = false;
@@ -41,6 +43,7 @@ function main() {
         single.setModel(ofRepeatUnits);
         comparison.setModel(ofRepeatUnits);
         csv.setModel(model);
+        screening.setModel(model);
         copolymer.setModel(ofKind(model, "copolymer"));
         showModel(model);
         state.refresh();

@@ -152,7 +152,8 @@ function ratioProblem(ratioOfA, ratioOfB) {
 }
 
 const MOST_NUMBER_COLUMNS = 8;
-const SHARE_OF_NUMBERS = 0.8;
+/** Of a column's cells, so that it counts as one of numbers. */
+export const SHARE_OF_NUMBERS = 0.8;
 
 /**
  * Return the columns of numbers, such as measured values, for the plot of two columns.

@@ -12,8 +12,10 @@ const WAITING = { code: "not_ready", message: "The answer has not come yet." };
  * @param {string[]} inputs - the columns of their cells
  */
 export function writeCsv(rows, answers, inputs) {
-  const lines = [["id", ...inputs, ...COLUMNS], ...rows.flatMap((_, row) => linesOf(rows, answers, row))];
-  return csvText(lines);
+  return csvText((function* lines() {
+    yield ["id", ...inputs, ...COLUMNS];
+    for (const row of rows.keys()) yield* linesOf(rows, answers, row);
+  })());
 }
 
 /** The lines of one row, one a property. */
@@ -29,9 +31,9 @@ export function linesOf(rows, answers, row) {
   });
 }
 
-/** Write lines of cells. */
+/** Write lines of cells, which need not be there all at once. */
 export function csvText(lines, delimiter = ",") {
-  return `${lines.map((line) => line.map((text) => cell(text, delimiter)).join(delimiter)).join("\n")}\n`;
+  return `${Array.from(lines, (line) => line.map((text) => cell(text, delimiter)).join(delimiter)).join("\n")}\n`;
 }
 
 /**

@@ -26,6 +26,12 @@ export class CsvView {
   /** Take on what is served. */
   setModel(model) { this.plan.setModel(model); }
 
+  /** What was predicted, for other views; null before a run and while one is under way. */
+  get run() {
+    if (!this.answers || this.job) return null;
+    return { rows: this.askedRows, answers: this.answers, inputs: this.inputs, fileName: this.fileName, measured: this.measured };
+  }
+
   /** Draw plots anew, in other colours. */
   recolour() { this.results.recolour(); }
 
@@ -80,6 +86,7 @@ export class CsvView {
     this.askedRows = rows;
     this.inputs = inputs;
     this.fileName = fileName;
+    this.measured = measured;
     this.results.begin(rows, this.answers, { inputs, measured });
     byId("results").hidden = false;
     byId("progress").hidden = false;

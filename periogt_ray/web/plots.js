@@ -9,13 +9,15 @@ const SCATTER_PX = 400;
 const COUNT_STEPS = [1, 2, 5].flatMap((step) => [0, 1, 2, 3, 4].map((n) => step * 10 ** n)).sort((a, b) => a - b);
 const REACH_PX = 24; // how near the pointer must be to a point
 
-function colours() {
+/** The colours of the page, for canvases. */
+export function colours() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
-  return { ink: colour("--muted"), line: colour("--line"), accent: colour("--accent"), font: `12px ${colour("--sans")}` };
+  return { ink: colour("--muted"), line: colour("--line"), accent: colour("--accent"), strong: colour("--ink"), warn: colour("--warn"), font: `12px ${colour("--sans")}` };
 }
 
-function axes({ ink, line, font }, xTitle, yTitle) {
+/** The axes of a plot; no title, no room for it. */
+export function axes({ ink, line, font }, xTitle, yTitle) {
   const common = { stroke: ink, font, labelFont: font, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 4 } };
   return [
     { ...common, label: xTitle, labelSize: xTitle ? 20 : 0, size: 30 },
@@ -24,7 +26,7 @@ function axes({ ink, line, font }, xTitle, yTitle) {
 }
 
 /** Keep a plot as wide as its place; ends when the place leaves the page. */
-function fit(plot, place, height) {
+export function fit(plot, place, height) {
   const observer = new ResizeObserver(() => {
     if (!place.isConnected) { observer.disconnect(); plot.destroy(); return; }
     if (place.clientWidth > 0) plot.setSize({ width: place.clientWidth, height });
@@ -146,7 +148,7 @@ export function scatter(area, { x, y }, points, onPoint) {
   place.addEventListener("blur", () => tell(-1));
 }
 
-function padded(_, low, high) {
+export function padded(_, low, high) {
   const space = high > low ? (high - low) * 0.05 : Math.max(Math.abs(low) * 0.05, 0.5);
   return [low - space, high + space];
 }

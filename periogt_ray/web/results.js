@@ -3,6 +3,7 @@
 import { byId, debounced, el, shown } from "./dom.js";
 import { Status } from "./job.js";
 import { histogram, scatter } from "./plots.js";
+import { comparison } from "./sorting.js";
 import { VirtualTable } from "./table.js";
 import { DOMAIN_TEXT, farthest, gathered, warningBox } from "./warnings.js";
 
@@ -255,16 +256,4 @@ export class Results {
 function halfWidth(answers, row, column) {
   const { lower, upper } = answers.trust(row, column);
   return (upper - lower) / 2;
-}
-
-/** Numbers by size and texts as people count; what is missing comes last either way. */
-function comparison(key, isDescending) {
-  const collator = new Intl.Collator("en", { numeric: true });
-  const sign = isDescending ? -1 : 1;
-  return (a, b) => {
-    const [left, right] = [key(a), key(b)];
-    if (typeof left === "string") return sign * collator.compare(left, right) || a - b;
-    if (Number.isNaN(left) || Number.isNaN(right)) return Number.isNaN(left) - Number.isNaN(right) || a - b;
-    return sign * (left - right) || a - b;
-  };
 }

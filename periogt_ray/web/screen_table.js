@@ -1,12 +1,11 @@
 // A table of predictions by column: from the answers of this page, or from a CSV file as `periogt batch` writes it.
 
-import { copolymerColumns, lacksHeader, tableOf } from "./columns.js";
+import { SHARE_OF_NUMBERS, copolymerColumns, lacksHeader, tableOf } from "./columns.js";
 import { COLUMNS, linesOf } from "./csv_output.js";
 import { FileError } from "./file_text.js";
 
 /** Domain of a value, farther outside with the number. */
 export const DOMAINS = ["", "inside", "outside", "far_outside"];
-const SHARE_OF_NUMBERS = 0.8; // of a column's cells, so that it counts as one of numbers
 const NO_NUMBERS = new Set(["ok", "error_code", "error_message", "request_id", "warnings"]);
 
 /**

@@ -26,12 +26,13 @@ export class VirtualTable extends EventTarget {
     new ResizeObserver(() => this.#soon()).observe(area);
     this.table.addEventListener("keydown", (event) => this.#key(event));
     // Not on click alone: rows may be drawn anew between pressing and letting go, and then there is none.
-    for (const type of ["mousedown", "click"]) this.body.addEventListener(type, ({ target }) => this.#pick(target, true));
-    this.body.addEventListener("pointerover", ({ target }) => this.#pick(target, false));
+    for (const type of ["mousedown", "click"]) this.body.addEventListener(type, (event) => this.#pick(event, true));
+    this.body.addEventListener("pointerover", (event) => this.#pick(event, false));
   }
 
   /** @param {{title: string, class?: string, cell: (row: number) => string, failed?: (row: number) => boolean,
-   *   notes?: (row: number) => string[]}[]} columns - notes are marked in the cell; a screen reader reads them there */
+   *   notes?: (row: number) => string[], isTicked?: (row: number) => boolean}[]} columns - notes are marked in the cell; a
+   *   screen reader reads them there; a column of ticks has a box a row, which the space bar ticks, too: event `ticked` */
   setColumns(columns) {
     this.columns = columns;
     this.sort = { column: -1, isDescending: false };
@@ -63,17 +64,28 @@ export class VirtualTable extends EventTarget {
     this.dispatchEvent(new Event("sorted"));
   }
 
-  #pick(target, isChosen) {
+  #tick(at) {
+    if (at >= 0) this.dispatchEvent(new CustomEvent("ticked", { detail: this.order[at] }));
+  }
+
+  #pick({ target, type, detail }, isChosen) {
     const row = target.closest("tr[data-at]");
     if (!row) return;
     if (isChosen) this.table.focus({ preventScroll: true });
     const at = Number(row.dataset.at);
+    // When the mouse is pressed: the click that follows finds the row drawn anew. A click without a mouse has the detail 0.
+    if (isChosen && (type === "mousedown" || detail === 0) && target.closest("td.tick")) this.#tick(at);
     if (isChosen) this.select(at);
     else this.dispatchEvent(new CustomEvent("pointed", { detail: this.order[at] }));
   }
 
   #key(event) {
     if (event.target !== this.table) return;
+    if (event.key === " " && this.columns.some(({ isTicked }) => isTicked)) {
+      event.preventDefault();
+      this.#tick(this.order.indexOf(this.selected));
+      return;
+    }
     const page = Math.max(1, Math.floor(this.area.clientHeight / ROW_PX) - 2);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
     if (!(event.key in steps) || this.order.length === 0) return;
@@ -116,6 +128,7 @@ export class VirtualTable extends EventTarget {
     const row = this.order[at];
     const isSelected = row === this.selected;
     const cells = this.columns.map((column) => {
+      if (column.isTicked) return tickCell(column, row);
       const text = column.cell(row);
       const hasFailed = column.failed?.(row) ?? false;
       const notes = column.notes?.(row) ?? [];
@@ -127,6 +140,13 @@ export class VirtualTable extends EventTarget {
       "data-at": at, "aria-rowindex": at + 2, "aria-selected": String(isSelected), id: isSelected ? "row-selected" : undefined,
     }, ...cells);
   }
+}
+
+/** A box that shows a tick. The table has the focus, so that the arrow keys go on working. */
+function tickCell(column, row) {
+  const box = el("input", { type: "checkbox", tabindex: "-1", "aria-label": column.cell(row) });
+  box.checked = column.isTicked(row);
+  return el("td", { class: "tick" }, box);
 }
 
 function mark(notes) {
