@@ -42,7 +42,9 @@ export class ScreenPlot extends EventTarget {
     }
     this.points = passing.filter((row) => !Number.isNaN(x.values[row] + y.values[row]));
     this.others = rejected.filter((row) => !Number.isNaN(x.values[row] + y.values[row]));
-    this.#build(extent(x.values, all), extent(y.values, all));
+    // The intervals of the front are seen whole.
+    const [ofX, ofY] = [x, y].map((column) => extent([[column.values, all], ...["lower", "upper"].flatMap((name) => (column[name] ? [[column[name], given.front]] : []))]));
+    this.#build(ofX, ofY);
   }
 
   /** The rows that arrow keys go through, from left to right. */
@@ -56,14 +58,14 @@ export class ScreenPlot extends EventTarget {
   /** Mark rows as ticked; their intervals are drawn. */
   setTicked(ticked) {
     this.ticked = ticked;
-    this.#overlay();
+    this.#drawTicks();
   }
 
   /** Ring one row, and draw its intervals; null for none. */
   point(row) {
     if (row === this.current) return;
     this.current = row;
-    this.#overlay();
+    this.#drawRing();
   }
 
   /** Take the rectangle away. */
@@ -82,8 +84,9 @@ export class ScreenPlot extends EventTarget {
       series: [{}, { paths: () => null, points: { show: false } }],
       hooks: { draw: [(self) => this.#draw(self)], setSelect: [(self) => this.#selected(self)] },
     }, [[lowX, highX], [lowY, highY]], place);
-    this.layer = el("canvas", { class: "overlay", "aria-hidden": "true" });
-    this.plot.over.append(this.layer);
+    // Above the points, so that what changes under the pointer leaves a hundred thousand of them as they are.
+    [this.tickLayer, this.ringLayer] = [0, 1].map(() => el("canvas", { class: "overlay", "aria-hidden": "true" }));
+    this.plot.over.append(this.tickLayer, this.ringLayer);
     fit(this.plot, place, HEIGHT_PX);
     this.#listen(this.plot.over);
   }
@@ -147,7 +150,8 @@ export class ScreenPlot extends EventTarget {
     ctx.restore();
     const [left, top] = [scaleOf(self, "x", false), scaleOf(self, "y", false)];
     this.index = new PointIndex(this.points, (row) => left(x.values[row]), (row) => top(y.values[row]), self.over.clientWidth, self.over.clientHeight);
-    this.#overlay();
+    this.#drawTicks();
+    this.#drawRing();
   }
 
   /** Draw the front as steps, which bound what its points dominate. */
@@ -172,29 +176,43 @@ export class ScreenPlot extends EventTarget {
     }
   }
 
-  /** Draw what changes under the pointer: ticks, intervals and the ring. */
-  #overlay() {
-    if (!this.plot || !this.layer) return;
-    const { over } = this.plot;
-    const [width, height] = [over.clientWidth, over.clientHeight];
-    Object.assign(this.layer, { width: width * devicePixelRatio, height: height * devicePixelRatio });
-    const ctx = this.layer.getContext("2d");
-    ctx.scale(devicePixelRatio, devicePixelRatio);
+  /** Frame the ticked points, and draw their intervals. */
+  #drawTicks() {
+    const ctx = this.#cleared(this.tickLayer);
+    if (!ctx) return;
+    const ticked = [...this.ticked].filter((row) => this.#isInPlot(row));
     const { x, y } = this.given;
     const [toX, toY] = [scaleOf(this.plot, "x", false), scaleOf(this.plot, "y", false)];
-    const inPlot = (row) => !Number.isNaN(x.values[row] + y.values[row]);
-    const ticked = [...this.ticked].filter(inPlot);
     ctx.lineWidth = 1.5;
     ctx.strokeStyle = this.look.warn;
     for (const row of ticked) ctx.strokeRect(toX(x.values[row]) - 6, toY(y.values[row]) - 6, 12, 12);
     for (const row of ticked.slice(0, MOST_INTERVALS)) this.#cross(ctx, row, toX, toY);
-    if (this.current === null || !inPlot(this.current)) return;
+  }
+
+  /** Ring the point that the pointer or a key has reached, and draw its intervals. */
+  #drawRing() {
+    const ctx = this.#cleared(this.ringLayer);
+    if (!ctx || this.current === null || !this.#isInPlot(this.current)) return;
+    const { x, y } = this.given;
+    const [toX, toY] = [scaleOf(this.plot, "x", false), scaleOf(this.plot, "y", false)];
     ctx.strokeStyle = this.look.strong;
     this.#cross(ctx, this.current, toX, toY);
     ctx.lineWidth = 2;
     ctx.beginPath();
     ctx.arc(toX(x.values[this.current]), toY(y.values[this.current]), 8, 0, 2 * Math.PI);
     ctx.stroke();
+  }
+
+  #isInPlot(row) { return !Number.isNaN(this.given.x.values[row] + this.given.y.values[row]); }
+
+  /** An empty layer of the plot's size to draw on, in CSS pixels; null without a plot. */
+  #cleared(layer) {
+    if (!this.plot || !layer) return null;
+    const { clientWidth, clientHeight } = this.plot.over;
+    Object.assign(layer, { width: clientWidth * devicePixelRatio, height: clientHeight * devicePixelRatio });
+    const ctx = layer.getContext("2d");
+    ctx.scale(devicePixelRatio, devicePixelRatio);
+    return ctx;
   }
 
   /** Draw the intervals of a row along both axes, as far as they are known. */
@@ -216,10 +234,13 @@ function scaleOf(plot, axis, isOfCanvas) {
   return (value) => start + (value - min) * factor;
 }
 
-function extent(values, rows) {
+/** The lowest and the highest of numbers, each of which is given with the rows that count. */
+function extent(parts) {
   let low = Infinity;
   let high = -Infinity;
-  for (const row of rows) { if (values[row] < low) low = values[row]; if (values[row] > high) high = values[row]; }
+  for (const [values, rows] of parts) {
+    for (const row of rows) { if (values[row] < low) low = values[row]; if (values[row] > high) high = values[row]; }
+  }
   return [low, high];
 }
 
