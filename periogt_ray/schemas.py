@@ -18,6 +18,7 @@ __all__ = [
     "ConditionRange",
     "CopolymerChoices",
     "CopolymerInput",
+    "Coverage",
     "DomainBody",
     "EmbeddingRequest",
     "EmbeddingResponse",
@@ -26,6 +27,7 @@ __all__ = [
     "Example",
     "HealthResponse",
     "IntervalBody",
+    "LeftOutPackage",
     "ModelReference",
     "ModelResponse",
     "PredictRequest",
@@ -33,7 +35,9 @@ __all__ = [
     "Prediction",
     "PropertiesResponse",
     "PropertyCard",
+    "PropertyCardResponse",
     "PropertyEntry",
+    "Score",
     "UnsupportedProperty",
     "new_request_id",
 ]
@@ -249,6 +253,9 @@ _Input = Annotated[
 ]
 
 
+_IsPackage = Annotated[bool, Field(description="Whether it is a finetuned property, from a package of the user.")]
+
+
 class PropertyEntry(_Wire):
     """A property that is served."""
 
@@ -260,6 +267,7 @@ class PropertyEntry(_Wire):
     conditions: list[ConditionRange] | None = Field(
         default=None, description="Where `input` is conditions: standardised numbers, as in the data set."
     )
+    is_package: _IsPackage = False
 
 
 class UnsupportedProperty(_Wire):
@@ -268,6 +276,14 @@ class UnsupportedProperty(_Wire):
     id: str = Field(description="Property id.")
     label: _Label
     reason: str = Field(description="Why it is not served.")
+    is_package: _IsPackage = False
+
+
+class LeftOutPackage(_Wire):
+    """A directory of a package that is not used at all."""
+
+    name: str = Field(description="Of the directory.")
+    reason: str = Field(description="Why.")
 
 
 class PropertiesResponse(_Wire):
@@ -275,6 +291,7 @@ class PropertiesResponse(_Wire):
 
     properties: list[PropertyEntry] = Field(description="What can be asked for.")
     unsupported: list[UnsupportedProperty] = Field(default=[], description="What cannot, with the reason.")
+    left_out: list[LeftOutPackage] = Field(default=[], description="Packages that cannot be read or have a taken name.")
     artifacts: str = Field(description="Name of the artifacts that answer.")
     description: str = Field(description="What the artifacts are.")
 
@@ -326,6 +343,42 @@ class ModelResponse(_Wire):
     properties: list[PropertyCard] = Field(description="Accuracy and training data by property.")
     limits: list[str] = Field(description="What the model is not for.")
     examples: list[Example] = Field(description="Well-known polymers.")
+    card: str | None = Field(default=None, description="The model's card, as Markdown; null where there is none.")
+
+
+class Score(_Wire):
+    """Error of one model on polymers that it did not learn from."""
+
+    division: str = Field(description="test, out_of_fold, or cluster: polymers unlike those of training.")
+    model: str = Field(description="network, trees, or mean: the mean of the training values.")
+    n: int = Field(description="Polymers.")
+    r2: float = Field(allow_inf_nan=False, description="Coefficient of determination.")
+    rmse: float = Field(allow_inf_nan=False, description="Root mean square error, in the property's unit.")
+
+
+class Coverage(_Wire):
+    """How many polymers lay within their intervals."""
+
+    division: str = Field(description="test, or cluster: polymers unlike those of training.")
+    level: float = Field(allow_inf_nan=False, description="Share that was wanted.")
+    coverage: float = Field(allow_inf_nan=False, description="Share that was found.")
+    n: int = Field(description="Polymers.")
+
+
+class PropertyCardResponse(_Wire):
+    """What was measured of one property; of a finetuned one, its own card."""
+
+    id: str = Field(description="Property id.")
+    label: _Label
+    units: _Units
+    is_package: _IsPackage = False
+    reason: str | None = Field(default=None, description="Why it is not served; null if it is.")
+    verdict: str | None = Field(default=None, description="In words, whether the network is worth using.")
+    n_train: int | None = Field(default=None, description="Polymers or rows of training.")
+    n_networks: int = Field(description="Networks whose mean answers.")
+    scores: list[Score] = Field(default=[], description="Errors of the network and of what it is compared with.")
+    coverage: list[Coverage] = Field(default=[], description="Of intervals.")
+    text: str | None = Field(description="Its card, or that of the model that it belongs to, as Markdown.")
 
 
 class ErrorBody(_Wire):

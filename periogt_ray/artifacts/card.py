@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from periogt_ray import __version__
@@ -12,9 +13,10 @@ from periogt_ray.errors import ModelLoadError
 from periogt_ray.schemas import Accuracy, Example, ModelResponse, PropertyCard
 from periogt_ray.settings import EXAMPLES
 
-__all__ = ["describe", "read_card", "read_examples"]
+__all__ = ["CARD_TEXT_NAME", "card_text", "describe", "read_card", "read_examples"]
 
-_CARD_TEXT = "MODEL_CARD.md"
+CARD_TEXT_NAME = "MODEL_CARD.md"
+_MOST_CHARACTERS = 1 << 18  # of a card; ours have eight thousand
 _LIMITS_HEADING = "limits of use"
 
 
@@ -31,9 +33,19 @@ def read_card(artifacts: ArtifactDirectory) -> ModelResponse:
         description=describe(artifacts),
         version=__version__,
         properties=[_property_card(artifacts, card, info) for info in artifacts.properties.values() if info.supported],
-        limits=_limits(artifacts),
+        limits=_limits(card_text(artifacts.root)),
         examples=read_examples(),
+        card=card_text(artifacts.root),
     )
+
+
+def card_text(root: Path) -> str | None:
+    """Return the card of a model or a package as Markdown, cut where it is very long; None where there is none."""
+    path = root / CARD_TEXT_NAME
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(_MOST_CHARACTERS)
 
 
 def read_examples() -> list[Example]:
@@ -83,14 +95,11 @@ def _part(mapping: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return part if isinstance(part, Mapping) else {}
 
 
-def _limits(artifacts: ArtifactDirectory) -> list[str]:
-    """Return the items under "Limits of use" of the card's text, where there is one."""
-    path = artifacts.root / _CARD_TEXT
-    if not path.is_file():
-        return []
+def _limits(text: str | None) -> list[str]:
+    """Return the items under "Limits of use" of a card's text, where there is one."""
     items: list[str] = []
     is_inside = False
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in (text or "").splitlines():
         if line.startswith("#"):
             is_inside = line.strip("# ").lower() == _LIMITS_HEADING
         elif is_inside and line.startswith("- "):

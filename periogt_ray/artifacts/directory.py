@@ -24,7 +24,7 @@ from periogt_ray.artifacts.layout import (
     require_files,
 )
 from periogt_ray.artifacts.manifest import RecordedFile, read_manifest
-from periogt_ray.artifacts.packages import PREFIX, Package, encoder_hash, find_packages, package_info
+from periogt_ray.artifacts.packages import PREFIX, LeftOut, Package, encoder_hash, package_info, scan_packages
 from periogt_ray.artifacts.properties import ALIASES, PROPERTIES, UNPUBLISHED, PropertyInfo, check_kind
 from periogt_ray.artifacts.scaler import Scaler, read_scaler
 from periogt_ray.artifacts.statistics import LabelStats, read_label_stats
@@ -75,6 +75,8 @@ class ArtifactDirectory:
         Whether weight files are held against their recorded SHA-256, too.
     packages : dict
         The user's own finetuned properties by id, served and not; they are among ``properties``, too.
+    left_out : tuple of LeftOut
+        Directories of packages that are not used.
     """
 
     root: Path
@@ -87,6 +89,7 @@ class ArtifactDirectory:
     recorded: Mapping[str, RecordedFile] = field(repr=False, default_factory=dict)
     verifies_hashes: bool = False
     packages: Mapping[str, Package] = field(repr=False, default_factory=dict)
+    left_out: tuple[LeftOut, ...] = field(repr=False, default=())
 
     @classmethod
     def open(cls, root: Path, *, verify_hashes: bool = False) -> "ArtifactDirectory":
@@ -146,20 +149,25 @@ class ArtifactDirectory:
         directory : pathlib.Path or None
             Of packages; need not exist.
         """
-        found = {package.id: package for package in find_packages(directory)}
+        scanned = list(scan_packages(directory))
+        found = {each.id: each for each in scanned if isinstance(each, Package)}
+        left_out = [each for each in scanned if isinstance(each, LeftOut)]
         for property_id in [key for key in found if key in self.properties]:
             logger.warning(
                 "%s is not used: %s serves a property %r itself.", found.pop(property_id).root, self.root, property_id
             )
-        if not found:
+            left_out.append(LeftOut(property_id, f"{self.name} serves a property {property_id!r} itself"))
+        if not found and not left_out:
             return self
-        infos = {key: package_info(package, encoder_sha256=self.encoder_sha256) for key, package in found.items()}
+        sha256 = self.encoder_sha256 if found else ""
+        infos = {key: package_info(package, encoder_sha256=sha256) for key, package in found.items()}
         statistics = {key: package.statistics for key, package in found.items()}
         return replace(
             self,
             properties={**self.properties, **infos},
             statistics={**self.statistics, **statistics},
             packages=found,
+            left_out=tuple(left_out),
         )
 
     @property

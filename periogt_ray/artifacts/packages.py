@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from periogt_ray.artifacts.architecture import HEAD_FAMILIES, input_kind
 from periogt_ray.artifacts.layout import LABEL_STATS_NAME, read_json
@@ -29,12 +29,14 @@ from periogt_ray.runtime.files import PRIVATE_MODE, write_json_atomically
 
 __all__ = [
     "PACKAGE_NAME",
+    "LeftOut",
     "Package",
     "check_id",
     "encoder_hash",
     "find_packages",
     "package_info",
     "read_package",
+    "scan_packages",
     "write_package",
 ]
 
@@ -185,8 +187,23 @@ def _is_inside(path: object) -> bool:
     return not parts.is_absolute() and ".." not in parts.parts
 
 
-def find_packages(directory: Path | None) -> Iterator[Package]:
-    """Yield the packages of a directory, sorted by id; a damaged one is left out with a warning in the log.
+class LeftOut(NamedTuple):
+    """A directory of a package that is not used.
+
+    Attributes
+    ----------
+    name : str
+        Of the directory.
+    reason : str
+        Why, for people; without a path of this machine.
+    """
+
+    name: str
+    reason: str
+
+
+def scan_packages(directory: Path | None) -> Iterator[Package | LeftOut]:
+    """Yield what a directory of packages holds, sorted by name; one that is left out is in the log, too.
 
     Parameters
     ----------
@@ -209,11 +226,19 @@ def find_packages(directory: Path | None) -> Iterator[Package]:
             continue
         except PerioGTError as error:
             logger.warning("left out: %s", error.message)
+            yield LeftOut(root.name, error.message.replace(f"{directory}/", ""))
             continue
         if package.id != root.name:
-            logger.warning("left out: %s holds the property %r; its directory must have this name", root, package.id)
+            reason = f"holds the property {package.id!r}; its directory must have this name"
+            logger.warning("left out: %s %s", root, reason)
+            yield LeftOut(root.name, f"it {reason}")
             continue
         yield package
+
+
+def find_packages(directory: Path | None) -> Iterator[Package]:
+    """Yield the packages of a directory, as :func:`scan_packages`, without what is left out."""
+    return (found for found in scan_packages(directory) if isinstance(found, Package))
 
 
 def package_info(package: Package, *, encoder_sha256: str) -> PropertyInfo:

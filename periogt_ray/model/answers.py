@@ -17,6 +17,7 @@ from periogt_ray.schemas import (
     EmbeddingResponse,
     ErrorBody,
     IntervalBody,
+    LeftOutPackage,
     ModelReference,
     Prediction,
     PredictResponse,
@@ -132,19 +133,22 @@ def properties_response(artifacts: ArtifactDirectory) -> PropertiesResponse:
     infos = artifacts.properties.values()
     absent = [name for name in PROPERTIES if name not in artifacts.properties]
     return PropertiesResponse(
-        properties=[_entry(info) for info in infos if info.supported],
+        properties=[_entry(info, is_package=info.id in artifacts.packages) for info in infos if info.supported],
         unsupported=[
-            UnsupportedProperty(id=info.id, label=info.label, reason=info.reason or "")
+            UnsupportedProperty(
+                id=info.id, label=info.label, reason=info.reason or "", is_package=info.id in artifacts.packages
+            )
             for info in infos
             if not info.supported
         ]
         + [UnsupportedProperty(id=name, label=PROPERTIES[name][0], reason=_ABSENT) for name in absent],
+        left_out=[LeftOutPackage(name=each.name, reason=each.reason) for each in artifacts.left_out],
         artifacts=artifacts.name,
         description=describe(artifacts),
     )
 
 
-def _entry(info: PropertyInfo) -> PropertyEntry:
+def _entry(info: PropertyInfo, *, is_package: bool) -> PropertyEntry:
     kind = info.input_kind
     return PropertyEntry(
         id=info.id,
@@ -153,6 +157,7 @@ def _entry(info: PropertyInfo) -> PropertyEntry:
         input=kind,
         copolymer=_COPOLYMERS if kind is InputKind.COPOLYMER else None,
         conditions=_CONDITIONS if kind is InputKind.CONDITIONS else None,
+        is_package=is_package,
     )
 
 

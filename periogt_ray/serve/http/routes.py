@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Query, Request
+from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from periogt_ray import __version__
 from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.artifacts.property_card import read_property_card
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.model.answers import embedding_response, error_body, predict_response, properties_response
 from periogt_ray.model.consistency import with_consistency
@@ -34,6 +36,7 @@ from periogt_ray.schemas import (
     PredictRequest,
     PredictResponse,
     PropertiesResponse,
+    PropertyCardResponse,
 )
 from periogt_ray.serve.http.auth import API_KEY_HEADER
 from periogt_ray.serve.http.gate import Gate, deadline_of, error_response, trace_of
@@ -128,6 +131,13 @@ def _add_reading_routes(api: FastAPI, service: Service) -> None:
     async def properties() -> Response:
         """List the properties that are served, and by which model."""
         return _json(properties_response(service.known_artifacts()))
+
+    @api.get(
+        "/v1/properties/{property_id}/card", response_model=PropertyCardResponse, responses=_responses(401, 422, 503)
+    )
+    async def card(property_id: Annotated[str, PathParameter(max_length=128, description="Property id.")]) -> Response:
+        """Tell what was measured of one property; of a finetuned one, from its package."""
+        return _json(await asyncio.to_thread(read_property_card, service.known_artifacts(), property_id))
 
     @api.get("/v1/model", response_model=ModelResponse, responses=_responses(401, 503))
     async def model() -> Response:

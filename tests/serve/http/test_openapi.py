@@ -31,6 +31,7 @@ def test_the_document_is_complete(served: Any) -> None:
     assert set(document["paths"]) == {
         "/v1/health",
         "/v1/properties",
+        "/v1/properties/{property_id}/card",
         "/v1/model",
         "/v1/depict",
         "/v1/predict",
@@ -77,7 +78,7 @@ def test_generated_requests_are_answered_as_documented(
     served = served_by(InProcessBackend(golden_predictor), KEY)
     schema = schemathesis.openapi.from_asgi("/openapi.json", served.app, headers={"X-Api-Key": KEY})
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert len(operations) == 7
+    assert len(operations) == 8
     checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
     statuses: Counter[int] = Counter()
     n_cases = N_CASES_FULL if is_full else N_CASES

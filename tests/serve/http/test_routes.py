@@ -17,7 +17,7 @@ from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.serve.service import PredictCall, PredictReply, Status
 from support.golden import ARTIFACTS
-from support.serve_fakes import STYRENE, HeldBackend, InProcessBackend
+from support.serve_fakes import KEY, STYRENE, HeldBackend, InProcessBackend
 
 
 def error_of(answer: httpx.Response) -> dict[str, Any]:
@@ -433,3 +433,15 @@ def test_jobs_are_packed_into_calls_no_larger_than_a_batch(served_by: Callable, 
     assert [len(call.tasks) for call in served.backend.calls] == [4, 4, 2]
     assert len({result["prediction"]["value"] for result in results}) == 10
     assert all(isinstance(task, Task) for call in served.backend.calls for task in call.tasks)
+
+
+def test_the_card_of_a_property_needs_the_key_as_everything_does(served_by: Callable, golden_predictor: Any) -> None:
+    served = served_by(InProcessBackend(golden_predictor), KEY)
+    path = "/v1/properties/eps/card"
+    assert served.client.get(path).status_code == 401
+    answer = served.client.get(path, headers={"X-Api-Key": KEY})
+    assert answer.status_code == 200
+    assert (answer.json()["id"], answer.json()["is_package"], answer.json()["text"]) == ("eps", False, None)
+    unknown = served.client.get("/v1/properties/..%2Feps/card", headers={"X-Api-Key": KEY})
+    assert unknown.status_code in (404, 422)
+    assert served.client.get("/v1/properties/absent/card", headers={"X-Api-Key": KEY}).status_code == 422
