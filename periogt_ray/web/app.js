@@ -6,13 +6,14 @@ import { CopolymerView, ofKind } from "./copolymer.js";
 import { CsvView } from "./csv_view.js";
 import { byId, el } from "./dom.js";
 import { Drawings } from "./drawing.js";
+import { Finetuned } from "./finetuned.js";
 import { showModel } from "./model.js";
 import { showReference } from "./reference.js";
 import { Screening } from "./screen.js";
 import { SinglePolymer } from "./single.js";
 import { ServiceState } from "./state.js";
 
-const VIEWS = ["one", "copolymer", "compare", "csv", "screen", "model", "api"];
+const VIEWS = ["one", "copolymer", "compare", "csv", "screen", "finetuned", "model", "api"];
 const THEMES = ["system", "light", "dark"];
 
 function main() {
@@ -23,6 +24,7 @@ function main() {
   const single = new SinglePolymer(api, drawings);
   const csv = new CsvView(api, drawings, state);
   const screening = new Screening(api, drawings, csv);
+  const finetuned = new Finetuned(api);
   const copolymer = new CopolymerView(api, drawings);
   const comparison = new Comparison(api, drawings, () => single.answer?.smiles);
   const recolour = () => { single.draw(); copolymer.draw(); comparison.draw(); csv.recolour(); screening.recolour(); };
@@ -44,6 +46,7 @@ function main() {
         comparison.setModel(ofRepeatUnits);
         csv.setModel(model);
         screening.setModel(model);
+        finetuned.setModel();
         copolymer.setModel(ofKind(model, "copolymer"));
         showModel(model);
         state.refresh();
@@ -64,7 +67,7 @@ function main() {
   });
   byId("enter-key").addEventListener("click", () => useKey(api, state, byId("state-text").textContent));
   api.addEventListener("answered", () => { if (state.name === "key") state.refresh(); });
-  showViews(() => openReference(api, root));
+  showViews({ api: () => openReference(api, root), finetuned: () => finetuned.show() });
   chooseTheme(recolour);
   state.start();
 }
@@ -96,7 +99,8 @@ function askForKey(message) {
   });
 }
 
-function showViews(openApi) {
+/** Show the view that the address names; some have something to do when they are opened. */
+function showViews(openers) {
   const show = () => {
     const wanted = location.hash.slice(1);
     if (wanted === "main") return; // the link that skips to the content
@@ -108,7 +112,7 @@ function showViews(openApi) {
     }
     const title = document.querySelector(`#view-${name} h1`).textContent;
     document.title = `${title} · PerioGT`;
-    if (name === "api") openApi();
+    openers[name]?.();
   };
   window.addEventListener("hashchange", () => { show(); scrollTo(0, 0); });
   show();

@@ -1,6 +1,7 @@
 // The model's card.
 
 import { byId, el, shown } from "./dom.js";
+import { markdown } from "./markdown.js";
 
 export function showModel(model) {
   const row = ({ id, label, units, test, n_train, label_mean, label_std, checkpoint }) => {
@@ -22,4 +23,6 @@ export function showModel(model) {
     el("div", { class: "card scroll-x", role: "region", tabindex: "0", "aria-label": "Accuracy by property" }, table),
     el("p", { class: "hint", text: "RMSE and R² are measured on test rows, which training did not see. Training labels: mean and standard deviation." }),
     ...limits);
+  byId("model-text").hidden = !model.card;
+  byId("model-text").replaceChildren(...markdown(model.card ?? ""));
 }
