@@ -127,6 +127,10 @@ def _coverage(by_division: object) -> Iterator[Coverage]:
 def _number(mapping: object, name: str) -> float | None:
     """Return a finite number of a mapping; None where there is none."""
     found = mapping.get(name) if isinstance(mapping, Mapping) else None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+    if isinstance(found, bool) or not isinstance(found, int | float):
         return None
-    return float(found)
+    try:
+        number = float(found)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None

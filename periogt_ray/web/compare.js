@@ -4,7 +4,7 @@ import { ApiError } from "./api.js";
 import { writeWide } from "./csv_output.js";
 import { byId, copy, el, shown } from "./dom.js";
 import { ranges } from "./ranges.js";
-import { DOMAIN_TEXT, gathered, told } from "./warnings.js";
+import { DOMAIN_TEXT, gathered, told, warningBox } from "./warnings.js";
 
 const MOST = 6;
 const MOST_ITEMS = 100; // of a request
@@ -41,7 +41,7 @@ export class Comparison {
     byId("compare-tsv").addEventListener("click", () => this.#copied("\t", "TSV"));
     byId("compare-clear").addEventListener("click", () => this.#clear());
     byId("add-to-comparison").addEventListener("click", () => this.#take(predicted()));
-    this.draw();
+    this.#show();
   }
 
   /** Take on what is served, and predict every polymer anew. */
@@ -50,6 +50,7 @@ export class Comparison {
     byId("compare-examples").replaceChildren(...model.examples.map(({ name, smiles }) =>
       el("button", { type: "button", text: name, on: { click: () => this.#add(smiles) } })));
     for (const polymer of this.polymers) this.#ask(polymer);
+    this.draw();
     this.#show();
   }
 
@@ -173,7 +174,9 @@ export class Comparison {
     const properties = this.model?.properties ?? [];
     byId("compare-head").replaceChildren(el("tr", {}, el("th", { scope: "col", text: "Property" }),
       ...this.polymers.map((polymer, at) => this.#head(polymer, at)), el("th", { scope: "col", text: "Values and intervals" })));
-    byId("compare-values").replaceChildren(...properties.map((property, i) => this.#row(property, i)), ...this.#notes());
+    byId("compare-values").replaceChildren(...properties.map((property, i) => this.#row(property, i)));
+    const warnings = this.#warnings();
+    byId("compare-warnings").replaceChildren(...(warnings.length > 0 ? [warningBox(warnings)] : []));
     if (focused) focusOn(focused);
   }
 
@@ -204,13 +207,10 @@ export class Comparison {
       el("td", {}, ...(entries.length > 0 ? [ranges(label, entries)] : [])));
   }
 
-  /** A row of what is to be known of each polymer's values, where there is anything. */
-  #notes() {
-    const notes = this.polymers.map(({ results }) => gathered((results ?? []).flatMap((result, i) =>
-      (result.code === undefined ? [{ label: this.model.properties[i].label, warnings: told(result) }] : []))));
-    if (notes.every((texts) => texts.length === 0)) return [];
-    return [el("tr", { class: "notes" }, el("th", { scope: "row", text: "Warnings" }),
-      ...notes.map((texts) => el("td", {}, ...(texts.length > 0 ? [el("ul", {}, ...texts.map((text) => el("li", { text })))] : []))), el("td"))];
+  /** What is to be known of each polymer's values. */
+  #warnings() {
+    return this.polymers.flatMap(({ results }, at) => gathered((results ?? []).flatMap((result, i) =>
+      (result.code === undefined ? [{ label: this.model.properties[i].label, warnings: told(result) }] : []))).map((text) => `Polymer ${at + 1}: ${text}`));
   }
 
   async #copied(delimiter, what) {

@@ -7,6 +7,7 @@ const MOST_BINS = 28;
 const HISTOGRAM_PX = 170;
 const SCATTER_PX = 400;
 const COUNT_STEPS = [1, 2, 5].flatMap((step) => [0, 1, 2, 3, 4].map((n) => step * 10 ** n)).sort((a, b) => a - b);
+const COUNT_SPACE_PX = 20; // between the ticks of counts, so that a low histogram has several
 const REACH_PX = 24; // how near the pointer must be to a point
 
 /** The colours of the page, for canvases. */
@@ -77,7 +78,7 @@ export function histogram(property, values, onSelect) {
     width: 300, height: HISTOGRAM_PX, legend: { show: false },
     cursor: { x: false, y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } },
     scales: { x: { time: false, range: [edges[0], edges.at(-1)] }, y: { range: (_, __, most) => [0, Math.max(1, most * 1.06)] } },
-    axes: axes(look, property.units, "").map((axis, i) => (i === 1 ? { ...axis, incrs: COUNT_STEPS } : axis)),
+    axes: axes(look, property.units, "Polymers").map((axis, i) => (i === 1 ? { ...axis, incrs: COUNT_STEPS, space: COUNT_SPACE_PX } : axis)),
     series: [{}, { paths: uPlot.paths.bars({ size: [1, Infinity], align: 1, gap: 1 }), fill: look.accent, stroke: look.accent, width: 0, points: { show: false } }],
     hooks: { setSelect: [(self) => {
       if (self.select.width < 4) return;

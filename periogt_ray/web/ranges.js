@@ -2,12 +2,12 @@
 
 import { shown, svg } from "./dom.js";
 
-const WIDTH = 216; // pixels, as the stylesheet has it
+const WIDTH = 180; // pixels, as the stylesheet has it
 const LEFT = 18; // for the polymers' numbers
 const RIGHT = 10;
 const LINE_PX = 14;
 const AXIS_PX = 20;
-const MOST_TICKS = 4;
+const MOST_TICKS = 5;
 
 /**
  * Return round numbers within a range: steps of 1, 2 or 5 times a power of ten.

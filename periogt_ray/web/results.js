@@ -5,6 +5,7 @@ import { Status } from "./job.js";
 import { histogram, scatter } from "./plots.js";
 import { comparison } from "./sorting.js";
 import { VirtualTable } from "./table.js";
+import { showTip } from "./tip.js";
 import { DOMAIN_TEXT, farthest, gathered, warningBox } from "./warnings.js";
 
 const POINT_AFTER_MS = 120;
@@ -238,17 +239,8 @@ export class Results {
 
   /** Show the structure beside a point. */
   #tip(area, { row, left, top, x, y }) {
-    area.querySelector(".tip")?.remove();
-    if (row === null) return;
-    const { id, units } = this.rows[row];
-    const places = units.map(() => el("div", { class: "drawing-area" }));
-    const line = ({ label, units, at }) => el("p", { text: `${label}: ${shown(at(row))} ${units}` });
-    const tip = el("div", { class: "tip", role: "status" }, ...places, el("p", {}, el("strong", { text: id })), line(x), line(y));
-    area.append(tip);
-    const isRight = left + 14 + tip.offsetWidth > area.clientWidth;
-    tip.style.left = `${Math.max(4, isRight ? left - 14 - tip.offsetWidth : left + 14)}px`;
-    tip.style.top = `${Math.max(4, Math.min(top - 20, area.clientHeight - 200))}px`;
-    units.forEach((smiles, i) => this.drawings.show(places[i], smiles));
+    const line = ({ label, units, at }) => `${label}: ${shown(at(row))} ${units}`;
+    showTip(area, this.drawings, row === null ? null : { id: this.rows[row].id, units: this.rows[row].units, lines: [line(x), line(y)], left, top });
   }
 }
 

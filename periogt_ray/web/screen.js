@@ -9,10 +9,11 @@ import { FileError } from "./file_text.js";
 import { paretoFront } from "./pareto.js";
 import { Constraints } from "./screen_constraints.js";
 import { passing } from "./screen_filter.js";
-import { ScreenPlot, titleOf, told } from "./screen_plot.js";
+import { ScreenPlot, titleOf } from "./screen_plot.js";
 import { DOMAINS, ofFile, ofRun } from "./screen_table.js";
 import { comparison } from "./sorting.js";
 import { VirtualTable } from "./table.js";
+import { showTip } from "./tip.js";
 import { DOMAIN_TEXT, farthest } from "./warnings.js";
 
 const AFTER_MS = 120;
@@ -65,8 +66,9 @@ export class Screening {
     this.grid.addEventListener("sorted", () => this.#order());
     this.grid.addEventListener("ticked", ({ detail }) => this.#tick([detail], !this.ticked.has(detail)));
     this.grid.addEventListener("selected", ({ detail }) => { this.plot.point(detail); this.#detail(detail); });
-    const look = debounced(AFTER_MS, (row) => { if (this.plot.current === row) this.#detail(row); });
-    this.plot.addEventListener("pointed", ({ detail }) => look(detail));
+    const look = debounced(AFTER_MS, (row) => { if (this.plot.current === row) this.#tip(row); });
+    this.plot.addEventListener("pointed", ({ detail }) => { if (detail === null) this.#tip(null); look(detail); });
+    byId("screen-plot").addEventListener("blur", () => this.#tip(null));
     this.plot.addEventListener("toggled", ({ detail }) => this.#tick([detail], !this.ticked.has(detail)));
     this.plot.addEventListener("chosen", ({ detail }) => this.#choose(detail));
   }
@@ -87,10 +89,15 @@ export class Screening {
     }
   }
 
-  #takeRun() {
+  async #takeRun() {
     const { run } = this.csv;
     byId("screen-error").textContent = run ? "" : "There are no results yet: predict a file in the view CSV file, and let its run end.";
-    location.hash = "#screen";
+    if (location.hash !== "#screen") {
+      // Until the view is shown: a hidden plot has no width.
+      const isShown = new Promise((resolve) => { window.addEventListener("hashchange", resolve, { once: true }); });
+      location.hash = "#screen";
+      await isShown;
+    }
     if (run) this.#open(ofRun(run));
   }
 
@@ -193,17 +200,24 @@ export class Screening {
     this.grid.setOrder(order);
   }
 
+  /** Show a polymer beside its point, and beside the list. */
+  #tip(row) {
+    const area = byId("screen-plot");
+    if (row === null || !this.table) return showTip(area, this.drawings, null);
+    const { ids, units } = this.table;
+    const lines = this.axes.map(({ column }) => `${column.label}: ${shown(column.values[row])} ${column.units}`);
+    showTip(area, this.drawings, { id: ids[row] || "No id", units: units[row], lines, ...this.plot.placeOf(row) });
+    this.#detail(row);
+    return undefined;
+  }
+
   /** Show a polymer beside the list. */
   #detail(row, isAnew = false) {
     if (row === null || row < 0 || (row === this.shownRow && !isAnew)) return;
     this.shownRow = row;
     const { ids, units, columns } = this.table;
     const places = units[row].map(() => el("div", { class: "drawing-area" }));
-    const values = columns.filter(({ values }) => !Number.isNaN(values[row])).flatMap((column) => {
-      const status = DOMAINS[column.domains?.[row] ?? 0];
-      return [el("dt", { text: column.label }), el("dd", {}, told(column, row),
-        ...(status && status !== "inside" ? [el("span", { class: `domain ${status}`, text: ` ${DOMAIN_TEXT[status]}` })] : []))];
-    });
+    const values = columns.filter(({ values }) => !Number.isNaN(values[row])).flatMap((column) => described(column, row));
     byId("screen-detail").replaceChildren(el("h3", { text: ids[row] || "No id" }),
       ...units[row].flatMap((smiles, i) => [places[i], el("p", { class: "smiles mono", text: smiles })]), el("dl", {}, ...values));
     units[row].forEach((smiles, i) => { if (smiles.trim()) this.drawings.show(places[i], smiles); });
@@ -218,4 +232,12 @@ export class Screening {
     };
     download(name, csvText(lines()), "text/csv;charset=utf-8");
   }
+}
+
+/** A value of a column with its unit, and below it the interval and the domain. */
+function described({ label, units, values, lower, upper, domains }, row) {
+  const status = DOMAINS[domains?.[row] ?? 0];
+  const range = lower && !Number.isNaN(lower[row]) ? [el("span", { class: "range", text: `${shown(lower[row])} to ${shown(upper[row])}` })] : [];
+  const place = status && status !== "inside" ? [el("span", { class: `range ${status}`, text: DOMAIN_TEXT[status] })] : [];
+  return [el("dt", { text: label }), el("dd", {}, `${shown(values[row])} ${units}`, ...range, ...place)];
 }

@@ -2,7 +2,7 @@
 
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 import { axes, colours, fit, padded } from "./plots.js";
-import { el, shown } from "./dom.js";
+import { el } from "./dom.js";
 import { PointIndex } from "./point_index.js";
 
 const HEIGHT_PX = 440;
@@ -37,6 +37,7 @@ export class ScreenPlot extends EventTarget {
     const all = [...passing, ...rejected].filter((row) => !Number.isNaN(x.values[row] + y.values[row]));
     if (all.length === 0) {
       this.plot = null;
+      this.points = [];
       this.area.append(el("p", { class: "hint", text: "No polymer has both values." }));
       return;
     }
@@ -68,8 +69,12 @@ export class ScreenPlot extends EventTarget {
     this.#drawRing();
   }
 
-  /** Take the rectangle away. */
-  forget() { this.plot?.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false); }
+  /** Where a row's point is, in pixels of the area. */
+  placeOf(row) {
+    const { x, y } = this.given;
+    const [over, around] = [this.plot.over.getBoundingClientRect(), this.area.getBoundingClientRect()];
+    return { left: over.left - around.left + this.plot.valToPos(x.values[row], "x"), top: over.top - around.top + this.plot.valToPos(y.values[row], "y") };
+  }
 
   #build([lowX, highX], [lowY, highY]) {
     const { x, y } = this.given;
@@ -246,9 +251,3 @@ function extent(parts) {
 
 /** A column's name with its unit. */
 export const titleOf = ({ label, units }) => (units ? `${label} (${units})` : label);
-
-/** A value with its interval, in words. */
-export function told({ values, lower, upper, units }, row) {
-  const range = lower && !Number.isNaN(lower[row]) ? ` (${shown(lower[row])} to ${shown(upper[row])})` : "";
-  return `${shown(values[row])}${range}${units ? ` ${units}` : ""}`;
-}

@@ -65,7 +65,15 @@ def test_a_package_tells_of_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "metrics", ["", "[1]", "{", '{"test": 3, "coverage": {"test": [3, {"level": "x"}]}}', "[" * 9999]
+    "metrics",
+    [
+        "",
+        "[1]",
+        "{",
+        '{"test": 3, "coverage": {"test": [3, {"level": "x"}]}}',
+        "[" * 9999,
+        '{"test": {"network": {"n": 1' + "0" * 400 + ', "r2": NaN, "rmse": true}}}',
+    ],
 )
 def test_figures_that_cannot_be_read_are_those_of_the_summary(tmp_path: Path, metrics: str) -> None:
     add_files(write_small_package(tmp_path), **{"metrics.json": metrics})

@@ -38,7 +38,7 @@ def opened(open_page: Open, way: Way, **options: object) -> Page:
 
 def add(page: Page, *polymers: str) -> None:
     for smiles in polymers:
-        page.get_by_label("Add a repeat unit, as SMILES").fill(smiles)
+        page.get_by_label("Add a polymer, as SMILES").fill(smiles)
         page.keyboard.press("Enter")
 
 
@@ -56,8 +56,7 @@ def test_every_property_has_interval_domain_and_one_axis(open_page: Open, compar
     page = opened(open_page, compared_way)
     expect(page.locator("#compare-answer")).to_be_hidden()
     add(page, "*CC*", "*CCCC[Pb]*")
-    rows = page.locator("#compare-values tr:not(.notes)")
-    expect(rows).to_have_count(N_PROPERTIES)
+    expect(page.locator("#compare-values tr")).to_have_count(N_PROPERTIES)
     row = page.locator("#compare-values tr", has_text="Band gap, chain")
     expect(row.locator(".value")).to_have_text(["1.000", "2.500"])
     expect(row.locator(".range:not(.domain)")).to_have_text(["0.500 to 1.500", "2.000 to 3.000"])
@@ -69,7 +68,7 @@ def test_every_property_has_interval_domain_and_one_axis(open_page: Open, compar
     # One axis: the gap between the bars is half as long as a bar.
     ends = [[float(bar.get_attribute(end) or "nan") for end in ("x1", "x2")] for bar in plot.locator(".interval").all()]
     assert ends[1][0] - ends[0][1] == pytest.approx((ends[0][1] - ends[0][0]) / 2)
-    expect(page.locator("#compare-values .notes td").nth(1)).to_contain_text("Pb occurs in no training polymer")
+    expect(page.locator("#compare-warnings li")).to_have_text("Polymer 2: Pb occurs in no training polymer")
     expect(page.locator("#compare-head img")).to_have_count(2)
     assert asked_smiles(compared_way) == [{"*CC*"}, {"*CCCC[Pb]*"}]
 
@@ -128,7 +127,7 @@ def test_six_at_most_in_an_order_that_a_reload_keeps(open_page: Open, compared_w
     assert columns(page) == moved[:5]
     page.get_by_role("button", name="Remove all").click()
     expect(page.locator("#compare-answer")).to_be_hidden()
-    expect(page.get_by_label("Add a repeat unit, as SMILES")).to_be_focused()
+    expect(page.get_by_label("Add a polymer, as SMILES")).to_be_focused()
     page.reload()
     expect(page.locator("#compare-empty")).to_be_visible()
 
