@@ -163,6 +163,13 @@ export class Comparison {
     if (!turn.signal.aborted) this.#show();
   }
 
+  #askAgain(polymer) {
+    this.#ask(polymer);
+    this.#show();
+    // The button that was pressed is gone.
+    focusOn(`remove-${polymer.key}`);
+  }
+
   #show() {
     keep(this.polymers.map(({ smiles }) => smiles));
     const n = this.polymers.length;
@@ -188,7 +195,7 @@ export class Comparison {
     };
     const { error } = polymer;
     const problem = error ? [el("p", { class: "error", text: error.message }),
-      ...(error.code === "validation_error" ? [] : [button("again", "Try again", "Ask again for", false, () => { this.#ask(polymer); this.#show(); })])] : [];
+      ...(error.code === "validation_error" ? [] : [button("again", "Try again", "Ask again for", false, () => this.#askAgain(polymer))])] : [];
     return el("th", { scope: "col", class: "polymer" },
       el("div", { class: "polymer-head" }, el("strong", { text: `Polymer ${at + 1}` }), el("span", { class: "moves" },
         button("left", "←", "Move left", at === 0, () => this.#move(polymer, -1)),

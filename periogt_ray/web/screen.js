@@ -128,7 +128,7 @@ export class Screening {
     const worst = (row) => farthest(columns.flatMap(({ domains }) => (domains?.[row] ? [DOMAINS[domains[row]]] : [])));
     this.grid.selected = -1;
     this.grid.setColumns([
-      { title: "Ticked", isTicked: (row) => this.ticked.has(row), cell: (row) => `Tick ${ids[row]}`, order: (row) => Number(!this.ticked.has(row)) },
+      { title: "Ticked", isTicked: (row) => this.ticked.has(row), cell: (row) => `Tick ${ids[row] || units[row][0]}`, order: (row) => Number(!this.ticked.has(row)) },
       { title: "Id", cell: (row) => ids[row], order: (row) => ids[row] },
       { title: "SMILES", class: "smiles", cell: (row) => units[row].join(" + "), order: (row) => units[row].join(" + ") },
       ...columns.flatMap((column) => [

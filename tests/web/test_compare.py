@@ -52,10 +52,10 @@ def asked_smiles(way: Way) -> list[set[str]]:
     ]  # fmt: skip
 
 
-def test_every_property_has_interval_domain_and_one_axis(open_page: Open, compared_way: Way) -> None:
-    page = opened(open_page, compared_way)
+def test_values_intervals_errors_and_copies(open_page: Open, compared_way: Way) -> None:
+    page = opened(open_page, compared_way, permissions=["clipboard-read", "clipboard-write"])
     expect(page.locator("#compare-answer")).to_be_hidden()
-    add(page, "*CC*", "*CCCC[Pb]*")
+    add(page, "*CC*", '*CC,"', "*CCCC[Pb]*")
     expect(page.locator("#compare-values tr")).to_have_count(N_PROPERTIES)
     row = page.locator("#compare-values tr", has_text="Band gap, chain")
     expect(row.locator(".value")).to_have_text(["1.000", "2.500"])
@@ -63,27 +63,28 @@ def test_every_property_has_interval_domain_and_one_axis(open_page: Open, compar
     expect(row.locator(".domain")).to_have_text(["inside the domain", "far outside the domain"])
     plot = row.locator("svg.ranges")
     expect(plot).to_have_attribute(
-        "aria-label", "Band gap, chain. Polymer 1: 1.000, 0.500 to 1.500; Polymer 2: 2.500, 2.000 to 3.000"
+        "aria-label", "Band gap, chain. Polymer 1: 1.000, 0.500 to 1.500; Polymer 3: 2.500, 2.000 to 3.000"
     )
-    # One axis: the gap between the bars is half as long as a bar.
+    # One axis: the gap between the bars is half as long as a bar. The numbers are those of the columns.
     ends = [[float(bar.get_attribute(end) or "nan") for end in ("x1", "x2")] for bar in plot.locator(".interval").all()]
     assert ends[1][0] - ends[0][1] == pytest.approx((ends[0][1] - ends[0][0]) / 2)
-    expect(page.locator("#compare-warnings li")).to_have_text("Polymer 2: Pb occurs in no training polymer")
-    expect(page.locator("#compare-head img")).to_have_count(2)
-    assert asked_smiles(compared_way) == [{"*CC*"}, {"*CCCC[Pb]*"}]
-
-
-def test_a_bad_smiles_is_an_error_in_its_column_only(open_page: Open, compared_way: Way) -> None:
-    page = opened(open_page, compared_way)
-    add(page, "*CC*", "*CC", "*CCO*")
-    heads = page.locator("#compare-head th.polymer")
-    expect(heads.nth(1).locator(".error")).to_have_text("*CC has not 2 connection points.")
-    expect(page.locator("#compare-head .error")).to_have_count(1)
-    row = page.locator("#compare-values tr", has_text="Band gap, chain")
-    expect(row.locator(".value")).to_have_text(["1.000", "1.250"])
-    expect(row.locator("td").nth(1)).to_have_text("none")
-    # The numbers in the plot are those of the columns.
     expect(row.locator(".number")).to_have_text(["1", "3"])
+    expect(page.locator("#compare-warnings li")).to_have_text("Polymer 3: Pb occurs in no training polymer")
+    expect(page.locator("#compare-head img")).to_have_count(3)
+    # The bad SMILES is an error in its column only.
+    expect(page.locator("#compare-head .error")).to_have_text('*CC," has not 2 connection points.')
+    expect(page.locator("#compare-head th.polymer").nth(1).locator(".error")).to_be_visible()
+    expect(row.locator("td").nth(1)).to_have_text("none")
+    assert asked_smiles(compared_way) == [{"*CC*"}, {'*CC,"'}, {"*CCCC[Pb]*"}]
+    for name, delimiter in (("CSV", ","), ("TSV", "\t")):
+        page.get_by_role("button", name=f"Copy as {name}").click()
+        expect(page.locator("#compare-done")).to_contain_text(f"{name} is on the clipboard")
+        text = page.evaluate("navigator.clipboard.readText()")
+        good, bad, _ = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+        assert tuple(good) == OutputLayout(tuple(good)[2:9], is_wide=True).columns
+        assert (good["id"], good["smiles"], good["egc"], good["ok"]) == ("1", "*CC*", "1", "true")
+        assert (good["egc_interval_lower"], good["egc_interval_upper"], good["egc_domain"]) == ("0.5", "1.5", "inside")
+        assert (bad["smiles"], bad["egc"], bad["ok"], bad["error_code"]) == ('*CC,"', "", "false", "validation_error")
 
 
 def test_a_request_that_fails_is_asked_again_from_its_column(open_page: Open, compared_way: Way) -> None:
@@ -144,22 +145,6 @@ def test_an_answer_of_one_polymer_is_added(open_page: Open, compared_way: Way) -
     page.locator("#one-done a").click()
     expect(page.locator("#compare-values .value")).to_have_count(N_PROPERTIES)
     assert columns(page) == ["*CCO*"]
-
-
-def test_it_is_copied_in_the_columns_of_a_wide_batch(open_page: Open, compared_way: Way) -> None:
-    page = opened(open_page, compared_way, permissions=["clipboard-read", "clipboard-write"])
-    add(page, "*CC*", '*CC,"')
-    expect(page.locator("#compare-values .value")).to_have_count(N_PROPERTIES)
-    expect(page.locator("#compare-head .error")).to_have_count(1)
-    for name, delimiter in (("CSV", ","), ("TSV", "\t")):
-        page.get_by_role("button", name=f"Copy as {name}").click()
-        expect(page.locator("#compare-done")).to_contain_text(f"{name} is on the clipboard")
-        text = page.evaluate("navigator.clipboard.readText()")
-        good, bad = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-        assert tuple(good) == OutputLayout(tuple(good)[2:9], is_wide=True).columns
-        assert (good["id"], good["smiles"], good["egc"], good["ok"]) == ("1", "*CC*", "1", "true")
-        assert (good["egc_interval_lower"], good["egc_interval_upper"], good["egc_domain"]) == ("0.5", "1.5", "inside")
-        assert (bad["smiles"], bad["egc"], bad["ok"], bad["error_code"]) == ('*CC,"', "", "false", "validation_error")
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])

@@ -122,10 +122,17 @@ def test_packages_are_listed_with_what_was_measured_and_why_they_are_not_used(
     expect(old).to_contain_text("no card")
     expect(broken).to_have_text("brokenLeft out: broken/package.json: not a package.")
     assert "egc" not in page.locator("#finetuned-list").inner_text()
+    holds_only_text(page)
+    # The card of the model.
+    page.goto(f"{finetuned_way.url}#model")
+    text = page.locator("#model-text")
+    expect(text.locator("h2")).to_have_text("PerioGT compact")
+    expect(text.locator("h3", has_text="Intervals and domain")).to_be_visible()
+    expect(text.locator("table").first.locator("tbody tr")).to_have_count(7)
 
 
-def test_a_card_is_read_by_keys_and_nothing_of_it_is_run_or_fetched(open_page: Open, finetuned_way: Way) -> None:
-    page = opened(open_page, finetuned_way)
+def holds_only_text(page: Page) -> None:
+    """Open a card by keys: nothing of it is run or fetched, to which open_page holds the page."""
     page.locator("summary").focus()
     page.keyboard.press("Enter")
     card = page.locator(".card-text").first
@@ -143,11 +150,9 @@ def test_a_card_is_read_by_keys_and_nothing_of_it_is_run_or_fetched(open_page: O
     expect(card.locator("ol li")).to_have_text(["first", "second"])
     expect(card.locator("pre")).to_have_text("periogt predict --smiles '*CC*'\n**not strong**")
     assert card.locator("a, img, script, b, iframe, [onerror]").count() == 0
-    # open_page holds the page to loading nothing from elsewhere, and to no dialog.
 
 
-def test_a_card_of_any_text_is_shown_in_time(open_page: Open, finetuned_way: Way) -> None:
-    page = opened(open_page, finetuned_way)
+def cards_of_any_text_are_read_in_time(page: Page) -> None:
     n_blocks = """async (text) => {
         const { markdown } = await import(`${location.origin}/web/markdown.js`);
         return markdown(text).length;
@@ -167,14 +172,6 @@ def test_a_card_of_any_text_is_shown_in_time(open_page: Open, finetuned_way: Way
         assert page.evaluate(n_blocks, text) >= 1
 
 
-def test_the_models_card_is_shown_with_the_model(open_page: Open, finetuned_way: Way) -> None:
-    page = open_page(f"{finetuned_way.url}#model")
-    text = page.locator("#model-text")
-    expect(text.locator("h2")).to_have_text("PerioGT compact")
-    expect(text.locator("h3", has_text="Intervals and domain")).to_be_visible()
-    expect(text.locator("table").first.locator("tbody tr")).to_have_count(7)
-
-
 def test_a_service_without_packages_says_how_to_make_one(open_page: Open, site: str) -> None:
     empty = LISTED.model_copy(update={"properties": LISTED.properties[:1], "unsupported": [], "left_out": []})
     # As services before this answer.
@@ -187,6 +184,7 @@ def test_a_service_without_packages_says_how_to_make_one(open_page: Open, site: 
     with way_to(site, answers=answer) as way:
         page = open_page(f"{way.url}#finetuned")
         expect(page.locator("#finetuned-list")).to_contain_text("periogt finetune makes one")
+        cards_of_any_text_are_read_in_time(page)
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
