@@ -44,8 +44,23 @@ def chain_key(unit: RepeatUnit) -> str:
 
 def _first_cut(unit: RepeatUnit) -> str:
     """Return the first, in the order of texts, of the canonical SMILES of all cuts and of their mirror images."""
+    if unit.connection_bond == Chem.BondType.SINGLE and not any(mark in unit.smiles for mark in "@/\\"):
+        return min([unit.smiles, *map(_canonical_of_cut, unit.shifted_cuts())])
     units = [unit] if "@" not in unit.smiles else [unit, unit.mirror_image()]
     return min(_canonical(cut) for each in units for cut in each.frame_shifts())
+
+
+def _canonical_of_cut(cut: Chem.Mol) -> str:
+    """Return the canonical SMILES of a cut without stereo labels, of a unit that is joined by single bonds.
+
+    A cut of a single bond changes neither valences nor rings, so the molecule need not be read again, which takes two
+    thirds of the time. A cut of a double bond may make a ring aromatic.
+    """
+    if cut.GetAtomWithIdx(cut.GetNumAtoms() - 1).GetBonds()[0].GetBondType() != Chem.BondType.SINGLE:
+        return _canonical(str(Chem.MolToSmiles(cut)))
+    cut.UpdatePropertyCache(False)
+    Chem.FastFindRings(cut)
+    return str(Chem.MolToSmiles(cut))
 
 
 def _canonical(smiles: str) -> str:

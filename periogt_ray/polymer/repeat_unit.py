@@ -7,6 +7,7 @@ at another backbone bond. The rules are those the published checkpoints were tra
 (Wu et al., Nature Computational Science 5, 1214, 2025).
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -231,14 +232,17 @@ class RepeatUnit:
 
         Every backbone bond that is in no ring is cut once and the old connection points joined.
         """
-        shifts = [self.smiles]
+        shifts = [self.smiles, *(str(Chem.MolToSmiles(cut)) for cut in self.shifted_cuts())]
+        return list(dict.fromkeys(shifts))
+
+    def shifted_cuts(self) -> Iterator[Chem.Mol]:
+        """Yield the molecule of each shifted cut as it is after the cutting: not sanitized, and without rings."""
         for left, right in pairwise(self._backbone[1:-1]):
             bond = self.mol.GetBondBetweenAtoms(left, right)
             if not bond.IsInRing():
-                shifts.append(self._cut(left, right, bond.GetBondType()))
-        return list(dict.fromkeys(shifts))
+                yield self._cut(left, right, bond.GetBondType())
 
-    def _cut(self, left: int, right: int, bond_type: Chem.BondType) -> str:
+    def _cut(self, left: int, right: int, bond_type: Chem.BondType) -> Chem.Mol:
         shifted = Chem.RWMol(self.mol)
         shifted.RemoveBond(left, right)
         for atom in (left, right):
@@ -246,7 +250,7 @@ class RepeatUnit:
         shifted.AddBond(*self.attachment_atoms, self.connection_bond)
         for point in sorted(self.connection_points, reverse=True):
             shifted.RemoveAtom(point)
-        return str(Chem.MolToSmiles(shifted.GetMol()))
+        return shifted.GetMol()
 
     def _chain(self, n_units: int) -> tuple[Chem.RWMol, tuple[int, int]]:
         """Join copies; return the chain and the indices of its outer connection points."""

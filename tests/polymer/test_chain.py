@@ -1,9 +1,15 @@
 """All repeat units of one chain have one key."""
 
+import csv
+
 import pytest
 
+from periogt_ray.polymer import chain
 from periogt_ray.polymer.chain import chain_key
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.settings import EMBEDDED_DIR
+
+EXAMPLES_DIR = EMBEDDED_DIR.parent / "examples"
 
 
 def key(smiles: str) -> str:
@@ -47,3 +53,13 @@ def test_each_cut_has_the_key_of_the_chain(smiles: str) -> None:
     unit = RepeatUnit.parse(smiles)
     assert {key(cut) for cut in unit.frame_shifts()} == {chain_key(unit)}
     assert key(unit.multimer(2)) == key(unit.multimer(3)) == chain_key(unit)
+
+
+def test_cuts_are_canonical_without_being_read_again() -> None:
+    with (EXAMPLES_DIR / "polymers_120.csv").open() as file:
+        examples = [row["smiles"] for row in csv.DictReader(file)]
+    rare = ["*CC[N+](C)(C)C*", "*C[SiH2]CC*", "*n1ccc(*)c1", "*CC[CH]C*", "*c1c[nH]c(*)c1", "*[B-](C)(C)CC*"]
+    rare += ["*N=C1C(=Nc2ccc(*)cc2)c2cccc3cccc1c23", "*=NC=*", "*C=CC*"]
+    for smiles in [*examples, *rare]:
+        unit = RepeatUnit.parse(smiles)
+        assert chain._first_cut(unit) == min(map(chain._canonical, unit.frame_shifts())), smiles
