@@ -96,12 +96,12 @@ def make_plan(
     groups : sequence of int, optional
         Polymers of one group stay together; None: each is its own.
     is_authors : bool
-        One network with 72 % to learn from, 8 % to choose the epoch and 20 % to test.
+        One network with 72 % to learn from, 8 % to choose the epoch and 20 % to test, or the user's own parts.
 
     Raises
     ------
     ValidationError
-        The user's parts leave nothing to learn from.
+        The user's parts leave nothing to learn from, or the authors' recipe nothing to choose the epoch by.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def make_plan(
     """
     n = len(keys)
     if parts is not None and any(parts):
-        return _of_parts(keys, parts, seed, n_folds, n_rounds)
+        return _of_parts(keys, parts, seed, n_folds, n_rounds) if not is_authors else _of_authors_parts(parts)
     names = keys if groups is None else [f"group {group}" for group in groups]
     if is_authors:
         place = _ranks(names, seed, "authors")
@@ -131,11 +131,28 @@ def _spans(ends: Sequence[int], n: int) -> list[tuple[int, int]]:
     return list(zip([0, *ends], [*ends, n], strict=True))
 
 
+def _by_part(parts: Sequence[str]) -> list[tuple[int, ...]]:
+    """Return the polymers of the parts train, val, test and calibration."""
+    return [
+        tuple(i for i, part in enumerate(parts) if part == name) for name in ("train", "val", "test", "calibration")
+    ]
+
+
+def _of_authors_parts(parts: Sequence[str]) -> SplitPlan:
+    """Train one network on the user's own division, as PerioGT's authors do on theirs."""
+    train, val, test, calibration = _by_part(parts)
+    if not train or not val:
+        raise ValidationError(
+            f"The column of parts leaves {len(train)} polymers in the part train and {len(val)} in the part val; "
+            "--recipe authors needs both: its network learns from train, and val chooses the epoch. Mark rows as val, "
+            "or leave --recipe out."
+        )
+    return SplitPlan((Fold("member-0", Rows(train, val), ()),), test, calibration or val, "own parts, one network")
+
+
 def _of_parts(keys: Sequence[str], parts: Sequence[str], seed: int, n_folds: int, n_rounds: int | None) -> SplitPlan:
     """Follow the user's own division."""
-    by_part = {name: tuple(i for i, part in enumerate(parts) if part == name) for name in set(parts)}
-    train, val, test = (by_part.get(name, ()) for name in ("train", "val", "test"))
-    calibration = by_part.get("calibration", ())
+    train, val, test, calibration = _by_part(parts)
     if len(train) < 2 * n_folds:
         raise ValidationError(
             f"The column of parts leaves {len(train)} polymers in the part train; expected at least {2 * n_folds}."

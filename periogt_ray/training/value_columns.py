@@ -1,5 +1,6 @@
 """Several columns of values in one table: a run and a package a column, with shared features and prompts."""
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def options_of_columns(options: FinetuneOptions, output: Path) -> list[FinetuneO
     """Return the options of each column's run; those of one column are as they were given.
 
     Several ids, separated by commas, say that there are several columns. Then ids, columns and units are lists of one
-    length, but one unit is that of all columns.
+    length, but one unit is that of all columns. A name or unit with a comma stands in double quotes.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ def options_of_columns(options: FinetuneOptions, output: Path) -> list[FinetuneO
     Raises
     ------
     ValidationError
-        The lists differ in length, or name something twice.
+        The lists differ in length or name something twice, or a unit was cut at a comma within its brackets.
 
     Examples
     --------
@@ -48,7 +49,14 @@ def options_of_columns(options: FinetuneOptions, output: Path) -> list[FinetuneO
         if len(given) != len(ids):
             raise ValidationError(
                 f"--property names {len(ids)} ids ({', '.join(ids)}), and {name} {len(given)} ({', '.join(given)}); "
-                "expected one for each, separated by commas."
+                "expected one for each, separated by commas. Write one that holds a comma itself in double quotes: "
+                "'\"A, B\",C'."
+            )
+    for unit in units:
+        if unit.count("(") != unit.count(")") or unit.count("[") != unit.count("]"):
+            raise ValidationError(
+                f"--units is {options.units}, which a comma divides into {', '.join(map(repr, units))}. Write a unit "
+                f"that holds a comma in double quotes: '\"{options.units}\"'."
             )
     for name, given in (("--property", ids), ("--value-column", columns)):
         if len(set(given)) < len(given):
@@ -73,7 +81,15 @@ def options_of_columns(options: FinetuneOptions, output: Path) -> list[FinetuneO
 
 
 def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
+    """Return the parts between commas; one in double quotes may hold commas itself.
+
+    Examples
+    --------
+    >>> _listed('K, "g/cm3, dry"')
+    ['K', 'g/cm3, dry']
+    """
+    parts = next(csv.reader([text], skipinitialspace=True), []) or [""]
+    return [part.strip() for part in parts]
 
 
 def shared_directory(first_output: Path) -> Path:

@@ -122,6 +122,7 @@ def test_several_columns_are_checked_each(tmp_path: Path) -> None:
         ({"--property": "my_tg,my_tg"}, "different"),
         ({"--property": "my_tg"}, "--property a,b"),
         ({"--label": "Tg"}, "--label 1"),
+        ({"--units": "W/(m,K)"}, "'\"W/(m,K)\"'"),
     ],
 )
 def test_lists_of_columns_have_one_length(tmp_path: Path, changed: dict[str, str], told: str) -> None:
@@ -130,6 +131,16 @@ def test_lists_of_columns_have_one_length(tmp_path: Path, changed: dict[str, str
     result = invoke("finetune", *(word for pair in {**given, **changed}.items() for word in pair))
     assert isinstance(result.exception, ValidationError)
     assert told in result.exception.message
+
+
+def test_a_unit_or_column_with_a_comma_stands_in_quotes(tmp_path: Path) -> None:
+    data = two_columns(tmp_path / "data.csv")
+    data.write_text(data.read_text().replace("Tg,rho", '"Tg, onset",rho'))
+    given = ["--property", "my_tg,my_rho", "--value-column", '"Tg, onset",rho', "--units", '"K, dry", g/cm3', "--check"]
+    result = invoke("finetune", "--data", str(data), *given)
+    assert result.exit_code == 0, result.output
+    given[given.index("--units") + 1] = "K, dry, g/cm3"
+    assert "--units 3" in invoke("finetune", "--data", str(data), *given).exception.message
 
 
 def test_two_columns_become_two_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -290,6 +290,16 @@ def test_the_recipe_of_the_authors_trains_one_network(tmp_path: Path, settings: 
     assert metrics["test"]["network"]["n"] == 5
 
 
+def test_the_recipe_of_the_authors_follows_own_parts(tmp_path: Path, settings: Settings) -> None:
+    options = options_of(tmp_path, recipe="authors", n_members=None, dropout=0.0)
+    parts = ["train"] * 16 + ["val"] * 4 + ["test"] * (len(POLYMERS) - 20)
+    lines = table(options.data).read_text().splitlines()
+    options.data.write_text("\n".join(f"{line},{part}" for line, part in zip(lines, ["part", *parts], strict=True)))
+    root = finish(replace(options, table=replace(options.table, split_column="part")), settings)
+    assert len(read_package(root).members) == 1
+    assert json.loads((root / "metrics.json").read_text())["test"]["network"]["n"] == parts.count("test")
+
+
 def test_a_time_limit_ends_with_the_best_epoch_so_far(tmp_path: Path, settings: Settings) -> None:
     root = finish(options_of(tmp_path, epochs=10_000, patience=10_000, time_limit_s=3.0), settings)
     metrics = json.loads((root / "metrics.json").read_text())

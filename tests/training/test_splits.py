@@ -70,6 +70,15 @@ def test_own_parts_are_followed() -> None:
         make_plan(KEYS[:100], seed=0, parts=["train"] * 3 + ["test"] * 97)
 
 
+def test_the_recipe_of_the_authors_trains_one_network_on_own_parts() -> None:
+    parts = ["train"] * 70 + ["val"] * 10 + ["test"] * 20
+    plan = make_plan(KEYS[:100], seed=0, parts=parts, is_authors=True)
+    assert [fold.rows for fold in plan.folds] == [(tuple(range(70)), tuple(range(70, 80)))]
+    assert (plan.test, plan.calibration) == (tuple(range(80, 100)), tuple(range(70, 80)))
+    with pytest.raises(ValidationError, match="0 in the part val"):
+        make_plan(KEYS[:100], seed=0, parts=["train"] * 80 + ["test"] * 20, is_authors=True)
+
+
 def test_the_division_of_the_authors() -> None:
     plan = make_plan(KEYS[:382], seed=0, is_authors=True)
     [fold] = plan.folds
