@@ -7,6 +7,7 @@ checked.
 
 import errno
 import json
+import lzma
 import secrets
 import shutil
 import zipfile
@@ -21,6 +22,7 @@ from periogt_ray.artifacts.architecture import identify
 from periogt_ray.artifacts.calibration import Calibration, calibration_path
 from periogt_ray.artifacts.manifest import RecordedFile
 from periogt_ray.artifacts.packages import PACKAGE_NAME, Package, check_id, read_package, write_package
+from periogt_ray.artifacts.properties import PROPERTIES, UNPUBLISHED
 from periogt_ray.artifacts.weight_files import read_shapes
 from periogt_ray.errors import ModelLoadError, ValidationError
 from periogt_ray.runtime.files import (
@@ -38,6 +40,8 @@ _SUFFIXES = frozenset({".safetensors", ".npz", ".json", ".csv", ".md", ".html"})
 _MOST_FILES = 1000
 _MOST_JSON_BYTES = 2**20
 _CHUNK_BYTES = 2**20
+_MAX_RATIO = 20  # of what is unpacked to the file; an export is not compressed, and tables that are shrink to a tenth
+_MOST_TEXT = 200
 # They hold rows of the user's data.
 _PRIVATE = frozenset({"rows.csv", "splits.csv", "predictions.csv", "report.html"})
 _DATE = (1980, 1, 1, 0, 0, 0)  # the format's earliest, so that equal packages give equal files
@@ -117,8 +121,8 @@ def import_package(source: Path, models: Path, *, taken: Collection[str] = (), i
     Raises
     ------
     ValidationError
-        The file cannot be read, is no package or holds what does not belong there, the id is taken, or the directory
-        cannot be written.
+        The file cannot be read, is no package or holds what does not belong there, the id is taken or published, or
+        the directory cannot be written.
     """
     place = models / f".import-{secrets.token_hex(4)}"
     modes = _SHARED_MODES if is_shared else _PRIVATE_MODES
@@ -128,6 +132,11 @@ def import_package(source: Path, models: Path, *, taken: Collection[str] = (), i
             _unpack(source, place, modes)
             package = read_package(place)
             _check_content(package)
+        if package.id in PROPERTIES or package.id in UNPUBLISHED:
+            raise ValidationError(
+                f"{source} is of the property {package.id!r}, the id of a published property, with its own unit and "
+                "range. Finetune under another id, and export that."
+            )
         if package.id in taken:
             raise ValidationError(
                 f"{source} is of the property {package.id!r}, which the artifacts serve themselves; it would not be "
@@ -184,6 +193,8 @@ def _reported(source: Path) -> Iterator[None]:
         KeyError,
         TypeError,
         AttributeError,
+        MemoryError,
+        lzma.LZMAError,
         EOFError,
         NotImplementedError,
         RecursionError,
@@ -205,6 +216,8 @@ def _unpack(source: Path, place: Path, modes: _Modes) -> None:
         names = [entry.filename for entry in entries]
         if len(entries) > _MOST_FILES or len(set(names)) < len(names):
             raise _refused(source, "it holds too many files, or two of one name")
+        if _grows(archive, source):
+            raise _refused(source, "it unpacks to far more than its size")
         listed = archive.getinfo(PACKAGE_NAME)
         if listed.file_size > _MOST_JSON_BYTES:
             raise _refused(source, f"its {PACKAGE_NAME} is too large")
@@ -249,13 +262,21 @@ def _unpack_entry(
         raise _refused(source, f"{name} is damaged: its SHA-256 is not that of {PACKAGE_NAME}")
 
 
+def _grows(archive: zipfile.ZipFile, path: Path) -> bool:
+    """Whether an archive says that it unpacks to far more than its size; more than it says is never read."""
+    return sum(entry.file_size for entry in archive.infolist()) > _MAX_RATIO * path.stat().st_size + 2**20
+
+
 def _read_at_most(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, n_bytes: int) -> bytes:
     with archive.open(entry) as content:
         return content.read(n_bytes)
 
 
 def _check_content(package: Package) -> None:
-    """Raise where weights are not those of a network that is served, or the calibration cannot be read."""
+    """Raise where texts or weights are not those of a network that is served, or the calibration cannot be read."""
+    for text in (package.label, package.units, package.encoder_name):
+        if len(text) > _MOST_TEXT or not text.isprintable():
+            raise ValueError(f"the label, unit or encoder {text[:40]!r} is too long, or holds control characters")
     for member in package.members:
         if not member.endswith(".safetensors"):
             raise ValueError(f"{member} is not a safetensors file")
@@ -264,13 +285,27 @@ def _check_content(package: Package) -> None:
             raise ValueError(f"{member} is not a finetuned network of width {package.width}")
     calibration = package.root / calibration_path(package.id)
     if calibration.is_file():
+        with zipfile.ZipFile(calibration) as archive:
+            if _grows(archive, calibration):
+                raise ValueError(f"{calibration.name} unpacks to far more than its size")
         Calibration.load(calibration)
 
 
 def remove_package(package: Package) -> None:
-    """Remove a package; package.json goes first, so that a half removed one is none. Of a link only the link goes."""
-    if package.root.is_symlink():
-        package.root.unlink()
-        return
-    (package.root / PACKAGE_NAME).unlink(missing_ok=True)
-    shutil.rmtree(package.root)
+    """Remove a package; package.json goes first, so that a half removed one is none. Of a link only the link goes.
+
+    Raises
+    ------
+    ValidationError
+        It may not be changed.
+    """
+    try:
+        if package.root.is_symlink():
+            package.root.unlink()
+            return
+        (package.root / PACKAGE_NAME).unlink(missing_ok=True)
+        shutil.rmtree(package.root)
+    except OSError as error:
+        raise ValidationError(
+            f"{package.root} cannot be removed: {error.strerror or error}. Remove the directory as its owner."
+        ) from error

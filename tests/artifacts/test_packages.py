@@ -1,5 +1,6 @@
 """Finetuned properties beside the published ones, and packages as files."""
 
+import errno
 import io
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 from periogt_ray.artifacts.card import read_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.package_archive import export_package, import_package, remove_package
-from periogt_ray.artifacts.packages import PACKAGE_NAME, check_id, find_packages
+from periogt_ray.artifacts.packages import PACKAGE_NAME, check_id, find_packages, read_package
 from periogt_ray.errors import ModelLoadError, UnsupportedPropertyError, ValidationError
 from periogt_ray.predict import PerioGT
 from periogt_ray.settings import Settings
@@ -168,6 +169,29 @@ def pickled_arrays(entries: dict[str, bytes]) -> None:
     listing(entries, "finetuned_ckpt/my_eps/calibration.npz", buffer.getvalue())
 
 
+def arrays_beyond_memory(entries: dict[str, bytes]) -> None:
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(117) + b"\n"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("facts.npy", b"\x93NUMPY\x01\x00v\x00" + header)
+    listing(entries, "finetuned_ckpt/my_eps/calibration.npz", buffer.getvalue())
+
+
+def arrays_that_grow(entries: dict[str, bytes]) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("facts.npy", bytes(20_000_000))
+    listing(entries, "finetuned_ckpt/my_eps/calibration.npz", buffer.getvalue())
+
+
+def terminal_codes(entries: dict[str, bytes]) -> None:
+    entries[PACKAGE_NAME] = entries[PACKAGE_NAME].replace(b"My constant", b"My\\u001b[2Jconstant")
+
+
+def a_long_unit(entries: dict[str, bytes]) -> None:
+    entries[PACKAGE_NAME] = entries[PACKAGE_NAME].replace(b'"eV"', b'"' + b"eV" * 1000 + b'"')
+
+
 def with_damage(entries: dict[str, bytes]) -> None:
     name = "finetuned_ckpt/my_eps/member_1.safetensors"
     entries[name] = entries[name][:-1] + b"x"
@@ -201,6 +225,10 @@ def a_bomb(entries: dict[str, bytes]) -> None:
         (with_damage, "damaged"),
         (no_network, "not a finetuned network"),
         (a_bomb, "bytes"),
+        (arrays_beyond_memory, "allocate"),
+        (arrays_that_grow, "unpacks to far more"),
+        (terminal_codes, "control characters"),
+        (a_long_unit, "too long"),
     ],
 )
 def test_a_hostile_archive_installs_nothing(tmp_path: Path, change: Any, reason: str) -> None:
@@ -210,6 +238,42 @@ def test_a_hostile_archive_installs_nothing(tmp_path: Path, change: Any, reason:
         import_package(source, tmp_path / "to")
     assert list((tmp_path / "to").iterdir()) == []
     assert not (tmp_path / "evil.csv").exists()
+
+
+def test_an_archive_that_fills_the_disk_is_refused(tmp_path: Path) -> None:
+    source = exported(tmp_path)
+    with zipfile.ZipFile(source) as archive:
+        entries = {info.filename: archive.read(info) for info in archive.infolist()}
+    listing(entries, "zeros.csv", bytes(50_000_000))
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValidationError, match="unpacks to far more"):
+        import_package(source, tmp_path / "to")
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_damaged_lzma_is_told(tmp_path: Path) -> None:
+    source = exported(tmp_path)
+    with zipfile.ZipFile(source) as archive:
+        entries = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_LZMA) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    content = bytearray(source.read_bytes())
+    begin = content.find(b"label_stats.json") + len(b"label_stats.json")
+    for place in (6, 10, 20):
+        content[begin + place] ^= 0xFF
+    source.write_bytes(content)
+    with pytest.raises(ValidationError, match="refused"):
+        import_package(source, tmp_path / "to")
+
+
+def test_an_archive_with_a_published_id_is_refused(tmp_path: Path) -> None:
+    export_package(write_small_package(tmp_path / "from", "tg"), tmp_path / "tg.zip")
+    with pytest.raises(ValidationError, match="published property"):
+        import_package(tmp_path / "tg.zip", tmp_path / "to")
+    assert list((tmp_path / "to").iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"smiles,value\n", None])
@@ -343,3 +407,15 @@ def test_a_package_of_another_user_is_left_out_and_the_others_are_served(
     assert list(opened(tmp_path).packages) == ["mine"]
     assert f"{hers} can be read by its owner only" in caplog.text
     assert "--shared" in caplog.text
+
+
+def test_a_package_that_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = write_small_package(tmp_path)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(ValidationError, match="cannot be removed: Read-only"):
+        remove_package(package)
+    assert read_package(package.root).id == "my_eps"
