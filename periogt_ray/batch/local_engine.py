@@ -95,7 +95,7 @@ class LocalPipeline:
         if settings.device == "cpu":
             return "cpu"
         if settings.device is None and not has_driver():
-            logger.warning("Running on the CPU, which is much slower: no NVIDIA driver was found.")
+            logger.warning("Running on the CPU, which is slower than a GPU. No NVIDIA driver was found.")
             return "cpu"
         choice = choose_device(settings.device, probe_device(), min_driver=settings.min_driver)
         if choice.warning:

@@ -116,6 +116,8 @@ def choose_device(requested: Literal["cpu", "cuda"] | None, facts: DeviceFacts, 
         return DeviceChoice("cuda")
     if requested == "cuda":
         raise problem
+    if facts.driver_version is None:  # a laptop, which another torch would not help
+        return DeviceChoice("cpu", "Running on the CPU, which is slower than a GPU. No NVIDIA driver was found.")
     return DeviceChoice("cpu", f"Running on the CPU, which is much slower: {problem.message}")
 
 

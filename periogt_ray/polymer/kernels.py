@@ -13,18 +13,22 @@ The code is specific to a processor model: a process on another model compiles i
 """
 
 import importlib
+import logging
 import os
 import stat
 import tempfile
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
 
 __all__ = ["KernelFacts", "kernel", "kernel_facts"]
+
+logger = logging.getLogger(__name__)
 
 # Partly typed, which strict type checking cannot use.
 caching: Any = importlib.import_module("numba.core.caching")
@@ -128,14 +132,24 @@ class _KernelCache(caching.FunctionCache):
         try:
             shipped = _ShippedCache(self._py_func)
         except RuntimeError:  # no __pycache__ beside the module
-            return None
-        return shipped.load_overload(sig, target_context)
+            found = None
+        else:
+            found = shipped.load_overload(sig, target_context)
+        if found is None:
+            _say_that_kernels_are_compiled()
+        return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
         except OSError:  # a full disk: this process has its kernel, only the next one gains nothing
             return
+
+
+@cache
+def _say_that_kernels_are_compiled() -> None:
+    """Tell, once in a process: else the first prediction after an installation seems to hang."""
+    logger.warning("Compiling the numerical kernels for this processor, once after an installation: about a minute.")
 
 
 def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -46,6 +46,19 @@ def test_second_process_loads_what_the_first_compiled(package: Path) -> None:
     assert n_loaded(package) == 1
 
 
+def test_a_process_that_compiles_says_so_once(package: Path) -> None:
+    module = package / "some_kernels.py"
+    module.write_text(f"{MODULE}\n{MODULE.replace('twice', 'twice_more')}")
+
+    def told() -> str:
+        path = os.pathsep.join([str(package), str(Path(__file__).parents[2])])
+        command = [sys.executable, "-B", "-c", "import some_kernels"]
+        return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True).stderr
+
+    assert told().count("Compiling the numerical kernels") == 1
+    assert told() == ""
+
+
 def test_shipped_code_is_used_when_another_place_is_to_be_written(package: Path, tmp_path: Path) -> None:
     n_loaded(package)
     elsewhere = tmp_path / "cache"
