@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["has_trees", "predict_by_trees"]
+__all__ = ["MOST_TREE_ROWS", "has_trees", "predict_by_trees"]
 
 _N_TREES = 300
+# One fit of 1000 rows takes about a minute, and the time grows a little faster than the rows. A run has 13 fits.
+MOST_TREE_ROWS = 10_000
 
 
 def has_trees() -> bool:
@@ -27,9 +29,9 @@ def predict_by_trees(
     values : numpy.ndarray
         float64 [n].
     train, asked : sequence of int
-        Rows that are fitted and predicted.
+        Rows that are fitted and predicted; of more than 10,000 rows so many are drawn for the fit.
     seed : int
-        Of both.
+        Of the drawing and of both fits.
 
     Returns
     -------
@@ -39,6 +41,9 @@ def predict_by_trees(
     from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
+    if len(train) > MOST_TREE_ROWS:
+        drawn = np.random.default_rng(seed).choice(len(train), MOST_TREE_ROWS, replace=False)
+        train = [train[i] for i in np.sort(drawn)]
     known = features[list(train)]
     # A column without two values tells nothing and costs as much as any other.
     used = np.flatnonzero(known.min(axis=0) < known.max(axis=0))

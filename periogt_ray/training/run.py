@@ -321,7 +321,7 @@ class _Run:
 
     def _trees(self, prepared: Prepared, context: Context, plan: SplitPlan) -> dict[str, np.ndarray]:
         """Fit trees on the folds of the networks; without scikit-learn there are none."""
-        from periogt_ray.training.baselines import has_trees
+        from periogt_ray.training.baselines import MOST_TREE_ROWS, has_trees
 
         labels, known = context.labels, list(plan.known)
         mean_error = float(labels[known].std())
@@ -329,6 +329,8 @@ class _Run:
             self.notes.append("no trees: scikit-learn is not installed (pip install 'periogt-ray[train]')")
             self.listener.on_baselines(mean_error, None)
             return {}
+        if max(len(fold.rows.train) for fold in plan.folds) > MOST_TREE_ROWS:
+            self.notes.append(f"trees learn from {MOST_TREE_ROWS:,} polymers of each fold, networks from all")
         found = self._trees_of(prepared, context, plan, "trees")
         if plan.folds[0].held_out:
             error = float(np.sqrt(np.nanmean((found["random"] - labels)[known] ** 2)))
