@@ -287,15 +287,19 @@ class PerioGTEncoder(nn.Module):
 
     def embed(self, batch: GraphBatch) -> Tensor:
         """Return the nodes' first states [T, D]."""
-        atoms = by_blocks(self.node_emb.in_proj, batch.atom_features)
-        pairs = atoms[batch.triplet_atoms[:, 0]] + atoms[batch.triplet_atoms[:, 1]]
-        bonds = by_blocks(self.edge_emb.in_proj, batch.bond_features)
-        triplets = by_blocks(self.triplet_emb.in_proj, torch.cat([pairs, bonds], dim=-1))
+        triplets = self.embed_triplets(batch.atom_features, batch.triplet_atoms, batch.bond_features)
         fingerprints = by_blocks(self.triplet_emb.fp_proj, batch.fingerprints, n_rows=GRAPH_BLOCK_ROWS)
         triplets = triplets.index_copy(0, batch.fingerprint_nodes, fingerprints)
         return triplets.index_copy(
             0, batch.descriptor_nodes, by_blocks(self.triplet_emb.md_proj, batch.descriptors, n_rows=GRAPH_BLOCK_ROWS)
         )
+
+    def embed_triplets(self, atom_features: Tensor, triplet_atoms: Tensor, bond_features: Tensor) -> Tensor:
+        """Return the first states [T, D] of triplets, whose features are as in :class:`GraphBatch`."""
+        atoms = by_blocks(self.node_emb.in_proj, atom_features)
+        pairs = atoms[triplet_atoms[:, 0]] + atoms[triplet_atoms[:, 1]]
+        bonds = by_blocks(self.edge_emb.in_proj, bond_features)
+        return by_blocks(self.triplet_emb.in_proj, torch.cat([pairs, bonds], dim=-1))
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Return the nodes' final states [T, D], without a periodicity prompt."""
@@ -348,7 +352,11 @@ class PerioGTRegressor(PerioGTEncoder):
         prompts : PromptBatch
             Which of them each node gets.
         """
-        states = self.node_attn(self.embed(batch), prompt_states, prompts)
+        return self.predict_from(self.embed(batch), batch, prompt_states, prompts)
+
+    def predict_from(self, first: Tensor, batch: GraphBatch, prompt_states: Tensor, prompts: PromptBatch) -> Tensor:
+        """Return what :meth:`predict` returns, of nodes whose first states [T, D] are given."""
+        states = self.node_attn(first, prompt_states, prompts)
         readout = self.readout(self.model(states, batch), batch)
         return by_blocks(self.predictor, readout, n_rows=GRAPH_BLOCK_ROWS)[:, 0]
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.properties import PropertyInfo, check_kind
 from periogt_ray.artifacts.scaler import Scaler
+from periogt_ray.artifacts.statistics import LabelStats
 from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
 from periogt_ray.model.composite_answers import no_embedding, not_finite
 from periogt_ray.model.composite_network import load_head
@@ -45,7 +46,7 @@ from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.settings import Settings
 
-__all__ = ["Packing", "Predictor"]
+__all__ = ["HeldNetworks", "Packing", "Predictor"]
 
 logger = logging.getLogger(__name__)
 
@@ -206,6 +207,15 @@ class _Known(NamedTuple):
 _Answers = _Started | _Known
 
 
+class HeldNetworks(NamedTuple):
+    """What computes one property, for as long as a predictor is held."""
+
+    encoder: PerioGTEncoder
+    members: list[PerioGTRegressor]
+    scaler: Scaler
+    statistics: LabelStats
+
+
 class _Predicted(NamedTuple):
     """A value in the property's unit, and the standard deviation over its members."""
 
@@ -296,6 +306,20 @@ class Predictor:
         if property_id is None:
             return self.artifacts.embedding_scheme
         return self.artifacts.property(property_id).prompt_scheme
+
+    @contextmanager
+    def held(self, property_id: str, polymer: FeaturizedPolymer) -> Iterator[HeldNetworks]:
+        """Hold the predictor and lend the networks of a property, in the arithmetic of predictions.
+
+        Raises
+        ------
+        PerioGTError
+            If the property cannot be predicted of such a polymer.
+        """
+        with self._lock, torch.inference_mode(), _one_thread(), arithmetic(self.precision, self.device):
+            info = self._info(property_id, [polymer])
+            statistics = self.artifacts.label_stats(info.id)
+            yield HeldNetworks(self._encoder, self._heads.get(info), self._scaler, statistics)
 
     def predict_many(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Answer tasks together.

@@ -16,7 +16,7 @@ from periogt_ray.errors import DrawingUnavailableError, ValidationError
 from periogt_ray.polymer.limits import MAX_DRAWN_ATOMS
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
-__all__ = ["DrawingProblem", "Theme", "draw", "drawing_problem"]
+__all__ = ["DrawingProblem", "Theme", "draw", "drawing_problem", "laid_out", "new_canvas", "svg_of"]
 
 Theme = Literal["light", "dark"]
 
@@ -68,26 +68,56 @@ def draw(unit: RepeatUnit, *, theme: Theme = "light") -> str:
     DrawingUnavailableError
         If RDKit's drawing module does not load on this machine.
     """
+    mol = laid_out(unit)
+    drawing, canvas = new_canvas()
+    options: Any = canvas.drawOptions()  # RDKit's stubs give its fields the type of the whole
+    if theme == "dark":
+        drawing.SetDarkMode(options)
+    options.highlightRadius = 0.4
+    options.setHighlightColour(_MARK[theme])
+    drawing.PrepareAndDrawMolecule(canvas, mol, highlightAtoms=list(unit.connection_points), highlightBonds=[])
+    return svg_of(canvas)
+
+
+def laid_out(unit: RepeatUnit) -> Chem.Mol:
+    """Return a repeat unit's molecule with places of its atoms in a drawing.
+
+    Raises
+    ------
+    ValidationError
+        If it is too large to be drawn.
+    """
     n_atoms = unit.mol.GetNumAtoms()
     if n_atoms > MAX_DRAWN_ATOMS:
         raise ValidationError(
             f"The repeat unit has {n_atoms} atoms; at most {MAX_DRAWN_ATOMS} are drawn. It can be predicted without "
             "a drawing."
         )
-    drawing = _drawing_module()
     mol = Chem.Mol(unit.mol)
     rdDepictor.Compute2DCoords(mol)
     _lay_flat(mol, *unit.connection_points)
+    return mol
+
+
+def new_canvas() -> tuple[Any, Any]:
+    """Return RDKit's drawing module, and a canvas without background whose size follows from the molecule.
+
+    Raises
+    ------
+    DrawingUnavailableError
+        If the module does not load on this machine.
+    """
+    drawing = _drawing_module()
     canvas = drawing.MolDraw2DSVG(-1, -1)
-    options: Any = canvas.drawOptions()  # RDKit's stubs give its fields the type of the whole
-    if theme == "dark":
-        drawing.SetDarkMode(options)
+    options: Any = canvas.drawOptions()
     options.clearBackground = False
     options.scalingFactor = _PIXELS_PER_ANGSTROM
     options.bondLineWidth = 2
-    options.highlightRadius = 0.4
-    options.setHighlightColour(_MARK[theme])
-    drawing.PrepareAndDrawMolecule(canvas, mol, highlightAtoms=list(unit.connection_points), highlightBonds=[])
+    return drawing, canvas
+
+
+def svg_of(canvas: Any) -> str:
+    """Finish a canvas and return its ``svg`` element."""
     canvas.FinishDrawing()
     text: str = canvas.GetDrawingText()
     return text[text.index("<svg") :]

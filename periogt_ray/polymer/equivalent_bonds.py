@@ -53,7 +53,7 @@ def chain_bonds(unit: RepeatUnit) -> list[ChainBond]:
 
 
 def equivalent_bonds(unit: RepeatUnit) -> np.ndarray:
-    """Number the classes of equivalent bonds of the chain.
+    """Find the classes of equivalent bonds of the chain.
 
     Atoms get colours by element, charge, hydrogens, stereo label and rings. Colours are refined by those of neighbours
     in the infinite chain until they no longer split (Weisfeiler and Leman). Where the chain was cut makes no
@@ -125,6 +125,6 @@ def _bond_kind(bond: Chem.Bond) -> str:
 
 
 def _numbered(kinds: Mapping[int, Hashable]) -> dict[int, int]:
-    """Number kinds in the order in which they first occur."""
+    """Return a number for each kind, in the order in which they first occur."""
     numbers: dict[Hashable, int] = {}
     return {key: numbers.setdefault(kind, len(numbers)) for key, kind in kinds.items()}

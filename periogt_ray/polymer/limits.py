@@ -7,6 +7,7 @@ The polymers of the literature are those of the published data sets.
 __all__ = [
     "MAX_ATOMS",
     "MAX_DRAWN_ATOMS",
+    "MAX_EXPLAINED_ATOMS",
     "MAX_FRAGMENT_STEPS",
     "MAX_MATCH_STEPS",
     "MAX_PATH_STEPS",
@@ -24,6 +25,10 @@ MAX_ATOMS = 1200
 # Atoms of a repeat unit. Layout grows faster than quadratically: 200 atoms take up to a tenth of a second, 2000 take
 # 15 s.
 MAX_DRAWN_ATOMS = 200
+
+# Atoms of a repeat unit whose prediction is explained. Passes grow with atoms, and the cost of each pass, too: of the
+# embedded model 100 atoms take 400 passes, about 2 minutes on one core.
+MAX_EXPLAINED_ATOMS = 100
 
 # Steps of the search for one prompt graph in the chain, about a quarter of a second. The most that any of 3804
 # polymers of the literature needs is 4560; a steroid within an alkyl chain, whose atoms all look alike, takes 58

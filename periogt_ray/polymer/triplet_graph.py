@@ -26,6 +26,7 @@ __all__ = [
     "TripletGraph",
     "build_triplet_graph",
     "build_triplet_graphs",
+    "triplet_features",
 ]
 
 PAD = -1
@@ -137,8 +138,7 @@ def build_triplet_graphs(texts: Sequence[str], classes: "BondClasses") -> list[T
     if not found:
         return graphs
     prompts = [prompt for prompt, _ in found.values()]
-    atom_features = _atom_features([prompt.mol.GetAtomWithIdx(at) for prompt in prompts for at in prompt.order])
-    bond_features = _bond_features([bond for prompt in prompts for bond in prompt.bonds])
+    atom_features, bond_features = triplet_features(prompts)
     first_atom = np.cumsum([0, *(len(prompt.order) for prompt in prompts)])
     first_bond = np.cumsum([0, *(len(prompt.bonds) for prompt in prompts)])
     for k, (index, (prompt, bond_class)) in enumerate(found.items()):
@@ -149,6 +149,12 @@ def build_triplet_graphs(texts: Sequence[str], classes: "BondClasses") -> list[T
             bond_features[first_bond[k] : first_bond[k + 1]],
         )
     return graphs
+
+
+def triplet_features(prompts: Sequence[PromptMolecule]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features of atoms, float32 [A, 138] by place, and of bonds, [bonds, 14], molecule by molecule."""
+    atoms = [prompt.mol.GetAtomWithIdx(at) for prompt in prompts for at in prompt.order]
+    return _atom_features(atoms), _bond_features([bond for prompt in prompts for bond in prompt.bonds])
 
 
 def _graph(
