@@ -1,7 +1,8 @@
 """Polymer property prediction with PerioGT on Slurm clusters.
 
 :class:`PerioGT` predicts in this process, :class:`PerioGTClient` asks a running service; both raise the exceptions
-below. :class:`Copolymer` and :class:`PolymerWithConditions` are what some properties are predicted of.
+below. :class:`Copolymer` and :class:`PolymerWithConditions` are what some properties are predicted of, and
+:class:`Explanation` is what ``explain`` returns.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from periogt_ray.errors import (
 
 if TYPE_CHECKING:
     from periogt_ray.client import PerioGTClient
+    from periogt_ray.model.explanation import Explanation
     from periogt_ray.polymer.inputs import Copolymer, PolymerWithConditions
     from periogt_ray.predict import PerioGT
 
@@ -38,6 +40,7 @@ __all__ = [
     "Copolymer",
     "CudaUnavailableError",
     "DriverIncompatibleError",
+    "Explanation",
     "GPUOutOfMemoryError",
     "GPUUnsupportedError",
     "InternalError",
@@ -67,6 +70,10 @@ def __getattr__(name: str) -> Any:
         from periogt_ray.client import PerioGTClient
 
         return PerioGTClient
+    if name == "Explanation":
+        from periogt_ray.model.explanation import Explanation
+
+        return Explanation
     if name in ("Copolymer", "PolymerWithConditions"):
         from periogt_ray.polymer import inputs
 

@@ -21,6 +21,7 @@ from periogt_ray import __version__
 from periogt_ray.commands.batch import batch
 from periogt_ray.commands.calibrate import calibrate
 from periogt_ray.commands.evaluate import evaluate
+from periogt_ray.commands.explain import explain
 from periogt_ray.commands.featurize import featurize
 from periogt_ray.commands.finetune import finetune
 from periogt_ray.commands.inputs import check_options_of_kind, copolymer_options, given_input
@@ -196,7 +197,7 @@ def serve(host: str | None, port: int | None) -> None:
     run_service(settings, ray_address=os.environ.get("RAY_ADDRESS"), announce=partial(click.echo, file=sys.stdout))
 
 
-for _command in (batch, calibrate, evaluate, featurize, finetune, models, setup):
+for _command in (batch, calibrate, evaluate, explain, featurize, finetune, models, setup):
     cli.add_command(_command)
 
 

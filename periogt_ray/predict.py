@@ -30,6 +30,7 @@ from periogt_ray.tables.predictions import ROW_ERRORS, Answer, Cell, OutputLayou
 if TYPE_CHECKING:  # torch is loaded after the input has been checked
     import pandas as pd
 
+    from periogt_ray.model.explanation import Explanation
     from periogt_ray.model.predictor import Predictor
     from periogt_ray.model.tasks import Outcome
 
@@ -333,6 +334,58 @@ class PerioGT:
         task = Task(self._featurized(read, {scheme})[scheme], None, False, read.warnings, DEFAULT_LEVEL)
         [outcome] = predictor.predict_many([task])
         return outcome
+
+    def explain(self, smiles: str, property_id: str, *, passes: int | None = None) -> "Explanation":
+        """Explain a prediction: which bonds and atoms of the repeat unit carry it.
+
+        Parameters
+        ----------
+        smiles : str
+            A repeat unit of at most 100 atoms.
+        property_id : str
+            Of a property that is predicted of a repeat unit only.
+        passes : int, optional
+            Most coalitions of bonds that are computed, which bounds the time and, where orders are sampled, sets the
+            errors. None: all subsets of up to 9 bonds, of larger polymers fewer than that number.
+
+        Returns
+        -------
+        Explanation
+            Values in the unit of the property. They describe the model's answer relative to a stand-in for absent
+            bonds; they are not causes.
+
+        Raises
+        ------
+        ValidationError
+            If the SMILES is wrong, the property takes another input, the polymer is too large or the passes too few.
+        UnsupportedPropertyError
+            If the property is not served.
+        PerioGTError
+            If the model cannot be loaded.
+
+        Examples
+        --------
+        >>> from periogt_ray.settings import EMBEDDED_DIR
+        >>> found = PerioGT(EMBEDDED_DIR, device="cpu").explain("*CC(*)C", "egc")
+        >>> [(bond.atoms, bond.is_between_units) for bond in found.bonds]
+        [((1, 2), False), ((2, 4), False), ((2, 1), True)]
+        >>> total = found.baseline + sum(bond.value for bond in found.bonds) + found.whole_molecule.value
+        >>> abs(total - found.prediction) < 1e-6
+        True
+        """
+        from periogt_ray.model.explain import MOST_PASSES, explain
+        from periogt_ray.model.explanation import check_explained
+
+        if passes is not None and not 0 < passes <= MOST_PASSES:
+            raise ValidationError(f"{passes} passes were given; expected 1 to {MOST_PASSES}.")
+        unit = RepeatUnit.parse(smiles)
+        info = self._artifacts.property(property_id)
+        check_explained(unit, info)
+        with self._features_under_way(unit, {info.prompt_scheme}) as features:
+            predictor = self._loaded()
+            polymer = features()[info.prompt_scheme]
+        assert isinstance(polymer, FeaturizedPolymer)
+        return explain(predictor, polymer, unit, property_id=info.id, smiles=smiles, passes=passes)
 
     def _features_under_way(
         self, read: PolymerInput, schemes: set[PromptScheme]

@@ -247,7 +247,7 @@ class Explanation:
             {part.atom: part.value for part in self.atoms},
             of_bonds,
             title=f"{self.label}: {shown}",
-            subtitle=" ".join(parts),
+            subtitle=", ".join(parts),
             units=self.units,
         )
 
