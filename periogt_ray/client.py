@@ -22,6 +22,7 @@ from periogt_ray.errors import (
     UnsupportedPropertyError,
     ValidationError,
 )
+from periogt_ray.model.explanation import Explanation
 from periogt_ray.model.intervals import DEFAULT_LEVEL
 from periogt_ray.polymer.given import AnyInput, given_kind
 from periogt_ray.polymer.input_kinds import INPUT_COLUMNS, InputKind
@@ -164,6 +165,18 @@ class PerioGTClient:
         return np.array([[np.nan] * length if one is None else one for one in found], np.float32).reshape(
             len(texts), length
         )
+
+    def explain(self, smiles: str, property_id: str, *, passes: int | None = None) -> Explanation:
+        """Explain a prediction; as :meth:`PerioGT.explain <periogt_ray.predict.PerioGT.explain>`.
+
+        Raises
+        ------
+        PerioGTError
+            As for :meth:`predict` with ``raise``; RequestTimeoutError where the service's time limit was too short.
+        """
+        chosen = {} if passes is None else {"passes": passes}
+        body = {"smiles": smiles, "property": property_id, **chosen}
+        return self._ask("POST", "/v1/explain", Explanation.from_dict, body)
 
     def _ids(self, properties: Sequence[str], kind: InputKind) -> tuple[str, ...]:
         served = self.properties

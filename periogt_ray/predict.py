@@ -21,6 +21,7 @@ from periogt_ray.polymer.given import AnyInput, GivenInput, as_given, given_kind
 from periogt_ray.polymer.input_features import Featurized, featurized_input
 from periogt_ray.polymer.input_kinds import INPUT_COLUMNS, InputKind
 from periogt_ray.polymer.inputs import Copolymer, PolymerInput, PolymerWithConditions
+from periogt_ray.polymer.limits import MOST_PASSES
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.schemas import PropertyCard
@@ -373,7 +374,7 @@ class PerioGT:
         >>> abs(total - found.prediction) < 1e-6
         True
         """
-        from periogt_ray.model.explain import MOST_PASSES, explain
+        from periogt_ray.model.explain import explain
         from periogt_ray.model.explanation import check_explained
 
         if passes is not None and not 0 < passes <= MOST_PASSES:

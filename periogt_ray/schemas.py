@@ -7,14 +7,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from pydantic_core import PydanticCustomError
 
 from periogt_ray.polymer.input_kinds import InputKind
-from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
+from periogt_ray.polymer.limits import MAX_SMILES_LENGTH, MOST_PASSES
 
 __all__ = [
     "MAX_ITEMS",
     "Accuracy",
+    "AtomPartBody",
     "BatchItem",
     "BatchRequest",
     "BatchResponse",
+    "BondPartBody",
     "ConditionRange",
     "CopolymerChoices",
     "CopolymerInput",
@@ -25,11 +27,14 @@ __all__ = [
     "ErrorBody",
     "ErrorResponse",
     "Example",
+    "ExplainRequest",
+    "ExplainResponse",
     "HealthResponse",
     "IntervalBody",
     "LeftOutPackage",
     "ModelReference",
     "ModelResponse",
+    "PartBody",
     "PredictRequest",
     "PredictResponse",
     "Prediction",
@@ -223,6 +228,67 @@ class EmbeddingResponse(_Wire):
     smiles: _SentSmiles
     embedding: _Embedding
     dim: int = Field(description="Numbers in the embedding.")
+    warnings: _Warnings = []
+    request_id: _RequestId
+
+
+class ExplainRequest(EmbeddingRequest):
+    """A polymer and the property whose prediction is explained."""
+
+    property: str = Field(
+        min_length=1, max_length=128, description="Id of a property of a repeat unit.", examples=["eps"]
+    )
+    passes: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_PASSES,
+        description="Most subsets of bonds to compute; more take longer and have smaller errors. Null: by the size.",
+    )
+    drawing: bool = Field(default=False, description="Whether the answer holds a drawing.")
+
+
+class PartBody(_Wire):
+    """What a part of the polymer adds to the prediction."""
+
+    value: float = Field(allow_inf_nan=False, description="In the unit of the property.")
+    standard_error: float = Field(
+        allow_inf_nan=False, description="Of the sampling; 0 where all subsets were computed."
+    )
+
+
+class BondPartBody(PartBody):
+    """What a bond adds."""
+
+    atoms: tuple[int, int] = Field(description="Its atoms, counted from 0 in `repeat_unit`.")
+    symbols: tuple[str, str] = Field(description="Their elements.")
+    is_between_units: bool = Field(description="Whether it joins two repeat units.")
+
+
+class AtomPartBody(_Wire):
+    """Half of what the bonds of an atom add."""
+
+    atom: int = Field(description="Counted from 0 in `repeat_unit`.")
+    symbol: str = Field(description="Its element.")
+    value: float = Field(allow_inf_nan=False, description="In the unit of the property.")
+
+
+class ExplainResponse(_Wire):
+    """Which bonds and atoms carry a prediction: `baseline` + bonds + whole-molecule features = `prediction`."""
+
+    smiles: _SentSmiles
+    repeat_unit: str = Field(description="Canonical SMILES whose atoms the answer counts.")
+    property: str = Field(description="Property id.")
+    label: _Label
+    units: _Units
+    prediction: float = Field(allow_inf_nan=False, description="What the model answers.")
+    baseline: float = Field(allow_inf_nan=False, description="What it answers when every part is replaced.")
+    bonds: list[BondPartBody] = Field(description="Bonds of the repeat unit; the bond between units is last.")
+    atoms: list[AtomPartBody] = Field(description="Atoms of the repeat unit, without connection points.")
+    whole_molecule: PartBody = Field(description="Fingerprint and descriptors.")
+    method: Literal["exact", "sampled"] = Field(description="All subsets of parts, or random orders.")
+    passes: int = Field(description="Subsets that were computed.")
+    meaning: str = Field(description="What the values are, and what they are not.")
+    drawing: str | None = Field(default=None, description="SVG; null unless asked for, and where nothing can be drawn.")
     warnings: _Warnings = []
     request_id: _RequestId
 

@@ -76,14 +76,15 @@ def serve_plainly(port: int) -> None:
     import uvicorn
 
     from periogt_ray.artifacts.directory import ArtifactDirectory
-    from periogt_ray.errors import RequestTimeoutError
+    from periogt_ray.errors import PerioGTError, RequestTimeoutError
     from periogt_ray.model.predictor import Predictor
     from periogt_ray.polymer.drawing import Theme, draw
     from periogt_ray.polymer.features import FeaturizedPolymer, featurize
     from periogt_ray.polymer.prompt_scheme import PromptScheme
     from periogt_ray.polymer.repeat_unit import RepeatUnit
+    from periogt_ray.serve.explaining import ExplanationRunner
     from periogt_ray.serve.http.routes import create_api
-    from periogt_ray.serve.service import PredictCall, PredictReply, Service, Status
+    from periogt_ray.serve.service import ExplainCall, ExplainReply, PredictCall, PredictReply, Service, Status
     from periogt_ray.settings import Settings
 
     settings = Settings.from_env(os.environ)
@@ -105,6 +106,12 @@ def serve_plainly(port: int) -> None:
             started = time.perf_counter()
             outcomes = await asyncio.to_thread(predictor.predict_many, call.tasks)
             return PredictReply(tuple(outcomes), 1, 0.0, time.perf_counter() - started)
+
+        async def explain(self, call: ExplainCall) -> ExplainReply:
+            reply = await ExplanationRunner(predictor, asyncio.Lock()).explain(call)
+            if isinstance(reply, PerioGTError):
+                raise reply
+            return reply
 
     class Unrecorded:
         def request(self, *_: Any) -> None: ...

@@ -86,6 +86,13 @@ def test_frames_equal_those_of_a_model_here(remote: PerioGTClient, local: PerioG
     assert found.drop(columns="request_id").equals(expected.drop(columns="request_id"))
 
 
+def test_explanations_equal_those_of_a_model_here(remote: PerioGTClient, local: PerioGT) -> None:
+    assert remote.explain("C(*)C*", "eps") == local.explain("C(*)C*", "eps")
+    assert remote.explain("*CC(*)C#N", "tg", passes=24) == local.explain("*CC(*)C#N", "tg", passes=24)
+    with pytest.raises(ValidationError, match="needs at least 8"):
+        remote.explain("*CC*", "eps", passes=7)
+
+
 def test_embeddings_equal_those_of_a_model_here(remote: PerioGTClient, local: PerioGT) -> None:
     np.testing.assert_array_equal(remote.embed(TEXTS), local.embed(TEXTS))
     assert remote.embed([]).shape == (0, 0)

@@ -9,6 +9,7 @@ import click
 
 from periogt_ray.commands.output import OnceCommand, as_json_option, print_json, resolved_settings, wants_json
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.limits import MOST_PASSES
 
 if TYPE_CHECKING:
     from periogt_ray.model.explanation import Explanation
@@ -24,7 +25,9 @@ _N_ROWS = 12  # of the table; the JSON has all bonds
 @click.option("--smiles", required=True, help="Repeat unit, for example '*CC(*)c1ccccc1'.")
 @click.option("--property", "property_id", required=True, help="Property id.")
 @click.option("--output", type=click.Path(path_type=Path), help="Drawing to write, an SVG file.")
-@click.option("--passes", type=click.IntRange(1, 20_000), help="Most subsets of bonds to compute; more take longer.")
+@click.option(
+    "--passes", type=click.IntRange(1, MOST_PASSES), help="Most subsets of bonds to compute; more take longer."
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the model runs.  [default: PERIOGT_DEVICE]")
 @as_json_option
 def explain(

@@ -22,10 +22,8 @@ from periogt_ray.polymer.equivalent_bonds import atoms_in, chain_bonds, equivale
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
-__all__ = ["MOST_PASSES", "explain", "explanation_steps"]
+__all__ = ["explain", "explanation_steps"]
 
-# Coalitions. Errors shrink with the square root; of the embedded model so many take a minute or more.
-MOST_PASSES = 20_000
 # Without a number of passes: of polystyrene all 1024 subsets (embedded model, 10 s on one core), of larger polymers so
 # many that all networks together compute about as many nodes.
 _DEFAULT_PASSES = 1024

@@ -12,6 +12,7 @@ __all__ = [
     "MAX_MATCH_STEPS",
     "MAX_PATH_STEPS",
     "MAX_SMILES_LENGTH",
+    "MOST_PASSES",
 ]
 
 # Characters. Five for each of the 400 atoms that a repeat unit may have with the embedded model.
@@ -29,6 +30,10 @@ MAX_DRAWN_ATOMS = 200
 # Atoms of a repeat unit whose prediction is explained. Passes grow with atoms, and the cost of each pass, too: of the
 # embedded model 100 atoms take 400 passes, about 2 minutes on one core.
 MAX_EXPLAINED_ATOMS = 100
+
+# Subsets of a polymer's parts that one explanation computes. Errors shrink with the square root of their number; so
+# many take minutes with the embedded model.
+MOST_PASSES = 20_000
 
 # Steps of the search for one prompt graph in the chain, about a quarter of a second. The most that any of 3804
 # polymers of the literature needs is 4560; a steroid within an alkyl chain, whose atoms all look alike, takes 58

@@ -18,7 +18,7 @@ from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.batcher import Batcher
 from periogt_ray.serve.feature_cache import n_bytes
 from periogt_ray.serve.model_watch import ModelFacts
-from periogt_ray.serve.service import FEATURIZING_EACH, PredictCall, PredictReply
+from periogt_ray.serve.service import FEATURIZING_EACH, ExplainCall, ExplainReply, PredictCall, PredictReply
 from periogt_ray.settings import ServiceSettings
 
 __all__ = ["ServeBackend"]
@@ -55,6 +55,7 @@ class ServeBackend:
         # Places 8 and 11 of the list in serve/service.py.
         self._featurizer_room = asyncio.Semaphore(FEATURIZING_EACH * (bounds.n_featurizers or 1))
         self._drawing_room = asyncio.Semaphore(bounds.n_featurizers or 1)
+        self._explaining_room = asyncio.Semaphore(bounds.n_predictors or 1)  # place 15
         self.predictor_lost = asyncio.Event()
 
     async def parse(self, smiles: str) -> RepeatUnit:
@@ -74,6 +75,18 @@ class ServeBackend:
     async def predict(self, call: PredictCall) -> PredictReply:
         """Answer tasks in a pass together with other calls."""
         return await self._batcher.predict(call)
+
+    async def explain(self, call: ExplainCall) -> ExplainReply:
+        """Explain a prediction."""
+        is_small = n_bytes(call.polymer) + _TASK_BYTES <= _MOST_BY_GRPC_BYTES
+        handle = self._predictor_by_grpc if is_small else self._predictor
+        async with self._explaining_room:
+            try:
+                reply: ExplainReply = _value(await _result(handle.explain.remote(call)))
+            except NotReadyError:
+                self.predictor_lost.set()
+                raise
+        return reply
 
     async def _forward(self, calls: Sequence[PredictCall]) -> Sequence[PredictReply]:
         try:

@@ -7,14 +7,15 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from periogt_ray.errors import InternalError
+from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.serve.explaining import ExplanationRunner
 from periogt_ray.serve.featurizer_replica import NICENESS, WARM_UP, too_late
 from periogt_ray.serve.model_watch import ModelFacts
-from periogt_ray.serve.service import PredictCall, PredictReply
+from periogt_ray.serve.service import ExplainCall, ExplainReply, PredictCall, PredictReply
 from periogt_ray.settings import Settings
 
 __all__ = ["PassRunner", "PredictorReplica"]
@@ -33,15 +34,20 @@ class PassRunner:
     ----------
     predictor : object with ``predict_many``
         What answers tasks.
+
+    Attributes
+    ----------
+    is_free : asyncio.Lock
+        Held during a pass; who waits gets it in order of arrival.
     """
 
     def __init__(self, predictor: _PredictsMany) -> None:
         self._predictor = predictor
-        self._is_free = asyncio.Lock()
+        self.is_free = asyncio.Lock()
 
     async def predict(self, calls: Sequence[PredictCall]) -> list[PredictReply]:
         """Answer calls in one pass; calls whose deadline has passed are dropped."""
-        async with self._is_free:
+        async with self.is_free:
             started = time.perf_counter()
             now = time.time()
             live = [call for call in calls if call.deadline > now]
@@ -93,6 +99,11 @@ class PredictorReplica(PassRunner):
             raise outcome.error
         self._device = predictor.device.type
         super().__init__(predictor)
+        self._explanations = ExplanationRunner(predictor, self.is_free)
+
+    async def explain(self, call: ExplainCall) -> ExplainReply | PerioGTError:
+        """Explain a prediction; an error is a value, because a raised one comes with a traceback."""
+        return await self._explanations.explain(call)
 
     def describe(self) -> ModelFacts:
         """Tell what is loaded; an answer means that the model can answer."""

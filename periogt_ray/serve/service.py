@@ -4,7 +4,7 @@ The service validates, looks into the feature cache, has polymers featurized and
 :class:`Backend`, and bounds the polymers in work.
 
 This is the one list of the places where something waits, in the order in which a request passes them. The waits
-4 to 14 end at the request's deadline (``PERIOGT_TIMEOUT_S``) or when its client leaves; what has not begun then is
+4 to 15 end at the request's deadline (``PERIOGT_TIMEOUT_S``) or when its client leaves; what has not begun then is
 dropped, unless another request waits for it, too. Bounds are those of the whole service, but for 2, 4 and 6, which
 are those of one request.
 
@@ -36,7 +36,10 @@ are those of one request.
 13. Passes, in Serve (``serve/application.py``): four at each predictor, twice ``PERIOGT_MAX_QUEUE`` in all. 11 lets
     fewer through, so nothing waits here unless a predictor was lost.
 14. The lock of a predictor (``serve/predictor_replica.py``): one pass at a time, the next one is in its process.
-15. The end (``serve/ingress.py``): open requests are answered, for 60 s or ``PERIOGT_TIMEOUT_S`` at most,
+15. Explanations (:meth:`Service.explain`): one at a time for each of ``PERIOGT_PREDICTORS``, and
+    ``EXPLAINING_EACH`` for each are taken on; more are refused as overloaded. They are computed in groups of passes,
+    and each group waits at 14 behind the passes that are there: a prediction waits for one group at most.
+16. The end (``serve/ingress.py``): open requests are answered, for 60 s or ``PERIOGT_TIMEOUT_S`` at most,
     whichever is less; then connections close within 5 s.
 """
 
@@ -51,6 +54,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.properties import check_kind
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
+from periogt_ray.model.explanation import Explanation, check_explained
 from periogt_ray.model.intervals import DEFAULT_LEVEL
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.drawing import Theme
@@ -67,9 +71,12 @@ from periogt_ray.serve.feature_cache import FeatureCache, FeatureKey
 from periogt_ray.settings import Settings
 
 __all__ = [
+    "EXPLAINING_EACH",
     "FEATURIZING_EACH",
     "Asked",
     "Backend",
+    "ExplainCall",
+    "ExplainReply",
     "PredictCall",
     "PredictReply",
     "Recorder",
@@ -84,6 +91,9 @@ _PARSED_HERE = 300
 _DRAWING_BYTES = 8 << 20
 _TaskKey: TypeAlias = tuple[str, str | None, bool, tuple[str, ...], float]
 FEATURIZING_EACH = 2  # polymers for each featurizer: it works on one while the next is on its way
+
+
+EXPLAINING_EACH = 4  # explanations for each predictor, in work or waiting; each takes seconds to minutes
 
 
 class Asked(NamedTuple):
@@ -136,6 +146,53 @@ class PredictReply:
     forward_s: float
 
 
+@dataclass(frozen=True)
+class ExplainCall:
+    """A prediction to explain.
+
+    Attributes
+    ----------
+    smiles : str
+        As it was sent.
+    unit : RepeatUnit
+        What it is.
+    polymer : FeaturizedPolymer
+        By the scheme of the property.
+    property_id : str
+        The property.
+    passes : int or None
+        Most subsets of bonds that are computed.
+    has_drawing : bool
+        Whether the reply holds a drawing.
+    deadline : float
+        Seconds since the epoch; then the work is dropped.
+    """
+
+    smiles: str
+    unit: RepeatUnit
+    polymer: FeaturizedPolymer
+    property_id: str
+    passes: int | None
+    has_drawing: bool
+    deadline: float
+
+
+@dataclass(frozen=True)
+class ExplainReply:
+    """An explanation.
+
+    Attributes
+    ----------
+    explanation : Explanation
+        The values.
+    drawing : str or None
+        As SVG; None unless it was asked for, and where nothing can be drawn.
+    """
+
+    explanation: Explanation
+    drawing: str | None = None
+
+
 class Backend(Protocol):
     """What featurizes, draws and predicts; raises nothing but PerioGTError."""
 
@@ -150,6 +207,9 @@ class Backend(Protocol):
 
     async def predict(self, call: PredictCall) -> PredictReply:
         """Answer tasks."""
+
+    async def explain(self, call: ExplainCall) -> ExplainReply:
+        """Explain a prediction, without holding up predictions."""
 
 
 class Recorder(Protocol):
@@ -239,6 +299,7 @@ class Service:
         self.has_model = False
         self.n_open = 0
         self._drawings = DrawingCache(_DRAWING_BYTES)
+        self._n_explaining = 0
 
     @property
     def max_open(self) -> int:
@@ -353,6 +414,63 @@ class Service:
                 drawing = await self._backend.draw(unit, theme)
             self._drawings.put(unit, theme, drawing)
         return drawing
+
+    async def explain(
+        self,
+        smiles: str,
+        property_id: str,
+        *,
+        passes: int | None,
+        has_drawing: bool,
+        deadline: float,
+        trace: Trace,
+    ) -> ExplainReply:
+        """Explain a prediction.
+
+        Parameters
+        ----------
+        smiles : str
+            As it was sent.
+        property_id : str
+            Of a property of a repeat unit.
+        passes : int or None
+            Most subsets of bonds that are computed.
+        has_drawing : bool
+            Whether the reply holds a drawing.
+        deadline : float
+            Seconds since the epoch, after which work is dropped.
+        trace : Trace
+            Filled in.
+
+        Raises
+        ------
+        PerioGTError
+            As for a prediction; OverloadedError also where too many explanations are in work.
+        """
+        info = self.loaded_artifacts().property(property_id)
+        trace.n_polymers, trace.properties = 1, [info.id]
+        unit = await self._parse(smiles)
+        check_explained(unit, info)
+        with self._admitted(1), self._explaining():
+            polymer, is_hit = await self._features(unit, info.prompt_scheme, deadline)
+            self.recorder.cache(is_hit=is_hit)
+            trace.n_cache_hits, trace.n_triplets = int(is_hit), polymer.n_triplets
+            return await self._backend.explain(
+                ExplainCall(smiles, unit, polymer, info.id, passes, has_drawing, deadline)
+            )
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        most = EXPLAINING_EACH * (self._bounds.n_predictors or 1)
+        if self._n_explaining >= most:
+            raise OverloadedError(
+                f"{most} explanations are in work or waiting, and no more are taken. Send the request again later."
+            )
+        self._n_explaining += 1
+        try:
+            yield
+        finally:
+            self._n_explaining -= 1
 
     @contextmanager
     def _admitted(self, n_polymers: int) -> Iterator[None]:

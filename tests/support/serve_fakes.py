@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from periogt_ray.errors import PerioGTError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.drawing import Theme, draw
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.serve.service import PredictCall, PredictReply
+from periogt_ray.serve.explaining import ExplanationRunner
+from periogt_ray.serve.service import ExplainCall, ExplainReply, PredictCall, PredictReply
 from periogt_ray.settings import ServiceSettings, Settings
 from support.golden import ARTIFACTS
 
@@ -64,6 +66,7 @@ class InProcessBackend:
         self.drawn: list[str] = []
         self.featurized: Counter[str] = Counter()
         self.calls: list[PredictCall] = []
+        self.explained: list[ExplainCall] = []
 
     async def parse(self, smiles: str) -> RepeatUnit:
         self.parsed.append(smiles)
@@ -81,6 +84,13 @@ class InProcessBackend:
     async def predict(self, call: PredictCall) -> PredictReply:
         self.calls.append(call)
         return PredictReply(tuple(self._predictor.predict_many(call.tasks)), batch_size=1, queue_s=0.0, forward_s=0.001)
+
+    async def explain(self, call: ExplainCall) -> ExplainReply:
+        self.explained.append(call)
+        reply = await ExplanationRunner(self._predictor, asyncio.Lock()).explain(call)
+        if isinstance(reply, PerioGTError):
+            raise reply
+        return reply
 
 
 class HeldBackend(InProcessBackend):

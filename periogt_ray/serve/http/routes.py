@@ -20,6 +20,7 @@ from periogt_ray.artifacts.property_card import read_property_card
 from periogt_ray.errors import PerioGTError, ValidationError
 from periogt_ray.model.answers import embedding_response, error_body, predict_response, properties_response
 from periogt_ray.model.consistency import with_consistency
+from periogt_ray.model.explanation import MEANING
 from periogt_ray.model.tasks import Outcome
 from periogt_ray.polymer.drawing import Theme
 from periogt_ray.polymer.given import GivenInput
@@ -31,6 +32,8 @@ from periogt_ray.schemas import (
     EmbeddingResponse,
     ErrorBody,
     ErrorResponse,
+    ExplainRequest,
+    ExplainResponse,
     HealthResponse,
     ModelResponse,
     PredictRequest,
@@ -190,6 +193,21 @@ def _add_predicting_routes(api: FastAPI, service: Service, public: Callable[[Per
         [outcome], _, request_id = await outcomes_of(request, [Asked(body.smiles)])
         return _json(embedding_response(outcome, smiles=body.smiles, request_id=request_id))
 
+    @api.post("/v1/explain", response_model=ExplainResponse, responses=failures)
+    async def explain(request: Request, body: Annotated[ExplainRequest, Body(openapi_examples=_EXPLAIN)]) -> Response:
+        """Tell which bonds and atoms carry a prediction; takes seconds, or longer for large polymers."""
+        trace = trace_of(request.scope)
+        reply = await service.explain(
+            body.smiles,
+            body.property,
+            passes=body.passes,
+            has_drawing=body.drawing,
+            deadline=deadline_of(request.scope),
+            trace=trace,
+        )
+        told: dict[str, Any] = {"meaning": MEANING, "drawing": reply.drawing, "request_id": trace.request_id}
+        return _json(ExplainResponse(**reply.explanation.as_dict(), **told))
+
     @api.post("/v1/predict/batch", response_model=BatchResponse, responses=failures)
     async def predict_batch(request: Request, body: Annotated[BatchRequest, Body(openapi_examples=_BATCH)]) -> Response:
         """Answer up to 100 predictions together, in order; an item that failed is an error body."""
@@ -326,6 +344,9 @@ _PREDICT: dict[str, Any] = {
     },
 }
 _EMBED: dict[str, Any] = {"polystyrene": {"summary": "Polystyrene", "value": {"smiles": _STYRENE}}}
+_EXPLAIN: dict[str, Any] = {
+    "acrylic acid": {"summary": "Poly(acrylic acid)", "value": {"smiles": "*CC(*)C(=O)O", "property": "eps"}},
+}
 _BATCH: dict[str, Any] = {
     "two polymers": {
         "summary": "Two polymers",

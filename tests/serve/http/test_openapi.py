@@ -36,9 +36,10 @@ def test_the_document_is_complete(served: Any) -> None:
         "/v1/depict",
         "/v1/predict",
         "/v1/embeddings",
+        "/v1/explain",
         "/v1/predict/batch",
     }
-    for path in ("/v1/predict", "/v1/embeddings", "/v1/predict/batch"):
+    for path in ("/v1/predict", "/v1/embeddings", "/v1/explain", "/v1/predict/batch"):
         operation = document["paths"][path]["post"]
         assert operation["requestBody"]["content"]["application/json"]["examples"]
         assert {"200", "401", "413", "422", "500", "503", "504"} <= set(operation["responses"])
