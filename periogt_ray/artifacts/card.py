@@ -1,6 +1,7 @@
 """What is known of the model that answers: accuracy on held-out polymers, limits, examples."""
 
 import csv
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def _property_card(artifacts: ArtifactDirectory, card: Mapping[str, Any], info: 
         label=info.label,
         units=info.units,
         checkpoint=info.checkpoint,
-        test=Accuracy(r2=test["r2"], rmse=test["rmse"], n=test["n"]) if {"r2", "rmse", "n"} <= set(test) else None,
+        test=_accuracy(test),
         n_train=n_train if isinstance(n_train, int) else None,
         input=info.input_kind,
         label_mean=None if labels is None else labels.mean,
@@ -79,6 +80,17 @@ def _property_card(artifacts: ArtifactDirectory, card: Mapping[str, Any], info: 
         prompt_scheme=info.prompt_scheme.name,
         is_scheme_verified="scheme" in report or info.prompt_scheme.is_mirror_invariant,
     )
+
+
+def _accuracy(test: Mapping[str, Any]) -> Accuracy | None:
+    """Return what a card or a package says of its test rows; None where these are no numbers."""
+    if not {"r2", "rmse", "n"} <= set(test):
+        return None
+    try:
+        found = Accuracy(r2=test["r2"], rmse=test["rmse"], n=test["n"])
+    except ValueError:  # pydantic's, too
+        return None
+    return found if math.isfinite(found.r2) and math.isfinite(found.rmse) else None
 
 
 def _calibration(artifacts: ArtifactDirectory, property_id: str) -> CalibrationFacts | None:

@@ -108,6 +108,14 @@ def test_the_model_tells_of_its_own_properties() -> None:
     assert read_card(ArtifactDirectory.open(ARTIFACTS)).card is None
 
 
+@pytest.mark.parametrize("r2", ["high", None, [1], "nan"])
+def test_a_package_with_strange_figures_leaves_the_others_as_they_are(tmp_path: Path, r2: Any) -> None:
+    write_small_package(tmp_path, summary={"test": {"r2": r2, "rmse": 1.0, "n": 10}, "n_train": 40})
+    model = read_card(opened(tmp_path))
+    assert [(card.id, card.test) for card in model.properties if card.id == "my_eps"] == [("my_eps", None)]
+    assert read_property_card(opened(tmp_path), "my_eps").scores == []
+
+
 def damaged(models: Path) -> None:
     (write_small_package(models, "my_a").root / PACKAGE_NAME).write_text("{}")
 
