@@ -99,6 +99,9 @@ expect 'embeddings' 200 "\"embedding\": ?\[$number," '"dim": ?[1-9]'
 length=$(sed -E 's/.*"embedding": ?\[([^]]*)\].*/\1/' <<<"$body" | tr ',' '\n' | wc -l)
 if [[ $(field dim) == "$length" ]]; then pass "embedding has $length numbers"; else fail "embedding has $length numbers"; fi
 
+with_key POST /v1/explain "{\"smiles\": \"*CC*\", \"property\": \"$property\"}"
+expect 'explain' 200 "\"baseline\": ?$number" '"method": ?"exact"' '"bonds": ?\[\{"value"' '"whole_molecule"'
+
 with_key POST /v1/predict "{\"smiles\": \"*CC\", \"property\": \"$property\"}"
 expect 'bad SMILES' 422 '"code": ?"validation_error"' 'connection point' '"request_id"'
 with_key POST /v1/predict '{"smiles": "*CC*", "property": "no_such_property"}'

@@ -2,6 +2,7 @@
 
 import { ApiError } from "./api.js";
 import { byId, copy, debounced, download, el, shown, svg } from "./dom.js";
+import { Explaining } from "./explain.js";
 import { DOMAIN_TEXT, gathered, told, warningBox } from "./warnings.js";
 
 const DRAW_AFTER_MS = 250;
@@ -13,6 +14,7 @@ export class SinglePolymer {
     this.drawings = drawings;
     this.model = null;
     this.answer = null;
+    this.explaining = new Explaining(api);
     this.field = byId("smiles");
     this.field.addEventListener("input", debounced(DRAW_AFTER_MS, () => this.draw()));
     byId("one-form").addEventListener("submit", (event) => { event.preventDefault(); this.predict(); });
@@ -102,6 +104,8 @@ export class SinglePolymer {
       + `by ${answered.model.artifacts}.`;
     byId("one-empty").hidden = true;
     byId("one-answer").hidden = false;
+    this.explaining.offer(smiles, this.model.properties.filter((_, i) => body.results[i].code === undefined));
+    byId("one-explain").hidden = false;
     byId("one-done").textContent = "";
   }
 
@@ -123,6 +127,8 @@ export class SinglePolymer {
     this.field.setAttribute("aria-invalid", String(isInput));
     if (takesFocus) {
       byId("one-answer").hidden = true;
+      byId("one-explain").hidden = true;
+      this.explaining.clear();
       byId("one-empty").hidden = false;
       this.field.focus();
     }

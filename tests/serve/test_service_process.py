@@ -103,6 +103,21 @@ def test_a_repeat_unit_is_drawn(service: ServedProcess) -> None:
     assert "at most 200 are drawn" in refused.json()["error"]["message"]
 
 
+def test_predictions_are_answered_while_an_explanation_is_computed(service: ServedProcess) -> None:
+    body = {"smiles": STYRENE, "property": "egc"}
+    n_answered = 0
+    with ThreadPoolExecutor(1) as client:
+        explained = client.submit(service.client.post, "/v1/explain", json={**body, "passes": 400})
+        while not explained.done():
+            assert service.client.post("/v1/predict", json=body).status_code == 200
+            n_answered += 1
+    answer = explained.result()
+    assert answer.status_code == 200, answer.text
+    # Twelve groups of passes; a prediction waits for one of them at most.
+    assert n_answered > 2
+    assert answer.json()["prediction"] == service.client.post("/v1/predict", json=body).json()["prediction"]["value"]
+
+
 def test_request_ids_are_answered_once(service: ServedProcess) -> None:
     answer = service.client.get("/v1/health", headers={"X-Request-ID": "mine"})
     assert answer.headers.get_list("X-Request-ID") == ["mine"]

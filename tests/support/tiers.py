@@ -20,6 +20,7 @@ GROUPS = {
     "tests/training/test_engines.py": "ray",
     "tests/serve/test_several_predictors.py": "ray",
     "tests/web/test_csv.py": "ray",
+    "tests/web/test_explain.py": "ray",
     "tests/web/test_looks.py": "ray",
     "tests/web/test_one_polymer.py": "ray",
     "tests/test_notebooks.py": "ray",
