@@ -347,7 +347,7 @@ class PerioGT:
             Of a property that is predicted of a repeat unit only.
         passes : int, optional
             Most coalitions of bonds that are computed, which bounds the time and, where orders are sampled, sets the
-            errors. None: all subsets of up to 9 bonds, of larger polymers fewer than that number.
+            errors. None: up to 1024, which are all subsets for 9 bonds, and fewer for larger polymers.
 
         Returns
         -------
