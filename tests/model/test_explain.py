@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import permutations
 from math import factorial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,8 @@ from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.reference_triplets import reference_triplets
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import EMBEDDED_DIR
+from support.golden import ARTIFACTS
+from support.packages import FACTOR, write_small_package
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,18 @@ def test_members_are_averaged_as_in_a_prediction(embedded: Predictor) -> None:
     check_sum(found, embedded)
     assert found.prediction == predicted(embedded, "*CC(*)C", "egc")
     assert (found.units, found.method, found.passes) == ("eV", "exact", 16)
+
+
+def test_a_finetuned_property_is_explained_in_its_own_unit(golden_predictor: Predictor, tmp_path: Path) -> None:
+    """The package is the network of eps twice, with twice its statistics."""
+    write_small_package(tmp_path)
+    artifacts = ArtifactDirectory.open(ARTIFACTS).with_packages(tmp_path)
+    found = explained(Predictor(artifacts, torch.device("cpu")), "*CC(*)C", "my_eps")
+    expected = explained(golden_predictor, "*CC(*)C", "eps")
+    assert (found.units, found.label) == ("eV", "My constant")
+    assert found.baseline == pytest.approx(FACTOR * expected.baseline, abs=1e-5)
+    for one, other in zip(found.bonds, expected.bonds, strict=True):
+        assert one.value == pytest.approx(FACTOR * other.value, abs=1e-5)
 
 
 @contextmanager
