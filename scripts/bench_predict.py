@@ -23,7 +23,8 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model import equal_shapes
 from periogt_ray.model.composite_network import CopolymerRegressor
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor
-from periogt_ray.model.predictor import Packing, Predictor
+from periogt_ray.model.packing import Packing
+from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.bond_classes import BondClasses
 from periogt_ray.polymer.descriptors import descriptors

@@ -7,10 +7,8 @@ monomer that was not computed lately, and a head pass over the graph of both (``
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,9 +19,8 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.properties import PropertyInfo, check_kind
 from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.artifacts.statistics import LabelStats
-from periogt_ray.errors import GPUOutOfMemoryError, InternalError, PerioGTError
+from periogt_ray.errors import GPUOutOfMemoryError, PerioGTError
 from periogt_ray.model.composite_answers import no_embedding, not_finite
-from periogt_ray.model.composite_network import load_head
 from periogt_ray.model.composite_passes import (
     CompositeInput,
     MonomerInput,
@@ -33,7 +30,9 @@ from periogt_ray.model.composite_passes import (
     monomers_of,
 )
 from periogt_ray.model.device import choose_device, probe_device
+from periogt_ray.model.head_networks import HeadNetworks
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder
+from periogt_ray.model.packing import Packing
 from periogt_ray.model.passes import HeadInput, PassInput, made_ahead, pass_input
 from periogt_ray.model.plausibility import polymer_warnings
 from periogt_ray.model.precision import Precision, arithmetic
@@ -46,132 +45,9 @@ from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.settings import Settings
 
-__all__ = ["HeldNetworks", "Packing", "Predictor"]
+__all__ = ["HeldNetworks", "Predictor"]
 
 logger = logging.getLogger(__name__)
-
-# Memory of a pass on a card, measured at width 768; attention within large graphs takes the rest of the share.
-_BYTES_PER_NODE_AND_COLUMN = 190
-_MEMORY_SHARE = 0.5
-# On an H100 435, 525 and 580 polymers/s at 16384, 32768 and 65536 nodes, and 496 at twice as many.
-_MAX_GPU_NODES = 65536
-_FIRST_GPU_NODES = 8192
-
-
-@dataclass(frozen=True)
-class Packing:
-    """How polymers share a pass.
-
-    Attributes
-    ----------
-    max_nodes : int
-        Most nodes, padding aside, in one pass; a larger polymer goes alone.
-    max_padding : float
-        Largest share of padding nodes among graphs that share an attention.
-    first_nodes : int, optional
-        The same bound for the first pass, doubled with each further one: a card begins early while the
-        tensors of larger passes are made.
-    n_ahead : int
-        Passes whose tensors are made while one is computed, and 0 where the CPU computes them itself.
-    """
-
-    max_nodes: int
-    max_padding: float
-    first_nodes: int | None = None
-    n_ahead: int = 0
-
-    @classmethod
-    def for_device(cls, device: torch.device, *, width: int) -> "Packing":
-        """Return the sizes for a device, as measured: without padding on a CPU, by its free memory on a GPU."""
-        if device.type != "cuda":
-            return cls(2048, 0.0)
-        free_bytes, _ = torch.cuda.mem_get_info(device)
-        fitting = int(_MEMORY_SHARE * free_bytes / (_BYTES_PER_NODE_AND_COLUMN * width))
-        max_nodes = min(max(fitting, 2048), _MAX_GPU_NODES)
-        return cls(max_nodes, max_padding=0.15, first_nodes=_FIRST_GPU_NODES, n_ahead=2)
-
-    def passes(self, polymers: Sequence[FeaturizedPolymer]) -> Iterator[list[int]]:
-        """Yield positions of polymers that share a pass, largest polymers first."""
-        costs = [polymer.n_triplets for polymer in polymers]
-        return self._cut(sorted(range(len(polymers)), key=lambda index: -costs[index]), costs)
-
-    def composite_passes(self, polymers: Sequence[FeaturizedComposite]) -> Iterator[list[int]]:
-        """Yield positions of composites that share a head pass, in their order: equal monomers stay together."""
-        costs = [sum(monomer.graphs[0].n_triplets for monomer in polymer.monomers) for polymer in polymers]
-        return self._cut(range(len(polymers)), costs)
-
-    def _cut(self, order: Sequence[int], costs: Sequence[int]) -> Iterator[list[int]]:
-        together: list[int] = []
-        n_nodes, bound = 0, min(self.first_nodes or self.max_nodes, self.max_nodes)
-        for position in order:
-            cost = costs[position]
-            if together and n_nodes + cost > bound:
-                yield together
-                together, n_nodes = [], 0
-                bound = min(2 * bound, self.max_nodes)
-            together.append(position)
-            n_nodes += cost
-        if together:
-            yield together
-
-
-class _HeadNetworks:
-    """The finetuned networks, loaded on first use; the least recently used ones go when memory is full.
-
-    The members of a property are loaded, and go, together.
-
-    Parameters
-    ----------
-    artifacts : ArtifactDirectory
-        Where the weights are.
-    device : torch.device
-        Where the networks run.
-    width : int
-        Width of the encoder, which theirs has to equal.
-    max_bytes : int
-        Memory for all of them; one is always kept.
-    """
-
-    def __init__(self, artifacts: ArtifactDirectory, device: torch.device, *, width: int, max_bytes: int) -> None:
-        self._artifacts = artifacts
-        self._device = device
-        self._width = width
-        self._max_bytes = max_bytes
-        self._loaded: OrderedDict[str, list[PerioGTRegressor]] = OrderedDict()
-
-    @property
-    def loaded(self) -> tuple[str, ...]:
-        """Properties whose networks are in memory, the least recently used one first."""
-        return tuple(self._loaded)
-
-    def get(self, info: PropertyInfo) -> list[PerioGTRegressor]:
-        """Return the network of a property, or its members.
-
-        Raises
-        ------
-        CheckpointMissingError, ModelLoadError
-            If its weights are absent or cannot be used.
-        InternalError
-            If it does not belong to the encoder.
-        """
-        if info.id in self._loaded:
-            self._loaded.move_to_end(info.id)
-            return self._loaded[info.id]
-        networks = [self._load(info, member, path) for member, path in enumerate(info.weight_paths)]
-        needed = _n_bytes(networks)
-        while self._loaded and needed + sum(map(_n_bytes, self._loaded.values())) > self._max_bytes:
-            dropped, _ = self._loaded.popitem(last=False)
-            logger.info("dropped the weights of %s to make room for %s", dropped, info.id)
-        self._loaded[info.id] = [network.to(self._device) for network in networks]
-        return self._loaded[info.id]
-
-    def _load(self, info: PropertyInfo, member: int, path: str) -> PerioGTRegressor:
-        network = load_head(info.family, self._artifacts.property_state_dict(info.id, member=member), path)
-        if network.sizes.width != self._width:
-            raise InternalError(
-                f"{path} has width {network.sizes.width}, the encoder {self._width}; they are not of one release."
-            )
-        return network
 
 
 class _Pack(NamedTuple):
@@ -259,7 +135,7 @@ class Predictor:
         self._encoder: PerioGTEncoder = load_encoder(artifacts.encoder_state_dict(), artifacts.encoder).to(device)
         width = self._encoder.sizes.width
         self.packing = packing or Packing.for_device(device, width=width)
-        self._heads = _HeadNetworks(artifacts, device, width=width, max_bytes=weights_bytes)
+        self._heads = HeadNetworks(artifacts, device, width=width, max_bytes=weights_bytes)
         self._judges = Judges(artifacts)
         self._monomers = MonomerPrompts(self._encoder, self._monomer_inputs, device=device)
         self._lock = threading.Lock()
@@ -549,8 +425,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(n_threads)
-
-
-def _n_bytes(networks: Sequence[torch.nn.Module]) -> int:
-    tensors = (tensor for network in networks for tensor in network.state_dict().values())
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

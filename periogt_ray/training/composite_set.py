@@ -8,7 +8,7 @@ import torch
 from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.model.collate import collate_prompts
 from periogt_ray.model.composite_passes import collate_composites, monomers_of, prompt_counts
-from periogt_ray.model.predictor import Packing
+from periogt_ray.model.packing import Packing
 from periogt_ray.polymer.input_features import FeaturizedComposite, featurized_kind
 from periogt_ray.training.polymer_set import TRAINING_PADDING, PolymerBatch, PolymerSet
 from periogt_ray.training.prompts import Prompts

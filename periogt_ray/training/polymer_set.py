@@ -10,7 +10,7 @@ from torch import Tensor
 from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.model.collate import GraphBatch, PromptBatch, collate, collate_prompts
 from periogt_ray.model.network import PerioGTRegressor
-from periogt_ray.model.predictor import Packing
+from periogt_ray.model.packing import Packing
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.triplet_graph import TripletGraph

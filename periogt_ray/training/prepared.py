@@ -13,7 +13,7 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.errors import InternalError, ValidationError
 from periogt_ray.model.network import load_encoder
-from periogt_ray.model.predictor import Packing
+from periogt_ray.model.packing import Packing
 from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.input_features import (

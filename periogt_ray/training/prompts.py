@@ -10,7 +10,7 @@ import torch
 from periogt_ray.artifacts.scaler import Scaler
 from periogt_ray.model.collate import collate, match_prompts
 from periogt_ray.model.network import PerioGTEncoder
-from periogt_ray.model.predictor import Packing
+from periogt_ray.model.packing import Packing
 from periogt_ray.model.prompts import finished, path_origins
 from periogt_ray.polymer.features import FeaturizedPolymer
 

@@ -13,8 +13,9 @@ from periogt_ray.model.collate import collate
 from periogt_ray.model.composite_network import load_head
 from periogt_ray.model.composite_passes import composite_input
 from periogt_ray.model.network import PerioGTRegressor
+from periogt_ray.model.packing import Packing
 from periogt_ray.model.passes import prompt_graphs
-from periogt_ray.model.predictor import Packing, Predictor
+from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.prompts import FinishedPrompts, KeptPrompts, finished, monomer_key
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import FeaturizedPolymer

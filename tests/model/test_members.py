@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.members import member_path
 from periogt_ray.artifacts.weight_files import read_state_dict
-from periogt_ray.model.predictor import Packing, Predictor
+from periogt_ray.model.packing import Packing
+from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit

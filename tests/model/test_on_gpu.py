@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
+from periogt_ray.model.packing import Packing
 from periogt_ray.model.precision import MIN_SPLIT_ROWS, Precision, split, split_linear
-from periogt_ray.model.predictor import Packing, Predictor
+from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit

@@ -16,7 +16,8 @@ import torch
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.equal_shapes import BLOCK_ROWS, GRAPH_BLOCK_ROWS, THIN_BLOCK_ROWS, by_blocks
 from periogt_ray.model.network import PerioGTEncoder
-from periogt_ray.model.predictor import Packing, Predictor
+from periogt_ray.model.packing import Packing
+from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit

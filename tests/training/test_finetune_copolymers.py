@@ -16,7 +16,8 @@ from periogt_ray.artifacts.packages import read_package
 from periogt_ray.cli import cli
 from periogt_ray.model.composite_network import CopolymerRegressor, load_head
 from periogt_ray.model.network import load_encoder
-from periogt_ray.model.predictor import Packing, Predictor
+from periogt_ray.model.packing import Packing
+from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.inputs import Copolymer

@@ -8,7 +8,8 @@ import torch
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.network import load_encoder, load_regressor
-from periogt_ray.model.predictor import Packing, Predictor
+from periogt_ray.model.packing import Packing
+from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme

@@ -12,7 +12,7 @@ import torch
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.network import PerioGTEncoder, PerioGTRegressor, load_encoder
-from periogt_ray.model.predictor import Packing
+from periogt_ray.model.packing import Packing
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
