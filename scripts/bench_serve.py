@@ -120,7 +120,7 @@ def serve_plainly(port: int) -> None:
         def cache(self, **_: Any) -> None: ...
 
     service = Service(settings, Here(), Unrecorded())
-    service.artifacts = ArtifactDirectory.open(settings.checkpoint_dir)
+    service.artifacts = ArtifactDirectory.of_settings(settings)
     service.become(Status.READY)
     uvicorn.run(create_api(service, settings), host="127.0.0.1", port=port, log_level="warning")
 

@@ -31,6 +31,7 @@ GROUPS = {
     "tests/slurm/test_batch.py": "ray",
     "tests/slurm/test_featurize.py": "ray",
     "tests/slurm/test_heterogeneous.py": "ray",
+    "tests/slurm/test_finetune.py": "ray",
     "tests/slurm/test_scripts.py": "ray",
     "tests/slurm/test_in_container.py": "ray",  # last, because it needs the image that another group builds
     "tests/container/": "container",
@@ -93,7 +94,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     real = {item.nodeid.partition("::")[0] for item in items if {"ray", "slurm"} & markers_of(item)}
     if apart := [module for module in real if group_of(module) != "ray"]:
         raise pytest.UsageError(f"{apart}: starts a Ray, so support/tiers.py has to name it in the group of those")
-    unwanted = (NOT_FAST if config.option.fast else set()) | (set() if torch.cuda.is_available() else {"gpu"})
+    unwanted = set(NOT_FAST) if config.option.fast else set()
+    unwanted |= (set() if torch.cuda.is_available() else {"gpu"}) | (set() if config.option.full else {"full"})
     config.hook.pytest_deselected(items=[item for item in items if unwanted & markers_of(item)])
     items[:] = [item for item in items if not unwanted & markers_of(item)]
     items.sort(key=turn_of)

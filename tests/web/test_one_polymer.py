@@ -202,9 +202,9 @@ def test_the_model_and_the_reference_are_shown(open_page: Open, way: Way) -> Non
     expect(page.locator("#model-card tbody tr")).to_have_count(N_PROPERTIES + 2)  # those of copolymers, too
     expect(page.locator("#model-card")).to_contain_text("finetuned_ckpt/egc/")
     page.get_by_role("link", name="API").click()
-    expect(page.locator(".op")).to_have_count(8)
+    expect(page.locator(".op")).to_have_count(9)
     page.goto(f"{way.url}docs")
-    expect(page.locator(".op")).to_have_count(8)
+    expect(page.locator(".op")).to_have_count(9)
 
 
 def test_a_service_that_cannot_draw_still_predicts(open_page: Open, way: Way) -> None:

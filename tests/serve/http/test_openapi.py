@@ -79,7 +79,7 @@ def test_generated_requests_are_answered_as_documented(
     served = served_by(InProcessBackend(golden_predictor), KEY)
     schema = schemathesis.openapi.from_asgi("/openapi.json", served.app, headers={"X-Api-Key": KEY})
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert len(operations) == 8
+    assert len(operations) == 9
     checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
     statuses: Counter[int] = Counter()
     n_cases = N_CASES_FULL if is_full else N_CASES
