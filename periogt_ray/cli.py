@@ -234,7 +234,9 @@ def _reported() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
             raise
-        click.echo(f"error [{InternalError.code}]: the output cannot be written: {error.strerror}.", err=True)
+        place = f"{error.filename}" if error.filename else "the output"
+        advice = " Free some space, and repeat the command." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        click.echo(f"error [{InternalError.code}]: {place} cannot be written: {error.strerror}.{advice}", err=True)
         raise SystemExit(InternalError.exit_code) from error
     except Exception as error:
         # The outermost frame: print the whole traceback of a bug, and still end with the documented status.

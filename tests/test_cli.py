@@ -462,7 +462,7 @@ def test_output_that_cannot_be_written_is_told() -> None:
         command = [sys.executable, "-m", "periogt_ray", "properties"]
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert result.returncode == 2
-    assert "cannot be written" in result.stderr
+    assert "cannot be written: No space left on device. Free some space" in result.stderr
     assert "Traceback" not in result.stderr
 
 
