@@ -37,7 +37,9 @@ def check_key(expected: str | None, given: bytes | None) -> None:
     if expected is None:
         return
     if given is None:
-        raise UnauthorizedError(f"The request has no {API_KEY_HEADER} header; this service asks for its API key.")
+        raise UnauthorizedError(
+            f"The request has no {API_KEY_HEADER} header, or several; this service asks for its API key."
+        )
     if not secrets.compare_digest(given, expected.encode()):
         raise UnauthorizedError(
             f"The {API_KEY_HEADER} header does not hold this service's API key; check PERIOGT_API_KEY."

@@ -49,6 +49,7 @@ def test_two_keys_are_none(served_by: Callable, golden_predictor: Predictor) -> 
     served = served_by(InProcessBackend(golden_predictor), KEY)
     answer = served.client.get("/v1/health", headers=[("X-Api-Key", KEY), ("X-Api-Key", "other")])
     assert answer.status_code == 401
+    assert "or several" in answer.json()["error"]["message"]
 
 
 def test_the_key_is_in_no_log(
