@@ -9,7 +9,9 @@ container image, is also read from its ``__pycache__``, if that was filled while
 
     python -m periogt_ray.polymer.descriptors
 
-The code is specific to a processor model: a process on another model compiles its own.
+The code is for every x86-64 processor with AVX2 (level 3, Haswell and Zen and later), so that the nodes of a cluster
+share an installation's; it is as fast as for the processor at hand. An older processor, or ``NUMBA_CPU_NAME``, has code
+of its own.
 """
 
 import importlib
@@ -30,8 +32,13 @@ __all__ = ["KernelFacts", "kernel", "kernel_facts"]
 
 logger = logging.getLogger(__name__)
 
-# Partly typed, which strict type checking cannot use.
+# Partly typed, or not at all, which strict type checking cannot use.
 caching: Any = importlib.import_module("numba.core.caching")
+config: Any = importlib.import_module("numba.core.config")
+binding: Any = importlib.import_module("llvmlite.binding")
+
+_LEVEL_3 = "x86-64-v3"
+_FEATURES_OF_LEVEL_3 = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,17 @@ class KernelFacts:
     n_loaded: int
     n_compiled: int
     directory: str | None
+
+
+def _choose_target() -> None:
+    """Let numba compile for level 3, unless the user chose otherwise; it notes the target beside the code."""
+    features = binding.get_host_cpu_features()
+    is_chosen = config.CPU_NAME is not None or config.CPU_FEATURES is not None
+    if not is_chosen and all(features.get(name) for name in _FEATURES_OF_LEVEL_3):
+        config.CPU_NAME, config.CPU_FEATURES = _LEVEL_3, ""
+
+
+_choose_target()
 
 
 class _ReadOnlyLocator(caching.InTreeCacheLocator):

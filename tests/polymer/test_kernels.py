@@ -40,6 +40,23 @@ def n_loaded(package: Path, **environment: str) -> int:
     return int(done.stdout)
 
 
+def test_code_is_for_every_processor_with_avx2_unless_the_user_chooses(package: Path) -> None:
+    def target(**environment: str) -> str:
+        code = (
+            "import some_kernels, numba.core.registry as r; "
+            "print(r.cpu_target.target_context.codegen().magic_tuple()[1:])"
+        )
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA")}
+        paths = os.pathsep.join([str(package), str(Path(__file__).parents[2])])
+        command = [sys.executable, "-B", "-c", code]
+        environment = {**kept, "PYTHONPATH": paths, **environment}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    has_avx2 = " avx2 " in Path("/proc/cpuinfo").read_text()
+    assert (target() == "('x86-64-v3', '')") == has_avx2
+    assert target(NUMBA_CPU_NAME="generic") == "('generic', '')"
+
+
 def test_second_process_loads_what_the_first_compiled(package: Path) -> None:
     assert n_loaded(package) == 0
     assert list((package / "__pycache__").glob("*.nbi"))
