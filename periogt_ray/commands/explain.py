@@ -41,8 +41,8 @@ def explain(
     """
     from periogt_ray.predict import PerioGT
 
-    if output is not None and not output.resolve().parent.is_dir():
-        raise ValidationError(f"--output {output} cannot be written: its directory does not exist.")
+    if output is not None:
+        _check_writable(output)
     chosen = {} if device is None else {"PERIOGT_DEVICE": device}
     model = PerioGT.of_settings(resolved_settings({**os.environ, **chosen}))
     found = model.explain(smiles, property_id, passes=passes)
@@ -94,6 +94,17 @@ def explanation_table(found: "Explanation") -> str:
             MEANING,
         ]
     )
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse before the computation, which takes minutes for a large polymer, what cannot be written after it."""
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise ValidationError(f"--output {path} cannot be written: its directory does not exist.")
+    if path.is_dir():
+        raise ValidationError(f"--output {path} is a directory; expected the name of an SVG file.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValidationError(f"--output {path} cannot be written: you cannot write to its directory.")
 
 
 def _write(path: Path, text: str) -> None:

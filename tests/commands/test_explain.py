@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,10 +71,29 @@ def test_the_drawing_is_written(tmp_path: Path, acrylate: Explanation) -> None:
     assert "whole-molecule features" in acrylate.svg()
 
 
-def test_a_drawing_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
-    found = run("--smiles", "*CC*", "--output", str(tmp_path / "no" / "out.svg"))
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("no/out.svg", "directory does not exist"), ("", "is a directory"), ("there", "is a directory")],
+)
+def test_a_drawing_that_cannot_be_written_is_refused_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, problem: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    found = run("--smiles", "*CC*", "--output", name)
     assert isinstance(found.exception, ValidationError)
-    assert "directory does not exist" in found.exception.message
+    assert problem in found.exception.message
+    assert found.stdout == ""
+
+
+def test_a_directory_without_permission_is_told_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root can write anywhere
+    found = run("--smiles", "*CC*", "--output", str(tmp_path / "out.svg"))
+    assert isinstance(found.exception, ValidationError)
+    assert "you cannot write to its directory" in found.exception.message
+    assert found.stdout == ""
 
 
 @pytest.mark.parametrize(
