@@ -22,7 +22,7 @@ from periogt_ray.errors import (
     UnsupportedPropertyError,
     ValidationError,
 )
-from periogt_ray.model.explanation import Explanation
+from periogt_ray.model.explanation import Explanation, checked_passes
 from periogt_ray.model.intervals import DEFAULT_LEVEL
 from periogt_ray.polymer.given import AnyInput, given_kind
 from periogt_ray.polymer.input_kinds import INPUT_COLUMNS, InputKind
@@ -174,7 +174,8 @@ class PerioGTClient:
         PerioGTError
             As for :meth:`predict` with ``raise``; RequestTimeoutError where the service's time limit was too short.
         """
-        chosen = {} if passes is None else {"passes": passes}
+        n_passes = checked_passes(smiles, property_id, passes)
+        chosen = {} if n_passes is None else {"passes": n_passes}
         body = {"smiles": smiles, "property": property_id, **chosen}
         return self._ask("POST", "/v1/explain", Explanation.from_dict, body)
 

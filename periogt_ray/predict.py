@@ -21,7 +21,6 @@ from periogt_ray.polymer.given import AnyInput, GivenInput, as_given, given_kind
 from periogt_ray.polymer.input_features import Featurized, featurized_input
 from periogt_ray.polymer.input_kinds import INPUT_COLUMNS, InputKind
 from periogt_ray.polymer.inputs import Copolymer, PolymerInput, PolymerWithConditions
-from periogt_ray.polymer.limits import MOST_PASSES
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.schemas import PropertyCard
@@ -375,10 +374,9 @@ class PerioGT:
         True
         """
         from periogt_ray.model.explain import explain
-        from periogt_ray.model.explanation import check_explained
+        from periogt_ray.model.explanation import check_explained, checked_passes
 
-        if passes is not None and not 0 < passes <= MOST_PASSES:
-            raise ValidationError(f"{passes} passes were given; expected 1 to {MOST_PASSES}.")
+        n_passes = checked_passes(smiles, property_id, passes)
         unit = RepeatUnit.parse(smiles)
         info = self._artifacts.property(property_id)
         check_explained(unit, info)
@@ -386,7 +384,7 @@ class PerioGT:
             predictor = self._loaded()
             polymer = features()[info.prompt_scheme]
         assert isinstance(polymer, FeaturizedPolymer)
-        return explain(predictor, polymer, unit, property_id=info.id, smiles=smiles, passes=passes)
+        return explain(predictor, polymer, unit, property_id=info.id, smiles=smiles, passes=n_passes)
 
     def _features_under_way(
         self, read: PolymerInput, schemes: set[PromptScheme]

@@ -1,5 +1,6 @@
 """An explanation of a prediction: what each bond and atom of the repeat unit adds to the value; without torch."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
@@ -9,11 +10,11 @@ from periogt_ray.errors import ValidationError
 from periogt_ray.model.coalitions import ShapleyValues
 from periogt_ray.polymer.equivalent_bonds import chain_bonds
 from periogt_ray.polymer.input_kinds import InputKind
-from periogt_ray.polymer.limits import MAX_EXPLAINED_ATOMS
+from periogt_ray.polymer.limits import MAX_EXPLAINED_ATOMS, MOST_PASSES
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.value_drawing import draw_values
 
-__all__ = ["MEANING", "AtomPart", "BondPart", "Explanation", "Part", "check_explained"]
+__all__ = ["MEANING", "AtomPart", "BondPart", "Explanation", "Part", "check_explained", "checked_passes"]
 
 MEANING = (
     "The values say how this model's answer changes when parts of its input are replaced by an average bond, taken "
@@ -272,6 +273,37 @@ def check_explained(unit: RepeatUnit, info: PropertyInfo) -> None:
             f"The repeat unit has {n_atoms} atoms; predictions of at most {MAX_EXPLAINED_ATOMS} are explained.",
             {"n_atoms": n_atoms, "most": MAX_EXPLAINED_ATOMS},
         )
+
+
+def checked_passes(smiles: object, property_id: object, passes: object) -> int | None:
+    """Make sure that arguments of a call in Python are what is explained, and return the passes as an int.
+
+    Raises
+    ------
+    ValidationError
+        If SMILES or property is not one text, as with the lists that predictions take, or the passes are no integer
+        or out of bounds.
+
+    Examples
+    --------
+    >>> checked_passes("*CC*", "egc", 8)
+    8
+    """
+    for name, given in (("smiles", smiles), ("property_id", property_id)):
+        if not isinstance(given, str):
+            raise ValidationError(
+                f"{name} is of type {type(given).__name__}; expected one text. An explanation is of one SMILES and "
+                "one property."
+            )
+    if passes is None:
+        return None
+    try:
+        n_passes = operator.index(passes)  # type: ignore[arg-type]
+    except TypeError:
+        n_passes = 0
+    if isinstance(passes, bool) or not 0 < n_passes <= MOST_PASSES:
+        raise ValidationError(f"{passes!r} passes were given; expected an integer from 1 to {MOST_PASSES}.")
+    return n_passes
 
 
 def _pair(two: Sequence[Any]) -> Any:

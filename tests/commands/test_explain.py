@@ -110,5 +110,5 @@ def test_what_cannot_be_explained_is_an_error(options: list[str], problem: str) 
 
 
 def test_passes_have_a_bound() -> None:
-    with pytest.raises(ValidationError, match="expected 1 to 20000"):
+    with pytest.raises(ValidationError, match="from 1 to 20000"):
         PerioGT(EMBEDDED_DIR, device="cpu").explain("*CC*", "egc", passes=20_001)
