@@ -35,6 +35,7 @@ export class Explaining {
     const turn = (this.turn = new AbortController());
     const asked = { smiles: this.smiles, property: byId("explain-property").value, drawing: true };
     byId("explain-error").textContent = "";
+    byId("explanation").hidden = true;  // of what was asked before
     byId("explain-state").textContent = WAIT;
     byId("explain").disabled = true;
     byId("explain-cancel").hidden = false;
@@ -85,7 +86,7 @@ function rows(found) {
     ...parts.slice(0, MOST_ROWS).map(({ name, value, standard_error: error }) => el("tr", {},
       el("th", { scope: "row", text: name }),
       el("td", { class: "num", text: signed(value) }),
-      el("td", { class: "num", text: found.method === "exact" ? "0" : `± ${shown(error)}` }),
+      el("td", { class: "num", text: found.method === "exact" ? "0" : `± ${Number(error.toPrecision(2))}` }),
       el("td", { class: "num", text: total > 0 ? `${(100 * Math.abs(value) / total).toFixed(1)} %` : "" }))),
     ...(left.length > 0 ? [el("tr", {}, el("th", { scope: "row", text: `${left.length} smaller parts` }),
       el("td", { class: "num", text: signed(rest) }), el("td"), el("td"))] : []),

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import uvicorn
 from fastapi import FastAPI
@@ -41,14 +42,23 @@ def page_site() -> Iterator[str]:
             assert not thread.is_alive()
 
 
+_READING = threading.Lock()
+
+
+@cache
+def _card_of_units() -> bytes:
+    model = read_card(ArtifactDirectory.open(EMBEDDED_DIR))
+    of_units = [one for one in model.properties if one.input == "homopolymer"]
+    return model.model_copy(update={"properties": of_units}).model_dump_json().encode()
+
+
 def made_up(warnings_of: Callable[[str, str], list[str] | None]) -> Callable[[Asked], Answer | None]:
     """Answer as a service does whose values are numbers of characters.
 
     ``warnings_of`` gets SMILES and property; None leaves the field out, as services before it did.
     """
-    model = read_card(ArtifactDirectory.open(EMBEDDED_DIR))
-    of_units = [one for one in model.properties if one.input == "homopolymer"]
-    card = model.model_copy(update={"properties": of_units}).model_dump_json().encode()
+    with _READING:  # requests are answered in threads, of which the first ones would all read
+        card = _card_of_units()
 
     def answer(asked: Asked) -> Answer | None:
         if asked.path == "/v1/health":

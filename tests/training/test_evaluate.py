@@ -153,8 +153,11 @@ def test_the_column_of_values_is_never_guessed_among_several(artifacts: Path, tm
     assert json.loads(result.stdout)["left_out"][0]["reason"].endswith("a 32-bit float can hold.")
 
 
-# Two polymers at a time, so that a few are done when the signal comes.
+# Two polymers at a time, so that a few are done when the signal comes. Where a shell runs the tests in the background,
+# its children ignore the signal.
 IN_SMALL_STEPS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from periogt_ray.training import evaluate
 evaluate._AT_ONCE = 2
 from periogt_ray.cli import main
@@ -177,11 +180,14 @@ def test_ctrl_c_ends_it_with_one_line_and_leaves_no_file(artifacts: Path, tmp_pa
         text=True,
     )
     assert running.stderr is not None
-    for line in running.stderr:
-        if "4 of 576 polymers" in line:
-            break
-    running.send_signal(signal.SIGINT)
-    printed, logged = running.communicate(timeout=60)
+    try:
+        for line in running.stderr:
+            if "4 of 576 polymers" in line:
+                break
+        running.send_signal(signal.SIGINT)
+        printed, logged = running.communicate(timeout=60)
+    finally:
+        running.kill()
     assert running.returncode == 130, logged
     said = [line for line in logged.splitlines() if "polymers" not in line]
     assert said == ["Interrupted. No file is half written; give the command again to start over."]
@@ -203,7 +209,11 @@ def test_a_signal_between_the_two_files_of_a_report_waits_for_the_second(
 
     monkeypatch.setattr(files, "write_json_atomically", interrupted)
     given = table(tmp_path / "in.csv", values)
-    result = run(artifacts, "--input", given, "--property", "egc", "--output", tmp_path / "out")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = run(artifacts, "--input", given, "--property", "egc", "--output", tmp_path / "out")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["evaluation.html", "evaluation.json"]
 
