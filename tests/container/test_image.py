@@ -144,6 +144,7 @@ def test_kernels_are_loaded_where_nothing_can_be_written(image: Path, place: Pat
     assert "data saved" not in log
 
 
+@pytest.mark.full  # a minute of compilation; polymer/test_kernels.py has where machine code is kept
 def test_kernels_for_another_processor_are_compiled_into_a_directory_that_can_be_written(
     image: Path, place: Path
 ) -> None:
