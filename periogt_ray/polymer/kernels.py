@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 # Partly typed, or not at all, which strict type checking cannot use.
 caching: Any = importlib.import_module("numba.core.caching")
-config: Any = importlib.import_module("numba.core.config")
+config: Any = numba.config
 binding: Any = importlib.import_module("llvmlite.binding")
 
 _LEVEL_3 = "x86-64-v3"
