@@ -5,6 +5,7 @@ Polymers are kept as fingerprints and as coordinates in the embedding, never as 
 
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -21,6 +22,9 @@ __all__ = ["FINGERPRINT_BYTES", "Calibration", "CalibrationFacts", "calibration_
 
 FINGERPRINT_BYTES = 128  # of the 1024 Morgan bits
 _NAME = "calibration.npz"
+# numpy reads the headers of arrays with Python's parser, which in Python 3.11 can raise a SystemError where several
+# threads use it at once, as requests for cards do.
+_READING = threading.Lock()
 _FORMAT = "periogt-calibration"
 _VERSION = 1
 _FACTS = "facts"  # JSON, as bytes
@@ -169,7 +173,7 @@ class Calibration:
             The file is not a calibration of this version, or its arrays do not belong together.
         """
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            with _READING, np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
                 document = json.loads(archive[_FACTS].tobytes())
                 if document.pop("format") != _FORMAT or document.pop("version") != _VERSION:
                     raise ValueError(f"expected {_FORMAT} of version {_VERSION}")

@@ -14,7 +14,7 @@ from periogt_ray.errors import ModelLoadError
 from periogt_ray.schemas import Accuracy, Example, ModelResponse, PropertyCard
 from periogt_ray.settings import EXAMPLES
 
-__all__ = ["CARD_TEXT_NAME", "card_text", "describe", "read_card", "read_examples"]
+__all__ = ["CARD_TEXT_NAME", "card_text", "describe", "property_card", "read_card", "read_examples"]
 
 CARD_TEXT_NAME = "MODEL_CARD.md"
 _MOST_CHARACTERS = 1 << 18  # of a card; ours have eight thousand
@@ -28,12 +28,11 @@ def describe(artifacts: ArtifactDirectory) -> str:
 
 def read_card(artifacts: ArtifactDirectory) -> ModelResponse:
     """Collect the facts that an artifact directory has about its model, with the text of its card."""
-    card = artifacts.model_card or {}
     return ModelResponse(
         artifacts=artifacts.name,
         description=describe(artifacts),
         version=__version__,
-        properties=[_property_card(artifacts, card, info) for info in artifacts.properties.values() if info.supported],
+        properties=[property_card(artifacts, info) for info in artifacts.properties.values() if info.supported],
         limits=_limits(card_text(artifacts.root)),
         examples=read_examples(),
         card=card_text(artifacts.root),
@@ -55,7 +54,9 @@ def read_examples() -> list[Example]:
         return [Example(name=row["id"], smiles=row["smiles"]) for row in csv.DictReader(file)]
 
 
-def _property_card(artifacts: ArtifactDirectory, card: Mapping[str, Any], info: PropertyInfo) -> PropertyCard:
+def property_card(artifacts: ArtifactDirectory, info: PropertyInfo) -> PropertyCard:
+    """Collect what the model's card, a package or a calibration has about one property that is served."""
+    card = artifacts.model_card or {}
     calibration = _calibration(artifacts, info.id)
     report: Mapping[str, Any] = {} if calibration is None else calibration.report
     # A card may come from elsewhere: what is not a mapping where one is expected is not shown.

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from periogt_ray.artifacts.card import CARD_TEXT_NAME, card_text, read_card
+from periogt_ray.artifacts.card import CARD_TEXT_NAME, card_text, property_card
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.packages import Package
 from periogt_ray.artifacts.properties import PropertyInfo
@@ -52,7 +52,7 @@ def read_property_card(artifacts: ArtifactDirectory, property_id: str) -> Proper
 
 
 def _of_model(artifacts: ArtifactDirectory, info: PropertyInfo) -> PropertyCardResponse:
-    known = next((card for card in read_card(artifacts).properties if card.id == info.id), None)
+    known = property_card(artifacts, info) if info.supported else None
     test = None if known is None else known.test
     return PropertyCardResponse(
         id=info.id,

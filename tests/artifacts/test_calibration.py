@@ -4,7 +4,9 @@ import dataclasses
 import io
 import shutil
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,3 +88,28 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
     dataclasses.replace(found, center=np.full_like(found.center, np.nan)).save(tmp_path / "calibration.npz")
     with pytest.raises(ModelLoadError, match="center holds NaN"):
         Calibration.load(tmp_path / "calibration.npz")
+
+
+def test_threads_read_one_after_another(
+    calibration: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.11's parser, by which numpy reads the headers of arrays, can fail in several threads at once."""
+    path = tmp_path / "calibration.npz"
+    calibration.save(path)
+    n_reading, most = 0, 0
+    read = np.lib.format.read_array
+
+    def counted(*given: Any, **options: Any) -> np.ndarray:
+        nonlocal n_reading, most
+        n_reading += 1
+        most = max(most, n_reading)
+        try:
+            return np.asarray(read(*given, **options))
+        finally:
+            n_reading -= 1
+
+    monkeypatch.setattr(np.lib._npyio_impl.format, "read_array", counted)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(Calibration.load, [path] * 24))
+    assert len(found) == 24
+    assert most == 1
