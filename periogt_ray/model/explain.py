@@ -5,6 +5,8 @@ The players are the bonds of the repeat unit, the bond between units once, and t
 prediction less the baseline, which is the answer without any player (``coalitions.py``).
 """
 
+import logging
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,12 +26,15 @@ from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 __all__ = ["explain", "explanation_steps"]
 
+logger = logging.getLogger(__name__)
+
 # Without a number of passes: of polystyrene all 1024 subsets (embedded model, 10 s on one core), of larger polymers so
 # many that all networks together compute about as many nodes.
 _DEFAULT_PASSES = 1024
 _DEFAULT_NODES = 100_000
 # Nodes of the prompt graphs in one pass on a CPU. More are no faster, and predictions of others wait for a pass.
 _CPU_NODES = 400
+_TELL_EVERY_S = 10.0
 
 
 def explain(
@@ -96,7 +101,11 @@ def explanation_steps(
     occluded = OccludedPolymer(polymer, n_copies=n_copies, device=predictor.device)
     coalitions = plan_coalitions(occluded.n_players, passes or _default_passes(polymer, info, occluded.n_players))
     worths = np.empty(len(coalitions.present))
+    told_s = time.monotonic()
     for start in range(0, len(worths), n_copies):
+        if time.monotonic() - told_s > _TELL_EVERY_S:
+            logger.info("explaining: %d of %d passes", start, len(worths))
+            told_s = time.monotonic()
         chosen = slice(start, start + n_copies)
         worths[chosen] = _worths(predictor, occluded, coalitions.present[chosen], info=info, polymer=polymer)
         yield None

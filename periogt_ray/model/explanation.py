@@ -275,7 +275,7 @@ def check_explained(unit: RepeatUnit, info: PropertyInfo) -> None:
         )
 
 
-def checked_passes(smiles: object, property_id: object, passes: object) -> int | None:
+def checked_passes(smiles: object, property_id: object, passes: Any) -> int | None:
     """Make sure that arguments of a call in Python are what is explained, and return the passes as an int.
 
     Raises
@@ -298,7 +298,7 @@ def checked_passes(smiles: object, property_id: object, passes: object) -> int |
     if passes is None:
         return None
     try:
-        n_passes = operator.index(passes)  # type: ignore[arg-type]
+        n_passes = operator.index(passes)
     except TypeError:
         n_passes = 0
     if isinstance(passes, bool) or not 0 < n_passes <= MOST_PASSES:

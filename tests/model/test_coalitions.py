@@ -120,3 +120,14 @@ def test_all_subsets_are_planned_where_they_fit() -> None:
     coalitions = plan_coalitions(4, 16)
     expected = {frozenset(chosen) for size in range(5) for chosen in combinations(range(4), size)}
     assert {frozenset(np.flatnonzero(row).tolist()) for row in coalitions.present} == expected
+
+
+def test_errors_of_few_pairs_hold_as_many_values_as_a_standard_error_should() -> None:
+    every, sampled = plan_coalitions(8, passes=256), plan_coalitions(8, passes=fewest_passes(8))
+    places = sampled.present @ (1 << np.arange(8))
+    n_within = 0
+    for seed in range(200):
+        worths = worths_of(every, seed)
+        exact, found = (one.shapley(w, np.arange(8)) for one, w in ((every, worths), (sampled, worths[places])))
+        n_within += int((np.abs(found.values - exact.values) < found.standard_errors).sum())
+    assert 0.62 < n_within / 1600 < 0.75  # 0.68 of a normal distribution; without Student's t 0.5
