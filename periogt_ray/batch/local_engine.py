@@ -29,7 +29,7 @@ from periogt_ray.batch.ledger import Ledger
 from periogt_ray.batch.results import FinishedPart
 from periogt_ray.batch.spec import BatchSpec
 from periogt_ray.errors import InternalError
-from periogt_ray.model.device import choose_device, has_driver, probe_device
+from periogt_ray.model.device import NO_DRIVER, choose_device, has_driver, probe_device
 from periogt_ray.settings import Settings
 from periogt_ray.tables.parts import Part
 
@@ -95,7 +95,7 @@ class LocalPipeline:
         if settings.device == "cpu":
             return "cpu"
         if settings.device is None and not has_driver():
-            logger.warning("Running on the CPU, which is slower than a GPU. No NVIDIA driver was found.")
+            logger.warning(NO_DRIVER)
             return "cpu"
         choice = choose_device(settings.device, probe_device(), min_driver=settings.min_driver)
         if choice.warning:

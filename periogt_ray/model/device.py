@@ -15,6 +15,7 @@ from periogt_ray.errors import CudaUnavailableError, DriverIncompatibleError, GP
 
 __all__ = [
     "MIN_CAPABILITY",
+    "NO_DRIVER",
     "DeviceChoice",
     "DeviceFacts",
     "GPUFacts",
@@ -26,6 +27,7 @@ __all__ = [
     "probe_device",
 ]
 
+NO_DRIVER = "Running on the CPU, which is slower than a GPU. No NVIDIA driver was found."
 MIN_CAPABILITY = (7, 0)  # Volta: older GPUs are not supported by builds for CUDA 12
 # Oldest drivers on which a CUDA major version runs, by NVIDIA's minor-version compatibility.
 _MAJOR_FLOORS = {"11": "450.80", "12": "525.60", "13": "580.65"}
@@ -117,7 +119,7 @@ def choose_device(requested: Literal["cpu", "cuda"] | None, facts: DeviceFacts, 
     if requested == "cuda":
         raise problem
     if facts.driver_version is None:  # a laptop, which another torch would not help
-        return DeviceChoice("cpu", "Running on the CPU, which is slower than a GPU. No NVIDIA driver was found.")
+        return DeviceChoice("cpu", NO_DRIVER)
     return DeviceChoice("cpu", f"Running on the CPU, which is much slower: {problem.message}")
 
 
