@@ -2,29 +2,16 @@
 tellurium the one that predicts it, one with arsenic raises what no one expects, and a directory
 named broken holds a model that cannot be loaded."""
 
-import importlib.abc
-import importlib.machinery
 import os
 import signal
 import sys
+from pathlib import Path
 from types import ModuleType
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from on_import import change_on_import
 
-class _Deadly(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        patch = _PATCHES.get(name)
-        if patch is None:
-            return None
-        del _PATCHES[name]
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        execute = spec.loader.exec_module
-
-        def patched(module: ModuleType) -> None:
-            execute(module)
-            patch(module)
-
-        spec.loader.exec_module = patched
-        return spec
+sys.path.pop()
 
 
 def _patch_featurizers(module: ModuleType) -> None:
@@ -58,9 +45,10 @@ def _patch_predictors(module: ModuleType) -> None:
     module.Predictor = DeadlyPredictor
 
 
-_PATCHES = {
-    "periogt_ray.polymer.feature_store": _patch_featurizers,
-    "periogt_ray.batch.featurize_workers": _patch_featurizers,
-    "periogt_ray.batch.predict_stage": _patch_predictors,
-}
-sys.meta_path.insert(0, _Deadly())
+change_on_import(
+    {
+        "periogt_ray.polymer.feature_store": _patch_featurizers,
+        "periogt_ray.batch.featurize_workers": _patch_featurizers,
+        "periogt_ray.batch.predict_stage": _patch_predictors,
+    }
+)

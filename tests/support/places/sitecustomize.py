@@ -1,8 +1,6 @@
 """On the path of workers: predictors take the GPU that Slurm and Ray gave them for a CPU, and every worker notes its
 node in the directory PLACES: a cluster without real GPUs is shared out as one with them."""
 
-import importlib.abc
-import importlib.machinery
 import os
 import socket
 import sys
@@ -10,21 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from on_import import change_on_import
 
-class _Noting(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        patch = _PATCHES.pop(name, None)
-        if patch is None:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        execute = spec.loader.exec_module
-
-        def patched(module: ModuleType) -> None:
-            execute(module)
-            patch(module)
-
-        spec.loader.exec_module = patched
-        return spec
+sys.path.pop()
 
 
 def _note(role: str) -> None:
@@ -51,8 +38,9 @@ def _patch_predictors(module: ModuleType) -> None:
     module.Predictor = Noted
 
 
-_PATCHES = {
-    "periogt_ray.polymer.feature_store": _patch_featurizers,
-    "periogt_ray.batch.predict_stage": _patch_predictors,
-}
-sys.meta_path.insert(0, _Noting())
+change_on_import(
+    {
+        "periogt_ray.polymer.feature_store": _patch_featurizers,
+        "periogt_ray.batch.predict_stage": _patch_predictors,
+    }
+)
