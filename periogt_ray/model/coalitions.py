@@ -129,7 +129,7 @@ def plan_coalitions(n_players: int, passes: int) -> Coalitions:
     """
     if passes < (fewest := fewest_passes(n_players)):
         raise ValidationError(
-            f"{passes} passes were given; this polymer has {n_players} parts to explain and needs at least {fewest}.",
+            f"Passes given: {passes}; this polymer has {n_players} parts to explain and needs at least {fewest}.",
             {"passes": passes, "fewest": fewest},
         )
     # The first test keeps 2**n_players small.

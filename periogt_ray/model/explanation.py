@@ -302,7 +302,7 @@ def checked_passes(smiles: object, property_id: object, passes: Any) -> int | No
     except TypeError:
         n_passes = 0
     if isinstance(passes, bool) or not 0 < n_passes <= MOST_PASSES:
-        raise ValidationError(f"{passes!r} passes were given; expected an integer from 1 to {MOST_PASSES}.")
+        raise ValidationError(f"Passes given: {passes!r}; expected an integer from 1 to {MOST_PASSES}.")
     return n_passes
 
 

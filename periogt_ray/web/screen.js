@@ -148,7 +148,7 @@ export class Screening {
     this.axes = ["x", "y"].map((axis) => ({ column: table.columns[Number(byId(`goal-${axis}`).value)], sign: Number(byId(`goal-${axis}-sign`).value) }));
     this.front = paretoFront(this.passing, this.axes.filter(({ sign }) => sign !== 0).map(({ column: { values }, sign }) => ({ values, sign })));
     this.rectangle = null;
-    byId("screen-count").textContent = `${this.passing.length} of ${table.n_rows} polymers meet the constraints; ${this.front.length} of them are on the front.`;
+    byId("screen-count").textContent = `${this.passing.length} of ${table.n_rows} polymers meet the constraints; on the front: ${this.front.length}.`;
     if (byId("screen-list").value === "rectangle") byId("screen-list").value = "front";
     this.#draw();
   }

@@ -262,5 +262,5 @@ def test_what_cannot_be_explained_is_refused(golden_predictor: Predictor, embedd
         steps = explanation_steps(predictor, polymer, RepeatUnit.parse(smiles), property_id=property_id)
         with pytest.raises(ValidationError, match=problem):
             next(steps)
-    with pytest.raises(ValidationError, match=r"10 passes were given; .* needs at least 38"):
+    with pytest.raises(ValidationError, match=r"Passes given: 10; .* needs at least 38"):
         explained(golden_predictor, "*CC(*)c1ccccc1", passes=10)

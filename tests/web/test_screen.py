@@ -94,7 +94,7 @@ def listed(page: Page) -> list[str]:
 
 
 def counted(page: Page, n_passing: int, n_front: int) -> None:
-    text = f"{n_passing} of 7 polymers meet the constraints; {n_front} of them are on the front."
+    text = f"{n_passing} of 7 polymers meet the constraints; on the front: {n_front}."
     expect(page.locator("#screen-count")).to_have_text(text)
 
 
