@@ -42,6 +42,8 @@ class ServeBackend:
     ----------
     predictor_lost : asyncio.Event
         Set when a predictor died at work.
+    n_answered : int
+        Passes and explanations that predictors have answered.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class ServeBackend:
         self._drawing_room = asyncio.Semaphore(bounds.n_featurizers or 1)
         self._explaining_room = asyncio.Semaphore(bounds.n_predictors or 1)  # place 15
         self.predictor_lost = asyncio.Event()
+        self.n_answered = 0
 
     async def parse(self, smiles: str) -> RepeatUnit:
         """Validate a long SMILES."""
@@ -86,6 +89,7 @@ class ServeBackend:
             except NotReadyError:
                 self.predictor_lost.set()
                 raise
+        self.n_answered += 1
         return reply
 
     async def _forward(self, calls: Sequence[PredictCall]) -> Sequence[PredictReply]:
@@ -96,6 +100,7 @@ class ServeBackend:
         except NotReadyError:
             self.predictor_lost.set()
             raise
+        self.n_answered += 1
         return replies
 
     async def describe(self) -> ModelFacts:

@@ -15,6 +15,7 @@ class Predictors:
 
     def __init__(self) -> None:
         self.predictor_lost = asyncio.Event()
+        self.n_answered = 0
         self.loaded = asyncio.Event()
         self.dies_when_asked = False
 
@@ -66,6 +67,22 @@ def test_a_predictor_that_dies_idle_is_noticed_and_so_is_the_next_one() -> None:
             await until(service, is_loaded=False)
             predictors.loaded.set()
             await until(service, is_loaded=True)
+
+    asyncio.run(check())
+
+
+def test_a_question_that_waits_behind_passes_does_not_refuse_requests() -> None:
+    async def check() -> None:
+        predictors = Predictors()
+        predictors.loaded.set()
+        async with watched(predictors) as service:
+            await until(service, is_loaded=True)
+            predictors.loaded.clear()
+            for _ in range(30):  # six times as long as a question may take
+                predictors.n_answered += 1
+                await asyncio.sleep(0.01)
+                assert service.status is Status.READY
+            await until(service, is_loaded=False)  # nothing is answered any more
 
     asyncio.run(check())
 
