@@ -8,6 +8,7 @@ fold      one of them, in this process
 trees     the baseline on the same folds, ``--jobs`` processes; ``--out`` adds it to a finished card
 finish    artifact directory with calibrations and card; needs RDKit
 test      the finished model on the test rows, once
+compare   adds to a finished card how far a training with another seed (``--other DIR``) is from this one
 
 copolymer-features   labels of ea and ip, and features of their monomers; needs RDKit
 copolymers           the network of copolymers, from the joint network of fold 0
@@ -46,7 +47,7 @@ _COPOLYMER_STEPS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    steps = ("features", "encoder", "folds", "fold", "trees", "finish", "test", *_COPOLYMER_STEPS)
+    steps = ("features", "encoder", "folds", "fold", "trees", "finish", "test", "compare", *_COPOLYMER_STEPS)
     parser.add_argument("step", choices=steps)
     parser.add_argument("--work", type=Path, required=True, help="directory that keeps what each step made")
     parser.add_argument(
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--cache", type=Path, help="npz file that keeps descriptors between runs (features, copolymer-features)"
     )
     parser.add_argument("--encoder", type=Path, help="artifact directory whose encoder is taken (encoder)")
-    parser.add_argument("--out", type=Path, help="artifact directory to write (finish, test; copolymers' too)")
+    parser.add_argument("--out", type=Path, help="artifact directory to write (finish, test, compare; copolymers' too)")
+    parser.add_argument("--other", type=Path, help="as --work, of a training with another seed (compare)")
     parser.add_argument("--fold", type=int, help="which one (fold)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (folds, trees; default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="decides everything random (default: 0)")
@@ -92,6 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from compact.finish import finish
 
         finish(stages, options.out, recipe, seed=options.seed)
+    elif options.step == "compare":
+        from compact.finish import add_other_training
+
+        add_other_training(stages, Stages(options.other), options.out)
     else:
         from compact.finish import evaluate_on_test
 

@@ -108,6 +108,8 @@ def _scores(card: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"Not better than the measured baseline on the folds: {', '.join(worse) or 'none'}."
     yield ""
+    if "other_training" in card:
+        yield from _other_training(card["other_training"])
     yield "## Accuracy"
     if card["test"] is None:
         yield "The test rows have not been evaluated."
@@ -115,6 +117,23 @@ def _scores(card: Mapping[str, Any]) -> Iterator[str]:
         yield from _test_scores(card)
     for note in card["notes"]:
         yield f"\n{note}"
+
+
+def _other_training(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines on a training with another seed."""
+    encoder = "the same pretrained encoder" if found["has_same_encoder"] else "encoders of their own"
+    yield "## Another training"
+    yield "The same seed gives the same files on the same machine. With another seed single networks give other values;"
+    yield "the root mean square of the difference, on rows that neither learned from, is also given in standard"
+    yield f"deviations of the labels. The two trainings start from {encoder}."
+    yield "| property | rows | R2 | R2 of the other | difference | in deviations |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for name, one in found["properties"].items():
+        yield (
+            f"| {name} | {one['n']} | {one['r2']:.3f} | {one['other_r2']:.3f} | {one['rms_difference']:.3f} "
+            f"| {one['in_deviations']:.2f} |"
+        )
+    yield ""
 
 
 def _test_scores(card: Mapping[str, Any]) -> Iterator[str]:

@@ -151,6 +151,40 @@ def add_trees(stages: Stages, out: Path) -> dict[str, Any]:
     return card
 
 
+def add_other_training(stages: Stages, other: Stages, out: Path) -> dict[str, Any]:
+    """Add to the card how far a training with another seed is from this one; return the card.
+
+    Compared are networks of the folds that both have, on the rows that these did not learn from.
+    """
+    card, dataset = read_card(out), read_training_file(stages.features)[0]
+    if read_training_file(other.features)[0] != dataset:
+        raise SystemExit(
+            f"{other.features} holds other rows than {stages.features}; compare trainings on the same data"
+        )
+    found = {}
+    for property_id in PROPERTIES:
+        folds = [fold for fold in range(N_FOLDS) if other.held_out(property_id, fold).is_file()]
+        if not folds:
+            raise SystemExit(f"{other.root} has no fold of {property_id} that is done; train one with another --seed")
+        values = np.array([row.value for fold in folds for row in held_out_rows(dataset, property_id, fold)])
+        ours, theirs = (
+            np.concatenate([np.load(one.held_out(property_id, fold), allow_pickle=False) for fold in folds])
+            for one in (stages, other)
+        )
+        difference = float(np.sqrt(np.mean((ours - theirs) ** 2)))
+        found[property_id] = {
+            "n": len(values),
+            "r2": score(values, ours)["r2"],
+            "other_r2": score(values, theirs)["r2"],
+            "rms_difference": round(difference, 4),
+            "in_deviations": round(difference / dataset.label_stats(property_id)[1], 4),
+        }
+    is_same = stages.encoder.read_bytes() == other.encoder.read_bytes()
+    card["other_training"] = {"has_same_encoder": is_same, "properties": found}
+    write_card(out, card)
+    return card
+
+
 def _card(dataset: Dataset, recipe: Recipe, *, seed: int, out_of_fold: Mapping[str, Any]) -> dict[str, Any]:
     """Return the model card but for what is known only when the files are written."""
     return {

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from compact.copolymers import COPOLYMER_PROPERTIES  # noqa: E402
 from compact.dataset import PROPERTIES, Dataset, Row, read_dataset  # noqa: E402
 from compact.features import fit_scaler, load_polymers  # noqa: E402
-from compact.finish import evaluate_on_test, finish  # noqa: E402
+from compact.finish import add_other_training, evaluate_on_test, finish  # noqa: E402
 from compact.folds import N_FOLDS, fold_of, held_out_rows, joint_rows, property_rows  # noqa: E402
 from compact.recipe import Recipe, Stages, train_encoder, train_fold  # noqa: E402
 from compact.training_file import read_training_file, write_training_file  # noqa: E402
@@ -292,6 +292,12 @@ def test_same_seed_gives_the_same_files_also_after_an_interruption(tiny: tuple[S
     seeded = trained(fresh, tmp_path / "other", seed=1)
     changed = json.loads((seeded / "model_card.json").read_text())["files"]
     assert changed["pretrained_ckpt/base.safetensors"] != files["pretrained_ckpt/base.safetensors"]
+    compared = add_other_training(stages, fresh, first)["other_training"]["properties"]
+    assert set(compared) == set(PROPERTIES)
+    assert all(one["rms_difference"] > 0 and one["n"] == 27 for one in compared.values())
+    assert "start from encoders of their own" in (first / "MODEL_CARD.md").read_text()
+    itself = add_other_training(stages, other, first)["other_training"]["properties"]
+    assert all(one["rms_difference"] == 0 and one["r2"] == one["other_r2"] for one in itself.values())
 
 
 @pytest.mark.slow
