@@ -54,6 +54,8 @@ FORBIDDEN = {
     "model.answers": {"torch", "ray", "fastapi", "click"},
     "serve.featurizer_replica": {"torch", "fastapi", "click"},
     "batch.featurize_stage": {"torch", "fastapi", "click"},
+    "batch.predict_stage": {"torch", "fastapi", "click"},
+    "serve.application": {"torch", "click"},
     "model.predictor": {"ray", "fastapi", "click", "dgl"},
     "serve.service": {"ray", "fastapi", "click"},
     "serve.http.routes": {"ray", "click"},

@@ -1,7 +1,8 @@
-"""What the predictors of a batch do; apart from featurize_stage, so that featurizers do without torch."""
+"""What the predictors of a batch do; torch is loaded in them only, not in the driver that names the class."""
 
 from collections.abc import Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from periogt_ray.batch.failures import Message, contained
 from periogt_ray.batch.featurize_stage import Features, FeaturizedPart
@@ -10,15 +11,17 @@ from periogt_ray.batch.results import FinishedPart
 from periogt_ray.batch.spec import BatchSpec
 from periogt_ray.model.answers import answer_of
 from periogt_ray.model.consistency import with_consistency
-from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Task
 from periogt_ray.tables.predictions import Answer, RowFailure
+
+if TYPE_CHECKING:
+    from periogt_ray.model.predictor import Predictor
 
 __all__ = ["PredictPart"]
 
 
 class PredictPart:
-    """Stage around one :class:`Predictor`, loaded once a worker: features to a finished part.
+    """Stage around one :class:`~periogt_ray.model.predictor.Predictor`, loaded once a worker: features to a finished part.
 
     If the model cannot be loaded, every part's message is that error.
     """
@@ -26,7 +29,12 @@ class PredictPart:
     def __init__(self, spec: BatchSpec, ledger: StageLedger) -> None:
         self._spec = spec
         self._ledger = ledger
-        self._loaded = Message.of(partial(Predictor.load, spec.settings))
+        self._loaded = Message.of(self._load)
+
+    def _load(self) -> "Predictor":
+        from periogt_ray.model.predictor import Predictor
+
+        return Predictor.load(self._spec.settings)
 
     def __call__(self, row: dict[str, Message[FeaturizedPart]]) -> dict[str, Message[FinishedPart]]:
         """Predict one part."""
@@ -39,7 +47,7 @@ class PredictPart:
         return FinishedPart(part.number, part.rows, self._answers(predictor, part.polymers, guard))
 
     def _answers(
-        self, predictor: Predictor, polymers: Mapping[str, Features | RowFailure], guard: Guard
+        self, predictor: "Predictor", polymers: Mapping[str, Features | RowFailure], guard: Guard
     ) -> dict[str, list[Answer]]:
         """Predict all polymers together; one by one if that fails or a worker has died over it."""
         ready = {key: features for key, features in polymers.items() if not isinstance(features, RowFailure)}
@@ -57,7 +65,7 @@ class PredictPart:
                 answers[key] = self._for_each_property(found) if isinstance(found, RowFailure) else found[key]
         return answers
 
-    def _predicted(self, predictor: Predictor, polymers: Mapping[str, Features]) -> dict[str, list[Answer]]:
+    def _predicted(self, predictor: "Predictor", polymers: Mapping[str, Features]) -> dict[str, list[Answer]]:
         """Return the answers of all properties."""
         tasks = [
             Task(features[scheme], property_id, level=self._spec.level)

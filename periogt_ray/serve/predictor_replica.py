@@ -1,4 +1,7 @@
-"""The class behind Serve's predictors, one actor each, and how it runs passes."""
+"""The class behind Serve's predictors, one actor each, and how it runs passes.
+
+Only an actor loads torch, not the driver that names the class.
+"""
 
 import asyncio
 import logging
@@ -8,11 +11,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from periogt_ray.errors import InternalError, PerioGTError
-from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.serve.explaining import ExplanationRunner
 from periogt_ray.serve.featurizer_replica import NICENESS, WARM_UP, too_late
 from periogt_ray.serve.model_watch import ModelFacts
 from periogt_ray.serve.service import ExplainCall, ExplainReply, PredictCall, PredictReply
@@ -90,6 +91,9 @@ class PredictorReplica(PassRunner):
     """
 
     def __init__(self, settings: Settings) -> None:
+        from periogt_ray.model.predictor import Predictor
+        from periogt_ray.serve.explaining import ExplanationRunner
+
         os.nice(NICENESS)
         predictor = Predictor.load(settings)
         # The first pass of a process is far slower than others, and fails if the device does.
