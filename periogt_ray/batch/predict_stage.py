@@ -21,7 +21,7 @@ __all__ = ["PredictPart"]
 
 
 class PredictPart:
-    """Stage around one :class:`~periogt_ray.model.predictor.Predictor`, loaded once a worker: features to a finished part.
+    """Stage around one ``Predictor``, loaded once a worker: features to a finished part.
 
     If the model cannot be loaded, every part's message is that error.
     """

@@ -9,6 +9,9 @@ container image, is also read from its ``__pycache__``, if that was filled while
 
     python -m periogt_ray.polymer.descriptors
 
+A wheel brings machine code in directories ``machine_code`` beside the modules (``scripts/wheel``). It serves the
+Python and the numba with which it was made; numba compares the sources by their content.
+
 The code is for every x86-64 processor with AVX2 (level 3, Haswell and Zen and later), so that the nodes of a cluster
 share an installation's; it is as fast as for the processor at hand. An older processor, or ``NUMBA_CPU_NAME``, has code
 of its own.
@@ -17,10 +20,12 @@ of its own.
 import importlib
 import logging
 import os
+import shutil
 import stat
 import tempfile
 import types
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,7 +33,7 @@ from typing import Any
 
 import numba
 
-__all__ = ["KernelFacts", "kernel", "kernel_facts"]
+__all__ = ["KernelFacts", "kernel", "kernel_facts", "ship_kernels"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +42,7 @@ caching: Any = importlib.import_module("numba.core.caching")
 config: Any = numba.config
 binding: Any = importlib.import_module("llvmlite.binding")
 
+_SHIPPED_NAME = "machine_code"
 _LEVEL_3 = "x86-64-v3"
 _FEATURES_OF_LEVEL_3 = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 
@@ -75,6 +81,14 @@ class _ReadOnlyLocator(caching.InTreeCacheLocator):
     def ensure_cache_path(self) -> None:
         if not Path(self.get_cache_path()).is_dir():
             raise FileNotFoundError(self.get_cache_path())
+
+
+class _WheelLocator(_ReadOnlyLocator):
+    """What a wheel brought."""
+
+    def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
+        super().__init__(py_func, py_file)
+        self._cache_path = str(Path(py_file).parent / _SHIPPED_NAME)
 
 
 class _TemporaryLocator(caching.UserWideCacheLocator):
@@ -116,52 +130,61 @@ class _UserLocator(caching.UserWideCacheLocator):
         return locator
 
 
-class _ShippedImpl(caching.CompileResultCacheImpl):
-    _locator_classes: tuple[Any, ...] = (_ReadOnlyLocator,)
+def _cache_class(name: str, *locators: type) -> type[Any]:
+    """Return a class of numba's caches that looks in the first of some places that it can use."""
+    implementation = type(f"{name}Impl", (caching.CompileResultCacheImpl,), {"_locator_classes": locators})
+    return type(name, (caching.FunctionCache,), {"_impl_class": implementation})
 
 
-class _ShippedCache(caching.FunctionCache):
-    """Machine code that the package was shipped with, which is never added to."""
-
-    _impl_class = _ShippedImpl
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep nothing."""
-
-
-class _KernelImpl(caching.CompileResultCacheImpl):
-    _locator_classes: tuple[Any, ...] = (
-        caching.UserProvidedCacheLocator,
-        caching.InTreeCacheLocator,
-        _UserLocator,
-        _TemporaryLocator,
-    )
+_WritableCache = _cache_class(
+    "_WritableCache",
+    *(caching.UserProvidedCacheLocator, caching.InTreeCacheLocator, _UserLocator, _TemporaryLocator),
+)
+_WheelCache = _cache_class("_WheelCache", _WheelLocator)
+_BuiltCache = _cache_class("_BuiltCache", _ReadOnlyLocator)
 
 
-class _KernelCache(caching.FunctionCache):
-    """Machine code that can be written, backed by what the package was shipped with."""
+class _KernelCache(caching.NullCache):
+    """Machine code of a kernel: in a place that can be written, or shipped with the package."""
 
-    _impl_class = _KernelImpl
+    def __init__(self, function: Callable[..., Any], signature: str) -> None:
+        self._signature = signature
+        self._writable = _made(_WritableCache, function)
+        shipped = (_made(kind, function) for kind in (_WheelCache, _BuiltCache))
+        self._places = [place for place in (self._writable, *shipped) if place is not None]
+
+    @property
+    def cache_path(self) -> str | None:
+        return None if self._writable is None else self._writable.cache_path
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        found = super().load_overload(sig, target_context)
-        if found is not None:
-            return found
-        try:
-            shipped = _ShippedCache(self._py_func)
-        except RuntimeError:  # no __pycache__ beside the module
-            found = None
-        else:
-            found = shipped.load_overload(sig, target_context)
-        if found is None:
-            _say_that_kernels_are_compiled()
-        return found
+        for place in self._places:
+            found = place.load_overload(sig, target_context)
+            if found is not None:
+                return found
+        _say_that_kernels_are_compiled()
+        return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        try:
-            super().save_overload(sig, data)
-        except OSError:  # a full disk: this process has its kernel, only the next one gains nothing
-            return
+        if self._writable is not None:
+            with suppress(OSError):  # a full disk: this process has its kernel, only the next one gains nothing
+                self._writable.save_overload(sig, data)
+
+    def entry(self, target_context: Any) -> tuple[Any, Any]:
+        """Return key and content under which the machine code is kept; LookupError if it is nowhere."""
+        for place in self._places:
+            key = place._index_key(self._signature, target_context.codegen())
+            content = place._cache_file.load(key)
+            if content is not None:
+                return key, content
+        raise LookupError("The machine code of a kernel is kept nowhere; is the disk full?")
+
+
+def _made(kind: type[Any], function: Callable[..., Any]) -> Any:
+    try:
+        return kind(function)
+    except RuntimeError:  # no such place
+        return None
 
 
 @cache
@@ -186,7 +209,7 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
     def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
         dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
-        dispatcher._cache = _cache_of(function)
+        dispatcher._cache = _KernelCache(function, signature)
         dispatcher.compile(signature)
         dispatcher.disable_compile()
         compiled: Callable[..., Any] = dispatcher
@@ -208,15 +231,38 @@ def kernel_facts(modules: Iterable[types.ModuleType]) -> KernelFacts:
     )
 
 
+def ship_kernels(modules: Iterable[types.ModuleType]) -> int:
+    """Copy machine code for this kind of processor to where a wheel takes it from, in place of what is there.
+
+    Parameters
+    ----------
+    modules : iterable of module
+        Their own kernels are copied, not those that they import.
+
+    Returns
+    -------
+    int
+        Number of kernels.
+
+    Raises
+    ------
+    LookupError
+        If the machine code of a kernel is kept nowhere.
+    """
+    own = [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if _is_kernel(value) and value.py_func.__module__ == module.__name__
+    ]
+    entries = [one._cache.entry(one.targetctx) for one in own]
+    for directory in {Path(one.py_func.__code__.co_filename).parent / _SHIPPED_NAME for one in own}:
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+    for one, (key, content) in zip(own, entries, strict=True):
+        _WheelCache(one.py_func)._cache_file.save(key, content)
+    return len(own)
+
+
 def _is_kernel(value: Any) -> bool:
-    return isinstance(getattr(value, "_cache", None), caching.FunctionCache | caching.NullCache)
-
-
-def _cache_of(function: Callable[..., Any]) -> Any:
-    """Return the cache of a kernel: one that can be written, else what was shipped, else none."""
-    for kind in (_KernelCache, _ShippedCache):
-        try:
-            return kind(function)
-        except RuntimeError:  # no such place
-            continue
-    return caching.NullCache()
+    return isinstance(getattr(value, "_cache", None), _KernelCache)

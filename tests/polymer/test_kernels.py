@@ -1,6 +1,7 @@
 """Where the kernels' machine code is kept, and that a place that cannot be written does no harm."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,21 @@ def test_shipped_code_is_used_when_another_place_is_to_be_written(package: Path,
     elsewhere = tmp_path / "cache"
     assert n_loaded(package, NUMBA_CACHE_DIR=str(elsewhere)) == 1
     assert not list(elsewhere.rglob("*.nbc"))
+
+
+def test_code_of_a_wheel_is_used_wherever_it_lies_and_not_for_other_sources(package: Path, tmp_path: Path) -> None:
+    code = "import some_kernels; from periogt_ray.polymer import kernels; print(kernels.ship_kernels([some_kernels]))"
+    paths = os.pathsep.join([str(package), str(Path(__file__).parents[2])])
+    command = [sys.executable, "-B", "-c", code]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+    installed = tmp_path / "elsewhere"
+    shutil.copytree(package, installed, ignore=shutil.ignore_patterns("__pycache__"))
+    assert n_loaded(installed) == 1
+    assert not list(installed.rglob("__pycache__/*.nbi")), "nothing was compiled"
+    module = installed / "some_kernels.py"
+    module.write_text(f"{module.read_text()}# changed\n")
+    assert n_loaded(installed) == 0
 
 
 def test_temporary_directory_serves_where_nothing_else_can_be_written(package: Path, tmp_path: Path) -> None:
