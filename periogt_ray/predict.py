@@ -1,8 +1,9 @@
 """SMILES in, values out, in this process and without Ray: the Python API, and what the command line and doctor use."""
 
 import os
+import reprlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from pathlib import Path
@@ -87,7 +88,7 @@ def inputs_of(given: Any, *, on_error: OnError) -> list[GivenInput]:
     Raises
     ------
     ValidationError
-        If a mapping has unknown fields, or there are several kinds.
+        If it is none of these, a mapping has unknown fields, or there are several kinds.
     ValueError
         If ``on_error`` is something else.
     """
@@ -97,6 +98,10 @@ def inputs_of(given: Any, *, on_error: OnError) -> list[GivenInput]:
             "of SMILES, for example table['smiles'], or for copolymers table.to_dict('records')."
         )
     kinds = (RepeatUnit, Copolymer, PolymerWithConditions, Mapping)
+    if isinstance(given, (bytes, bytearray)) or not isinstance(given, (str, Iterable, *kinds)):
+        raise ValidationError(
+            f"{reprlib.repr(given)} was given; expected the SMILES of a repeat unit, such as '*CC*', or several."
+        )
     ones = [given] if isinstance(given, (str, *kinds)) else list(given)
     if not any(isinstance(one, kinds) for one in ones):
         return [GivenInput.of_smiles(text) for text in texts_of(ones, on_error=on_error)]

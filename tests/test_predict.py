@@ -3,6 +3,7 @@
 import doctest
 import multiprocessing
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from fractions import Fraction
@@ -251,6 +252,12 @@ def test_a_data_frame_is_refused_with_what_to_give(model: PerioGT) -> None:
     with pytest.raises(ValidationError, match=r"columns 'smiles', 'egc' was given.*table\['smiles'\]"):
         model.predict(frame)
     assert len(model.predict(frame["smiles"], "egc")) == 1
+
+
+@pytest.mark.parametrize("given", [5, None, b"*CC*"])
+def test_what_is_no_polymer_is_refused_with_what_to_give(model: PerioGT, given: Any) -> None:
+    with pytest.raises(ValidationError, match=rf"^{re.escape(repr(given))} was given; expected the SMILES"):
+        model.predict(given, "egc")
 
 
 def test_only_repeat_units_have_an_embedding(model: PerioGT) -> None:
