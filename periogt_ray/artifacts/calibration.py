@@ -7,7 +7,7 @@ import io
 import json
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
@@ -43,7 +43,7 @@ _DTYPES = {
 
 
 def polymer_hash(smiles: str) -> np.uint64:
-    """Return the hash of a polymer by its canonical SMILES."""
+    """Return the hash of a polymer by a text that it is known by."""
     return np.uint64(int.from_bytes(sha256(smiles.encode()).digest()[:8], "big"))
 
 
@@ -78,6 +78,8 @@ class CalibrationFacts:
     partners : tuple of int
         Of copolymers whose training polymers are kept as monomers: hashes of those of which every training copolymer
         has at least one. Otherwise empty.
+    known_by : str
+        Which text of a polymer its hash is of: ``chain``, or ``smiles`` in older files and for composites.
     report : dict
         What was measured: coverage, widths, interval scores, by kind of scale and split; and where the rows came from.
     """
@@ -93,6 +95,7 @@ class CalibrationFacts:
     n_charged: int
     reference: str = "training"
     partners: tuple[int, ...] = ()
+    known_by: str = "smiles"
     report: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -107,7 +110,8 @@ class Calibration:
     fingerprints : numpy.ndarray
         uint8 [N, 128], packed Morgan bits of the 3-mer.
     hashes : numpy.ndarray
-        uint64 [N], of the canonical SMILES: tells whether a polymer is among these, and not which those are.
+        uint64 [N], of a text of each polymer: tells whether a polymer is among these, and not which those are. 0 where
+        that is not kept.
     is_training : numpy.ndarray
         bool [N]: the network learned from it, or what stands for that; the domain is measured to these.
     residuals : numpy.ndarray
@@ -188,14 +192,28 @@ class Calibration:
             ) from error
         return found
 
-    def is_known(self, smiles: str) -> bool:
-        """Whether a polymer, by its canonical SMILES, is one that the network learned from.
+    def is_known(self, *names: str) -> bool:
+        """Whether the network learned from a polymer, by the texts that it may be known by.
 
         False where that is not known, because polymers of the user's stand for those of the training.
         """
-        return self.facts.reference == "training" and bool(
-            np.any(self.hashes[self.is_training] == polymer_hash(smiles))
-        )
+        return self.facts.reference == "training" and self._holds(self.is_training, names)
+
+    def made_intervals(self, *names: str) -> bool:
+        """Whether the intervals follow from a polymer, by the texts that it may be known by."""
+        return self._holds(self._has_residual, names)
+
+    @property
+    def has_interval_rows(self) -> bool:
+        """Whether it is kept from which polymers the intervals follow; for copolymers known by monomers it is not."""
+        return bool(self.hashes[self._has_residual].all())
+
+    @property
+    def _has_residual(self) -> np.ndarray:
+        return ~np.isnan(self.residuals)
+
+    def _holds(self, chosen: np.ndarray, names: Iterable[str]) -> bool:
+        return bool(np.isin(self.hashes[chosen], [polymer_hash(name) for name in names]).any())
 
     def _check(self) -> None:
         """Raise ValueError where types or shapes are not those that are written."""

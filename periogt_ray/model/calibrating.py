@@ -20,6 +20,8 @@ from periogt_ray.model.intervals import (
 from periogt_ray.model.plausibility import Composition
 from periogt_ray.model.similarity import Bits, morgan_bits
 from periogt_ray.model.trust import coordinates_of
+from periogt_ray.polymer.chain import chain_key
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 __all__ = ["KnownPolymers", "calibrate_property", "nearest_similarities", "recalibrated", "rounded", "with_report"]
 
@@ -48,7 +50,7 @@ class KnownPolymers:
     spreads : numpy.ndarray, optional
         float64 [N], standard deviation over members that all did not learn from the row; None where there are none.
     keys : tuple of str, optional
-        What polymers are known by again; None: their SMILES. Composites have texts of their own.
+        What polymers are known by again; None: their chains. Composites have texts of their own.
     has_places : bool
         Whether a polymer has a place among the others. Composites have none, so their intervals cannot have a scale
         that follows from neighbours.
@@ -106,12 +108,13 @@ def calibrate_property(
         n_training=seen.n_rows,
         n_charged=seen.n_charged,
         reference=reference,
+        known_by="chain" if known.keys is None else "smiles",
         report={"n_calibration": int(has_residual.sum()), "scales": tried, **(report or {})},
     )
     return Calibration(
         facts,
         fingerprints=packed,
-        hashes=_hashes(known.keys or known.smiles),
+        hashes=_hashes(known.keys or _chains(known.smiles)),
         is_training=known.is_training,
         residuals=np.where(has_residual, known.values - known.predictions, np.nan).astype(np.float32),
         scales=scales.astype(np.float32),
@@ -121,6 +124,11 @@ def calibrate_property(
         center=center,
         projection=projection,
     )
+
+
+def _chains(smiles: Sequence[str]) -> list[str]:
+    chains = {name: chain_key(RepeatUnit.parse(name)) for name in set(smiles)}
+    return [chains[name] for name in smiles]
 
 
 def _hashes(smiles: Sequence[str]) -> np.ndarray:
@@ -211,11 +219,12 @@ def recalibrated(old: Calibration, known: KnownPolymers, *, report: Mapping[str,
     residuals = np.where(has_residual, known.values - known.predictions, np.nan).astype(np.float32)
     coordinates = coordinates_of(old.center, old.projection, known.embeddings).astype(np.float16)
     document = {"n_calibration": int(has_residual.sum()), "scales": tried, **report}
+    keys = known.keys or (known.smiles if old.facts.known_by == "smiles" else _chains(known.smiles))
     return dataclasses.replace(
         old,
         facts=dataclasses.replace(old.facts, scale=kind, floor=floor, report=document),
         fingerprints=np.concatenate([old.fingerprints[kept], packed]),
-        hashes=np.concatenate([old.hashes[kept], _hashes(known.keys or known.smiles)]),
+        hashes=np.concatenate([old.hashes[kept], _hashes(keys)]),
         is_training=np.arange(len(nothing) + len(packed)) < len(nothing),
         residuals=np.concatenate([nothing, residuals]),
         scales=np.concatenate([nothing, scales.astype(np.float32)]),

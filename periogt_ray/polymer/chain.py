@@ -10,7 +10,9 @@ from rdkit import Chem, rdBase
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
-__all__ = ["chain_key"]
+__all__ = ["chain_key", "spellings"]
+
+_FEWEST_UNITS, _MOST_ATOMS = 3, 24
 
 
 def chain_key(unit: RepeatUnit) -> str:
@@ -40,6 +42,38 @@ def chain_key(unit: RepeatUnit) -> str:
             if _first_cut(RepeatUnit(part.multimer(n_units))) == key:
                 return _first_cut(part)
     return key
+
+
+def spellings(unit: RepeatUnit) -> Iterator[str]:
+    """Yield the canonical SMILES of repeat units of one chain, the key first.
+
+    They are all cuts, with their mirror images, of one to three of the smallest repeat units, of more of them up to 24
+    atoms, and with stereocentres of one. This finds a chain again among texts of which only hashes are kept.
+
+    Parameters
+    ----------
+    unit : RepeatUnit
+        One of the chain's units.
+
+    Examples
+    --------
+    >>> list(spellings(RepeatUnit.parse("*CCCC*")))[:4]
+    ['*C*', '*CC*', '*CCC*', '*CCCC*']
+    """
+    key = chain_key(unit)
+    smallest = RepeatUnit(key)
+    both_hands = (smallest, smallest.mirror_image())
+    cuts = dict.fromkeys((key, *(_canonical(cut) for one in both_hands for cut in one.frame_shifts())))
+    n_units = max(_FEWEST_UNITS, _MOST_ATOMS // (smallest.mol.GetNumAtoms() - 2))
+    if "@" in key:
+        n_units = 1  # the labels of joined units depend on the order of their atoms
+    for cut in cuts:
+        yield cut
+        try:
+            one = RepeatUnit.parse(cut)
+        except ValidationError:
+            continue
+        yield from (_canonical(one.multimer(n)) for n in range(2, n_units + 1))
 
 
 def _first_cut(unit: RepeatUnit) -> str:

@@ -33,7 +33,9 @@ from periogt_ray.runtime.files import atomic_file, sha256_of
 from periogt_ray.settings import EMBEDDED_DIR, Settings
 from periogt_ray.tables.predictions import ROW_ERRORS
 from periogt_ray.training.agreement import check_units, measure_agreement
+from periogt_ray.training.dataset import polymer_key
 from periogt_ray.training.measured import MeasuredRow
+from periogt_ray.training.overlap import overlap_of
 from periogt_ray.training.own_rows import OwnRows
 
 __all__ = ["calibrate_weights", "schemes_to_try"]
@@ -154,7 +156,7 @@ def _usable(rows: OwnRows, artifacts: ArtifactDirectory, info: PropertyInfo) -> 
     if rows.known:
         return rows
     calibration = artifacts.calibration(info.id)
-    new = {row.unit.key: row for row in rows.test if calibration is None or not calibration.is_known(row.unit.key)}
+    new = {polymer_key(row.unit): row for row in rows.test if not overlap_of(calibration, row.unit).is_known}
     if len(new) < _FEWEST_GIVEN:
         raise ValidationError(
             f"{rows.source} has {len(new)} different polymers that are not in the training data; expected at least "

@@ -10,6 +10,7 @@ from periogt_ray.artifacts.safe_pickle import load_split
 from periogt_ray.errors import CheckpointMissingError, ModelLoadError, ValidationError
 from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.training.dataset import polymer_key
 from periogt_ray.training.measured import MeasuredRow, read_measured
 
 __all__ = ["OwnRows", "read_own_rows"]
@@ -70,8 +71,8 @@ def read_own_rows(root: Path, property_id: str, *, info: PropertyInfo | None = N
         raise ModelLoadError(f"{split} does not belong to {table} ({len(rows)} rows), or its parts overlap.")
     # The same polymer may stand on both sides; then its test row is not one that trained nothing.
     known = [rows[i] for i in (*parts[0], *parts[1])]
-    seen = {row.unit.key for row in known}
-    test = [rows[i] for i in parts[2] if rows[i].unit.key not in seen]
+    seen = {polymer_key(row.unit) for row in known}
+    test = [rows[i] for i in parts[2] if polymer_key(rows[i].unit) not in seen]
     return OwnRows(tuple(known), tuple(test), f"test rows of {property_id}.csv and split.pkl")
 
 

@@ -46,6 +46,7 @@ def test_a_calibration_is_read_as_it_was_written(calibration: Calibration, tmp_p
     assert (read.facts.scale, read.facts.report["n_calibration"]) == ("constant", 400)
     np.testing.assert_array_equal(read.residuals, calibration.residuals)
     assert read.is_known(RepeatUnit.parse(PARTNER).smiles)
+    assert not read.has_interval_rows, "monomers are kept, not the copolymers of the residuals"
     # 90 % of a normal distribution lie within 1.645 standard deviations.
     covered = read.facts.report["scales"]["constant"]["0.9"]
     assert covered["width"] == pytest.approx(2 * 0.1645, rel=0.15)

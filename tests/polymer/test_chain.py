@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from periogt_ray.polymer import chain
-from periogt_ray.polymer.chain import chain_key
+from periogt_ray.polymer.chain import chain_key, spellings
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import EMBEDDED_DIR
 
@@ -53,6 +53,23 @@ def test_each_cut_has_the_key_of_the_chain(smiles: str) -> None:
     unit = RepeatUnit.parse(smiles)
     assert {key(cut) for cut in unit.frame_shifts()} == {chain_key(unit)}
     assert key(unit.multimer(2)) == key(unit.multimer(3)) == chain_key(unit)
+
+
+@pytest.mark.parametrize(
+    ("given", "others"),
+    [
+        ("*CCO*", ("*COC*", "*OCC*", "*OCCOCCOCC*")),
+        ("*CC*", ("*C*", "*CCC*", f"*{'C' * 24}*")),
+        ("*CC(*)c1ccccc1", ("*C(c1ccccc1)C*", "*CC(CC(*)c1ccccc1)c1ccccc1")),
+        ("*O[C@@H](C)C(=O)*", ("*O[C@H](C)C(=O)*", "*[C@@H](C)C(=O)O*")),
+        ("*=CC=*", ("*C=C*", "*C=CC=C*")),
+    ],
+)
+def test_a_chain_is_found_by_each_of_its_spellings(given: str, others: tuple[str, ...]) -> None:
+    found = list(spellings(RepeatUnit.parse(given)))
+    assert found[0] == key(given)
+    assert {key(text) for text in found} == {key(given)}
+    assert {RepeatUnit.parse(other).smiles for other in others} <= set(found)
 
 
 def test_cuts_are_canonical_without_being_read_again() -> None:

@@ -35,7 +35,7 @@ from support.golden import ARTIFACTS
 SMILES = [
     f"*{chain}{group}*"
     for chain in ("C", "CC", "CCC", "CO", "CCO", "CS", "CN", "CC(C)", "CC(F)", "CC(Cl)")
-    for group in ("C", "CO", "c1ccc(cc1)", "C(=O)O", "N")
+    for group in ("C(C#N)", "CO", "c1ccc(cc1)", "C(=O)O", "N")
 ]
 SETTINGS = Settings.of_process(checkpoint_dir=ARTIFACTS, device="cpu")
 
@@ -160,6 +160,16 @@ def test_a_test_row_of_a_known_polymer_is_left_out(root: Path) -> None:
     artifacts = with_data(root, [1.0] * len(SMILES))
     table = root / dataset_path("eps", "eps.csv")
     table.write_text(table.read_text().replace(f"{SMILES[0]},", f"{SMILES[1]},", 1))
+    rows = read_own_rows(artifacts.root, "eps")
+    assert len(rows.test) == len(range(0, len(SMILES), 3)) - 1
+
+
+def test_a_test_row_of_a_known_chain_that_is_cut_elsewhere_is_left_out(root: Path) -> None:
+    artifacts = with_data(root, [1.0] * len(SMILES))
+    table = root / dataset_path("eps", "eps.csv")
+    assert (SMILES[0], SMILES[16]) == ("*CC(C#N)*", "*COCO*")
+    # Row 0 is a test row, row 16 a training row.
+    table.write_text(table.read_text().replace(f"{SMILES[0]},", "*OC*,", 1))
     rows = read_own_rows(artifacts.root, "eps")
     assert len(rows.test) == len(range(0, len(SMILES), 3)) - 1
 
