@@ -25,7 +25,9 @@ from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import EMBEDDED_DIR, Settings
 from periogt_ray.tables.predictions import ROW_ERRORS
 from periogt_ray.training.agreement import check_units, measure_agreement
+from periogt_ray.training.dataset import polymer_key
 from periogt_ray.training.measured import LeftOut, MeasuredRow
+from periogt_ray.training.overlap import Overlap, overlap_of
 
 __all__ = ["Compared", "Evaluation", "evaluate", "evaluation_document", "store_calibration"]
 
@@ -47,14 +49,14 @@ class Compared(NamedTuple):
         One a level, which differ in their intervals.
     fingerprint : numpy.ndarray
         uint8 [1191]; of a copolymer the bits of both monomers.
-    is_known : bool
-        Whether the network learned from the polymer, as far as the calibration knows.
+    overlap : Overlap
+        Whether the network learned from the polymer, or its intervals follow from it, as far as the calibration knows.
     """
 
     row: MeasuredRow
     outcomes: tuple[Outcome, ...]
     fingerprint: np.ndarray
-    is_known: bool
+    overlap: Overlap
 
     @property
     def prediction(self) -> float:
@@ -80,11 +82,14 @@ class Evaluation:
         Rows with a prediction.
     left_out : tuple of LeftOut
         The others.
+    is_overlap_known : bool
+        Whether it is known which rows the intervals follow from.
     """
 
     info: PropertyInfo
     compared: tuple[Compared, ...]
     left_out: tuple[LeftOut, ...]
+    is_overlap_known: bool = True
 
     @property
     def values(self) -> np.ndarray:
@@ -149,13 +154,12 @@ def evaluate(
             if found[0].error is not None:
                 failed.append(LeftOut(row.id, row.smiles, _of_row(found[0].error).message))
                 continue
-            key = polymer.smiles if isinstance(polymer, FeaturizedPolymer) else row.unit.key
-            is_known = calibration is not None and calibration.is_known(key)
-            compared.append(Compared(row, found, fingerprint_of(polymer), is_known))
+            compared.append(Compared(row, found, fingerprint_of(polymer), overlap_of(calibration, row.unit)))
         logger.info("%d of %d polymers", min(start + _AT_ONCE, len(rows)), len(rows))
     if not compared:
         raise ValidationError(f"None of {len(rows)} polymers has a prediction; the first: {failed[0].reason}")
-    evaluation = Evaluation(info, tuple(compared), tuple(failed))
+    is_overlap_known = calibration is None or calibration.has_interval_rows
+    evaluation = Evaluation(info, tuple(compared), tuple(failed), is_overlap_known)
     check_units(evaluation.values, evaluation.predictions, info.units)
     return evaluation
 
@@ -168,11 +172,15 @@ def _of_row(error: PerioGTError) -> PerioGTError:
 
 
 def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the figures as JSON: over all rows, over new polymers, and by domain."""
+    """Return the figures as JSON: over all rows, over new polymers, and by domain.
+
+    Intervals are measured on rows that the network did not learn from and the intervals do not follow from; their own
+    ``n`` counts these.
+    """
     info, compared = evaluation.info, evaluation.compared
     groups: dict[str, list[Compared]] = {"all": list(compared)}
-    if any(one.is_known for one in compared):
-        groups["not in the training data"] = [one for one in compared if not one.is_known]
+    if any(one.overlap.is_known for one in compared):
+        groups["not in the training data"] = [one for one in compared if not one.overlap.is_known]
     for status in _STATUSES:
         groups[status] = [one for one in compared if one.status == status]
     return {
@@ -180,7 +188,10 @@ def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
         "label": info.label,
         "units": info.units,
         "n_rows": len(compared) + len(evaluation.left_out),
-        "n_in_training_data": sum(one.is_known for one in compared),
+        "n_in_training_data": sum(one.overlap.is_known for one in compared),
+        "n_in_calibration": sum(one.overlap.made_intervals for one in compared),
+        "n_new": sum(one.overlap.is_new for one in compared),
+        "is_overlap_known": evaluation.is_overlap_known,
         "is_calibrated": compared[0].status is not None,
         "groups": {name: _figures(group) for name, group in groups.items() if group},
         "worst": [
@@ -198,24 +209,28 @@ def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _figures(group: Sequence[Compared]) -> dict[str, Any]:
-    values = np.array([one.row.value for one in group])
-    predictions = np.array([one.prediction for one in group])
-    found: dict[str, Any] = measure_agreement(values, predictions)._asdict()
+    found: dict[str, Any] = measure_agreement(*_compared_values(group))._asdict()
+    new = [one for one in group if one.overlap.is_new]
+    values, predictions = _compared_values(new)
     intervals: dict[str, Any] = {}
     for place, level in enumerate(LEVELS):
-        bounds = [one.outcomes[place].interval for one in group]
+        bounds = [one.outcomes[place].interval for one in new]
         half_widths = np.array([(b.upper - b.lower) / 2 for b in bounds if b is not None])
-        if len(half_widths) == len(group):
+        if new and len(half_widths) == len(new):
             measured = measure(values - predictions, half_widths, level=level, deviation=float(values.std()))
             intervals[f"{level:g}"] = measured._asdict()
     return {**found, "intervals": intervals}
+
+
+def _compared_values(group: Sequence[Compared]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([one.row.value for one in group]), np.array([one.prediction for one in group])
 
 
 def _one_each(compared: Sequence[Compared]) -> list[Compared]:
     """Return each polymer once, with the mean of its values: copies of one would make its interval narrow."""
     by_key: dict[str, list[Compared]] = {}
     for one in compared:
-        by_key.setdefault(one.row.unit.key, []).append(one)
+        by_key.setdefault(polymer_key(one.row.unit), []).append(one)
     return [
         some[0]._replace(row=some[0].row._replace(value=float(np.mean([one.row.value for one in some]))))
         for some in by_key.values()
@@ -290,7 +305,7 @@ def store_calibration(evaluation: Evaluation, predictor: Predictor, *, source: s
             "The embedded model has intervals, and its files belong to the installed package; --calibrate is for other "
             f"artifacts. To change them all the same, copy {EMBEDDED_DIR} and name the copy by PERIOGT_CHECKPOINT_DIR."
         )
-    used = _one_each([one for one in evaluation.compared if not one.is_known])
+    used = _one_each([one for one in evaluation.compared if not one.overlap.is_known])
     if len(used) < fewest_rows(0.9):
         raise ValidationError(
             f"{len(used)} polymers are not in the training data; expected at least {fewest_rows(0.9)} for an interval "

@@ -40,9 +40,19 @@ def _told(document: Mapping[str, Any]) -> str:
         parts.append(f"{n_left} rows left out")
     if document["is_calibrated"]:
         parts.append(f"{document['n_in_training_data']} in the training data")
+        parts.append(_overlap(document))
     else:
         parts.append("not calibrated, so no intervals and no domain")
     return ", ".join(parts)
+
+
+def _overlap(document: Mapping[str, Any]) -> str:
+    """Say on which rows the intervals are measured."""
+    if not document["is_overlap_known"]:
+        return "it is not recorded which rows the intervals were made from, so their coverage may look too good"
+    n_made, n_new = document["n_in_calibration"], document["n_new"]
+    told = f"{n_made} among those that the intervals were made from"
+    return f"{told}, coverage on the {n_new} that are new" if n_new else f"{told}, no new ones to measure coverage on"
 
 
 def _cells(name: str, group: Mapping[str, Any]) -> tuple[str, ...]:
@@ -50,7 +60,8 @@ def _cells(name: str, group: Mapping[str, Any]) -> tuple[str, ...]:
     covered = ("", "")
     if interval is not None:
         covered = (
-            f"{100 * interval['coverage']:.0f} +- {100 * interval['coverage_error']:.0f} %",
+            f"{100 * interval['coverage']:.0f} +- {100 * interval['coverage_error']:.0f} %"
+            + (f" of {interval['n']}" if interval["n"] < group["n"] else ""),
             f"{interval['width']:.3g}",
         )
     r2 = "none" if group["r2"] is None else f"{group['r2']:.3f}"

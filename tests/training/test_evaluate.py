@@ -16,10 +16,11 @@ from click.testing import CliRunner, Result
 from periogt_ray.artifacts.calibration import Calibration, calibration_path
 from periogt_ray.cli import cli
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.predict import PerioGT
 from periogt_ray.settings import EMBEDDED_DIR
 
-SMILES = [f"*{'C' * n}*" for n in range(2, 8)] + [f"*{'C' * n}O*" for n in range(1, 7)]
+SMILES = [f"*{'C' * n}S*" for n in range(2, 8)] + [f"*{'C' * n}O*" for n in range(1, 7)]
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,43 @@ def test_figures_files_and_intervals(artifacts: Path, values: np.ndarray, tmp_pa
     assert "inside" in again.stdout
 
 
+def test_rows_that_made_the_intervals_are_no_test_of_them(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
+    given = table(tmp_path / "in.csv", values)
+    assert run(root, "--input", given, "--property", "egc", "--calibrate").exit_code == 0
+
+    def evaluated(path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(run(root, "--input", path, "--property", "egc", "--json").stdout)
+        return found
+
+    same = evaluated(given)
+    assert (same["n_in_training_data"], same["n_in_calibration"], same["n_new"]) == (0, 12, 0)
+    assert same["groups"]["all"]["n"] == 12
+    assert same["groups"]["all"]["intervals"] == {}
+    # Another cut of one chain, and two units of another in one: rows of the calibration, too. And one that is new.
+    cut = tmp_path / "cut.csv"
+    cut.write_text("smiles,value\n*COC*,6.8\n*CCOCCO*,6.8\n*CC(*)C,6.7\n")
+    some = evaluated(cut)
+    assert (some["n_in_calibration"], some["n_new"]) == (2, 1)
+    assert {level: found["n"] for level, found in some["groups"]["all"]["intervals"].items()}["0.9"] == 1
+    told = run(root, "--input", cut, "--property", "egc", "--table").stdout
+    assert "2 among those that the intervals were made from, coverage on the 1 that are new" in told
+    assert "% of 1" in told
+
+
+def test_training_polymers_are_known_by_their_chain(tmp_path: Path) -> None:
+    """Also by the embedded model's file, which keeps hashes of SMILES."""
+    calibration = Calibration.load(EMBEDDED_DIR / calibration_path("egc"))
+    assert calibration.facts.known_by == "smiles"
+    known = RepeatUnit.parse("*C=CCCC*")
+    given = tmp_path / "in.csv"
+    rows = [f"{smiles},4.0" for smiles in (*known.frame_shifts(), known.multimer(2), "*CC(*)CCCCCCCCCCCCF")]
+    given.write_text("\n".join(["smiles,value", *rows]))
+    assert calibration.is_known(known.smiles), "the example has to be a training polymer"
+    document = json.loads(run(EMBEDDED_DIR, "--input", given, "--property", "egc", "--json").stdout)
+    assert (document["n_in_training_data"], document["n_new"]) == (len(rows) - 1, 1)
+
+
 def test_another_unit_is_refused(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
     given = table(tmp_path / "in.csv", values * 96.485)
     result = run(artifacts, "--input", given, "--property", "egc")
@@ -113,7 +151,7 @@ def test_rows_that_tell_nothing_store_no_intervals(artifacts: Path, values: np.n
 
 def test_copies_of_a_polymer_count_once(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
     root = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
-    (tmp_path / "in.csv").write_text("smiles,value\n*CCC*,6.8\n" + f"*CC*,{values[0]}\n" * 30)
+    (tmp_path / "in.csv").write_text("smiles,value\n*CCO*,6.8\n*CCC*,6.9\n" + f"*CC*,{values[0]}\n" * 30)
     result = run(root, "--input", tmp_path / "in.csv", "--property", "egc", "--calibrate")
     assert "2 polymers are not in the training data" in str(result.exception)
 
