@@ -6,7 +6,7 @@ import numpy as np
 
 from periogt_ray.artifacts.calibration import Calibration, polymer_hash
 from periogt_ray.artifacts.properties import PropertyInfo
-from periogt_ray.model.domain import FAR, OUTSIDE, Domain, DomainStatus, composition_of
+from periogt_ray.model.domain import Domain, DomainStatus, composition_of, is_far
 from periogt_ray.model.plausibility import unseen_parts, value_warnings
 from periogt_ray.model.similarity import Bits, morgan_bits
 from periogt_ray.polymer.features import FeaturizedPolymer
@@ -41,13 +41,13 @@ class KnownMonomers:
         impossible = value_warnings(info, value)
         strong = (*(text for smiles in different for text in unseen_parts(smiles, seen)), *impossible)
         weak: list[str] = []
-        similarity, percentile = 1.0, 0.0
+        similarity, n_nearer = 1.0, 0
         for smiles, monomer in different.items():
             if int(polymer_hash(smiles)) in self._hashes:
                 continue
             closest = float(self._bits.similarities(morgan_bits(monomer.oligomers[1].fingerprint)).max())
             n_below = len(self._sorted) - int(np.searchsorted(self._sorted, closest, side="right"))
-            similarity, percentile = min(similarity, closest), max(percentile, 100 * n_below / len(self._sorted))
+            similarity, n_nearer = min(similarity, closest), max(n_nearer, n_below)
             weak.append(
                 f"The monomer {smiles} occurs in no training copolymer; its similarity to the nearest training monomer "
                 f"is {closest:.2f}"
@@ -57,8 +57,8 @@ class KnownMonomers:
         if not self._facts.lowest <= value <= self._facts.highest and not impossible:
             bounds = f"{self._facts.lowest:.4g} to {self._facts.highest:.4g} {info.units}".strip()
             weak.append(f"The value lies beyond the training labels ({bounds})")
-        if strong or percentile > FAR:
+        if strong or is_far(n_nearer, len(self._sorted)):
             status: DomainStatus = "far_outside"
         else:
-            status = "outside" if weak or percentile > OUTSIDE else "inside"
-        return Domain(status, similarity, percentile, tuple(dict.fromkeys((*strong, *weak))))
+            status = "outside" if weak else "inside"
+        return Domain(status, similarity, 100 * n_nearer / len(self._sorted), tuple(dict.fromkeys((*strong, *weak))))

@@ -8,7 +8,7 @@ import pytest
 
 from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.model.calibrating import KnownPolymers, calibrate_property
-from periogt_ray.model.domain import Domain
+from periogt_ray.model.domain import Domain, is_far, is_outside
 from periogt_ray.model.intervals import Interval
 from periogt_ray.model.trust import Trust
 from support.known_polymers import known_polymers
@@ -118,6 +118,36 @@ def test_about_a_twentieth_of_new_polymers_of_the_same_kind_is_outside() -> None
         for s, f, e in zip(second.smiles, second.fingerprints, second.embeddings, strict=True)
     ]
     assert 0.02 < np.mean([status != "inside" for status in found]) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("n", "status", "said"),
+    [
+        (12, "inside", "12 training polymers than they from one another; fewer than 19 are too few to tell"),
+        (18, "inside", "fewer than 19 are too few to tell"),
+        (19, "outside", "In the network's embedding"),
+        (98, "outside", "In the network's embedding"),
+        (99, "far_outside", "In the network's embedding"),
+    ],
+)
+def test_few_training_polymers_tell_less(n: int, status: str, said: str) -> None:
+    known = known_polymers(n)
+    far = known.embeddings[0].copy()
+    far[0] += 30.0
+    _, domain = judged(Trust(calibrate_property("eps", known), INFO), known, embedding=far, value=known.values[0])
+    assert (domain.status, domain.percentile) == (status, 100.0)
+    assert any(said in reason for reason in domain.reasons), domain.reasons
+
+
+@pytest.mark.parametrize("n", [9, 19, 40, 99, 300])
+def test_polymers_of_the_same_kind_are_outside_as_seldom_as_is_said(n: int) -> None:
+    """Whatever is measured of exchangeable polymers, the last one's rank among all is any of n + 1, equally likely."""
+    n_outside = sum(is_outside(n_nearer, n) for n_nearer in range(n + 1))
+    n_far = sum(is_far(n_nearer, n) for n_nearer in range(n + 1))
+    assert n_outside / (n + 1) <= 0.05
+    assert n_far / (n + 1) <= 0.01
+    assert (n_outside > 0) == (n >= 19)
+    assert (n_far > 0) == (n >= 99)
 
 
 def test_too_few_calibration_rows_give_no_interval_but_a_domain() -> None:
