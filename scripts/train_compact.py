@@ -9,6 +9,7 @@ trees     the baseline on the same folds, ``--jobs`` processes; ``--out`` adds i
 finish    artifact directory with calibrations and card; needs RDKit
 test      the finished model on the test rows, once
 compare   adds to a finished card how far a training with another seed (``--other DIR``) is from this one
+similarity  coverage on the folds by similarity to the training polymers, added to a finished card
 
 copolymer-features   labels of ea and ip, and features of their monomers; needs RDKit
 copolymers           the network of copolymers, from the joint network of fold 0
@@ -47,7 +48,18 @@ _COPOLYMER_STEPS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    steps = ("features", "encoder", "folds", "fold", "trees", "finish", "test", "compare", *_COPOLYMER_STEPS)
+    steps = (
+        "features",
+        "encoder",
+        "folds",
+        "fold",
+        "trees",
+        "finish",
+        "test",
+        "compare",
+        "similarity",
+        *_COPOLYMER_STEPS,
+    )
     parser.add_argument("step", choices=steps)
     parser.add_argument("--work", type=Path, required=True, help="directory that keeps what each step made")
     parser.add_argument(
@@ -57,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--cache", type=Path, help="npz file that keeps descriptors between runs (features, copolymer-features)"
     )
     parser.add_argument("--encoder", type=Path, help="artifact directory whose encoder is taken (encoder)")
-    parser.add_argument("--out", type=Path, help="artifact directory to write (finish, test, compare; copolymers' too)")
+    parser.add_argument(
+        "--out", type=Path, help="artifact directory to write, or whose card is added to (from finish on)"
+    )
     parser.add_argument("--other", type=Path, help="as --work, of a training with another seed (compare)")
     parser.add_argument("--fold", type=int, help="which one (fold)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (folds, trees; default: 1)")
@@ -98,6 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from compact.finish import add_other_training
 
         add_other_training(stages, Stages(options.other), options.out)
+    elif options.step == "similarity":
+        from compact.far_rows import add_far_rows
+
+        add_far_rows(stages, options.out)
     else:
         from compact.finish import evaluate_on_test
 
