@@ -1,7 +1,8 @@
 """Whether a polymer is like those that a network learned from.
 
-Not how wrong the value is: within a set, similarity and error are nearly unrelated (rank correlations from -0.13 to
-0.23 over six sets of computed properties). ``outside`` says that the figures of the card need not hold.
+Not how wrong the value is: within a set, similarity and error are nearly unrelated for single polymers (rank
+correlations from -0.13 to 0.23 over six sets of computed properties), and only those without any similar polymer have
+clearly larger errors (table in the embedded model's card). ``outside`` says that the figures of the card need not hold.
 
 A place is judged by its rank, as in conformal prediction: of n training polymers and one more of their kind, each is
 equally likely to lie farthest from the others. Farther than k of the n is therefore an accident of probability

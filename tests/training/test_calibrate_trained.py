@@ -116,7 +116,6 @@ def test_a_network_is_recognised_under_the_scheme_of_its_training(name: str, roo
         load=lambda found: Predictor(found, CPU),
     )
     errors = {scheme: figures["rmse"] for scheme, figures in verdict.schemes.items()}
-    print(name, {scheme: float(f"{error / verdict.schemes[name]['rmse']:.3g}") for scheme, error in errors.items()})
     assert set(errors) == set(NAMES)
     assert verdict.r2 > 0.95
     assert verdict.scheme == name, errors
