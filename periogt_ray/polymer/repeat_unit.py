@@ -7,12 +7,15 @@ at another backbone bond. The rules are those the published checkpoints were tra
 (Wu et al., Nature Computational Science 5, 1214, 2025).
 """
 
+import functools
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
+import numpy as np
 from rdkit import Chem, rdBase
 
 from periogt_ray.errors import ValidationError
@@ -29,6 +32,7 @@ _CHIRAL_TAGS = (
     Chem.ChiralType.CHI_TETRAHEDRAL_CW,
     Chem.ChiralType.CHI_TETRAHEDRAL_CCW,
 )
+_WRITTEN_ORDER = "_smilesAtomOutputOrder"  # where RDKit notes the atoms in the order of a SMILES that it wrote
 _JOINABLE = (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
 
 
@@ -167,18 +171,36 @@ class RepeatUnit:
         The molecule is parsed from its own canonical SMILES, because some descriptors depend on
         the Kekule form that the parser chooses.
         """
+        return self.oligomer_and_units(n_units)[0]
+
+    def oligomer_and_units(self, n_units: int) -> tuple[Chem.Mol, np.ndarray | None]:
+        """Return the chain, and for each of its atoms which of the repeat units it belongs to.
+
+        Returns
+        -------
+        tuple of (rdkit.Chem.Mol, numpy.ndarray or None)
+            The units are int64 [atoms], counted from 0 at one end; None where the chain needs more than bonds.
+
+        Examples
+        --------
+        >>> RepeatUnit.parse("*CO*").oligomer_and_units(3)[1].tolist()
+        [0, 0, 1, 1, 2, 2]
+        """
         if self._core is not None:
             with suppress(ValueError, RuntimeError), rdBase.BlockLogs():
+                smiles, units = self._capped_smiles(n_units)
                 # None where it is not valid, which is told below.
-                if (oligomer := Chem.MolFromSmiles(self._capped_smiles(n_units))) is not None:
-                    return oligomer
+                if (oligomer := Chem.MolFromSmiles(smiles, _as_written())) is not None:
+                    # Apart from the parsing, which would look for stereocentres: a chain with a core has no labels.
+                    Chem.SanitizeMol(oligomer)
+                    return oligomer, units
         chain, ends = self._chain(n_units)
         for end in ends:
             chain.GetAtomWithIdx(end).SetAtomicNum(1)
         try:
             with rdBase.BlockLogs():
                 capped = Chem.RemoveHs(chain.GetMol())
-            return parse_smiles(Chem.MolToSmiles(capped))
+            return parse_smiles(Chem.MolToSmiles(capped)), None
         except (ValueError, RuntimeError, ValidationError) as error:
             raise ValidationError(
                 f"{n_units} repeat units of {_shown(self.smiles)} do not join to a valid molecule: "
@@ -207,8 +229,8 @@ class RepeatUnit:
         head, tail = (joint - sum(point < joint for point in self.connection_points) for joint in joints)
         return core.GetMol(), head, tail
 
-    def _capped_smiles(self, n_units: int) -> str:
-        """Return the SMILES of the chain with hydrogen at both ends, of units that have a core."""
+    def _capped_smiles(self, n_units: int) -> tuple[str, np.ndarray]:
+        """Return the SMILES of the chain with hydrogen at both ends, and each atom's unit; the unit has a core."""
         assert self._core is not None
         core, head, tail = self._core
         n_atoms = core.GetNumAtoms()
@@ -218,7 +240,9 @@ class RepeatUnit:
             chain.AddBond((unit - 1) * n_atoms + tail, unit * n_atoms + head, Chem.BondType.SINGLE)
         chain.UpdatePropertyCache()
         Chem.GetSymmSSSR(chain)
-        return str(Chem.MolToSmiles(chain))
+        smiles = str(Chem.MolToSmiles(chain))
+        written = json.loads(chain.GetProp(_WRITTEN_ORDER).replace(",]", "]"))
+        return smiles, np.array(written, dtype=np.int64) // n_atoms
 
     def multimer(self, n_units: int) -> str:
         """Return the SMILES of ``n_units`` repeat units; one unit is the repeat unit itself."""
@@ -268,6 +292,15 @@ class RepeatUnit:
             chain.RemoveAtom(point)
         left, right = (end - sum(point < end for point in inner) for end in ends)
         return chain, (left, right)
+
+
+@functools.cache
+def _as_written() -> Chem.SmilesParserParams:
+    """Return how to parse a SMILES of RDKit's own: hydrogens as they are, without sanitizing."""
+    parameters = Chem.SmilesParserParams()
+    parameters.sanitize = False  # type: ignore[assignment]  # RDKit's stubs name another type
+    parameters.removeHs = False  # type: ignore[assignment]
+    return parameters
 
 
 def _clear_labels(mol: Chem.Mol) -> tuple[str, ...]:

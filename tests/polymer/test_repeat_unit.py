@@ -1,5 +1,6 @@
 import random
 
+import numpy as np
 import pytest
 from rdkit import Chem, RDLogger
 
@@ -215,6 +216,21 @@ def test_a_chain_of_cores_is_the_chain_of_repeat_units(smiles: str, monkeypatch:
     joined = [Chem.MolToSmiles(unit.oligomer(n_units)) for n_units in (1, 2, 5)]
     monkeypatch.setattr(RepeatUnit, "_core", None)
     assert [Chem.MolToSmiles(RepeatUnit(unit.smiles).oligomer(n_units)) for n_units in (1, 2, 5)] == joined
+
+
+@pytest.mark.parametrize("smiles", ["*CC(*)(C)C(=O)OC", "*Oc1ccc(*)cc1", "*N(C)C*", "*C1CCC(*)C1"])
+def test_each_atom_of_a_chain_is_of_one_unit(smiles: str) -> None:
+    unit = RepeatUnit.parse(smiles)
+    mol, units = unit.oligomer_and_units(4)
+    assert units is not None
+    n_atoms = unit.mol.GetNumAtoms() - 2
+    assert np.bincount(units).tolist() == [n_atoms] * 4
+    steps = [abs(units[bond.GetBeginAtomIdx()] - units[bond.GetEndAtomIdx()]) for bond in mol.GetBonds()]
+    assert (sum(steps), max(steps)) == (3, 1)
+
+
+def test_units_of_a_chain_with_stereocentres_are_not_told() -> None:
+    assert RepeatUnit.parse("*[C@H](C)O*").oligomer_and_units(3)[1] is None
 
 
 @pytest.mark.parametrize("smiles", ["*[C@H](C)O*", "*C/C=C/C*", "*n1ccc(*)c1", "*[SiH2]C*", "*=CC=*"])
