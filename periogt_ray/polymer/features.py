@@ -18,12 +18,12 @@ from periogt_ray.polymer.fingerprint import (
 )
 from periogt_ray.polymer.limits import MAX_ATOMS
 from periogt_ray.polymer.prompt_scheme import PromptScheme
-from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.polymer.repeat_unit import OLIGOMER_SIZES, RepeatUnit
 from periogt_ray.polymer.spelling import advice_on_period
 from periogt_ray.polymer.triplet_graph import TripletGraph, build_triplet_graphs
 
 if TYPE_CHECKING:
-    from periogt_ray.polymer.descriptors.pattern_sums import PatternSums
+    from periogt_ray.polymer.descriptors.pattern_sums import CrippenSums, PatternSums
 
 __all__ = [
     "FeaturizedPolymer",
@@ -176,11 +176,16 @@ def _oligomer_features(unit: RepeatUnit, sizes: list[int], engine: DescriptorEng
     """Compute the features of the 3n-mer for each number n of repeat units, ascending."""
     features: dict[int, OligomerFeatures] = {}
     known: list[_Known] = []
+    crippen: CrippenSums | None = None
     for size in sizes:
         n_units = _UNITS_OF_OLIGOMER * size
-        oligomer = unit.oligomer(n_units)
+        oligomer, units = unit.oligomer_and_units(n_units)
         bits = _fingerprint(unit, oligomer, n_units, known)
-        sums = _pattern_sums(unit, oligomer, n_units, known) if engine == "native" else None
+        sums = None
+        if engine == "native":
+            if n_units == _UNITS_OF_OLIGOMER and units is not None:
+                crippen = _crippen_sums(unit, oligomer, units)
+            sums = _pattern_sums(unit, oligomer, n_units, known, crippen)
         features[size] = OligomerFeatures(bits, descriptors(oligomer, engine=engine, sums=sums))
         known.append(_Known(n_units, bits, sums))
     return features
@@ -200,7 +205,19 @@ def _fingerprint(unit: RepeatUnit, oligomer: Chem.Mol, n_units: int, known: list
     return fingerprint(oligomer)
 
 
-def _pattern_sums(unit: RepeatUnit, oligomer: Chem.Mol, n_units: int, known: list[_Known]) -> "PatternSums":
+def _crippen_sums(unit: RepeatUnit, oligomer: Chem.Mol, units: np.ndarray) -> "CrippenSums | None":
+    """Compute Crippen's sums of the shortest oligomer, if those of the longest follow from them in any scheme."""
+    from periogt_ray.polymer.descriptors.pattern_sums import crippen_grows_evenly, crippen_sums, has_few_matches
+
+    is_even = crippen_grows_evenly(unit.n_backbone_atoms, unit.connection_bond)
+    if is_even and has_few_matches(unit.mol, OLIGOMER_SIZES[-1]):
+        return crippen_sums(oligomer, units)
+    return None
+
+
+def _pattern_sums(
+    unit: RepeatUnit, oligomer: Chem.Mol, n_units: int, known: list[_Known], crippen: "CrippenSums | None"
+) -> "PatternSums":
     """Compute an oligomer's sums over patterns, or continue those of two shorter ones in equal steps."""
     # Here, as with all descriptors: who only reads features loads none of this.
     from periogt_ray.polymer.descriptors.pattern_sums import (
@@ -218,4 +235,4 @@ def _pattern_sums(unit: RepeatUnit, oligomer: Chem.Mol, n_units: int, known: lis
             sums = longer_sums(before.sums, last.sums)
             if sums is not None:
                 return sums
-    return pattern_sums(oligomer)
+    return pattern_sums(oligomer, crippen=None if crippen is None else crippen.of_longer(n_units))

@@ -4,8 +4,11 @@ from rdkit import Chem
 
 from periogt_ray.polymer.descriptors.pattern_sums import (
     _LEAST_BACKBONE,
+    _LEAST_BACKBONE_OF_CRIPPEN,
     _MOST_COUNTED,
     PatternSums,
+    crippen_grows_evenly,
+    crippen_sums,
     grow_evenly,
     has_few_matches,
     longer_sums,
@@ -45,6 +48,41 @@ def test_nine_units_continue_three_and_six() -> None:
 )  # fmt: skip
 def test_surroundings_that_reach_into_the_next_unit(smiles: str) -> None:
     assert continued(smiles)
+
+
+def crippen_continued(smiles: str) -> bool:
+    """Compare Crippen's sums of 3, 6 and 9 units, where they follow from those of the 3-mer's units."""
+    unit = RepeatUnit.parse(smiles)
+    three, units = unit.oligomer_and_units(3)
+    if units is None or not crippen_grows_evenly(unit.n_backbone_atoms, unit.connection_bond):
+        return False
+    sums = crippen_sums(three, units)
+    for n_units in (3, 6, 9):
+        expected = pattern_sums(unit.oligomer(n_units))
+        found = pattern_sums(unit.oligomer(n_units), crippen=sums.of_longer(n_units))
+        compare(found, expected)
+    return True
+
+
+def test_crippens_sums_follow_from_three_units() -> None:
+    assert sum(crippen_continued(polymer.smiles) for polymer in golden_polymers()) > 20
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "*CC*", "*CO*", "*NC*", "*OO*", "*C(=O)N*", "*C(=O)O*", "*CC(O)*", "*C(C(=O)O)C*", "*C(F)C(Cl)*",
+        "*c1cc(*)cs1", "*NC(N)*", "*CC[N+](C)(C)C*", "*C(=S)O*", "*C(=O)C=C*", "*OP(O)(=O)*", "*C#C*", "*C(O)N=N*",
+        "*S(=O)(=O)C*", "*c1ccc2[nH]c(*)cc2c1",
+    ],
+)  # fmt: skip
+def test_crippens_sums_of_short_backbones(smiles: str) -> None:
+    assert crippen_continued(smiles)
+
+
+def test_crippens_sums_of_a_backbone_of_one_atom_do_not_follow() -> None:
+    assert not crippen_grows_evenly(_LEAST_BACKBONE_OF_CRIPPEN - 1, Chem.BondType.SINGLE)
+    assert not crippen_grows_evenly(_LEAST_BACKBONE_OF_CRIPPEN, Chem.BondType.DOUBLE)
 
 
 def test_short_backbones_and_double_bonds_are_not_continued() -> None:
