@@ -7,6 +7,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdqueries
 
 from periogt_ray.polymer.atoms_and_bonds import atoms_of, bonds_of
+from periogt_ray.polymer.molecule_table import bond_ends
 from periogt_ray.polymer.prompt_molecule import PromptMolecule, atom_texts, bond_texts
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.polymer.substructure import SubstructureSearch
@@ -42,15 +43,13 @@ class BondClasses:
         of_unit = np.where(is_inner, np.arange(n_bonds), outer)
         classes = np.concatenate([*(of_unit,) * _N_COPIES, np.full(_N_COPIES - 1, outer)]).astype(np.int32)
         self._input = unit.smiles
-        whole = _without_hydrogen(chain, classes)
+        whole = _without_hydrogen(chain, classes, has_hydrogen=1 in map(Chem.Atom.GetAtomicNum, atoms_of(mol)))
         self._search = SubstructureSearch(whole)
-        bonds = bonds_of(whole)
-        if len(bonds) < len(classes):
-            classes = np.array([bond.GetIntProp("bond_class") for bond in bonds], dtype=np.int32)
+        begin, end = bond_ends(whole)
+        if len(begin) < len(classes):
+            classes = np.array([bond.GetIntProp("bond_class") for bond in bonds_of(whole)], dtype=np.int32)
         # By atoms, in both orders; the key of a pair grows with either.
         self._n_atoms = whole.GetNumAtoms()
-        begin = np.array(list(map(Chem.Bond.GetBeginAtomIdx, bonds)), dtype=np.int64)
-        end = np.array(list(map(Chem.Bond.GetEndAtomIdx, bonds)), dtype=np.int64)
         keys = np.concatenate([begin * self._n_atoms + end, end * self._n_atoms + begin])
         order = np.argsort(keys)
         self._keys, self._classes = keys[order], np.concatenate([classes, classes])[order]
@@ -90,7 +89,7 @@ class BondClasses:
         if atoms is not None and bonds is not None:
             return self._search.first_match_of_patterns(atoms, prompt.begin, prompt.end, bonds)
         query = self._query(prompt.smiles, prompt.order)
-        if query is None or query.GetNumBonds() != len(prompt.bonds):
+        if query is None or query.GetNumBonds() != len(prompt.begin):
             return None
         match = self._search.first_match(query)
         return np.array(match, dtype=np.int32) if match else None
@@ -119,13 +118,13 @@ class BondClasses:
         return Chem.RenumberAtoms(pattern.GetMol(), order)
 
 
-def _without_hydrogen(chain: Chem.RWMol, classes: np.ndarray) -> Chem.Mol:
+def _without_hydrogen(chain: Chem.RWMol, classes: np.ndarray, *, has_hydrogen: bool) -> Chem.Mol:
     """Remove explicit hydrogen and sanitize, where the chain's valences allow it.
 
     An attachment atom keeps its connection point beside its new bond, so it may be over-valent. Where bonds may go,
     each keeps its class as a property.
     """
-    if 1 in map(Chem.Atom.GetAtomicNum, atoms_of(chain)):
+    if has_hydrogen:
         for bond, bond_class in zip(bonds_of(chain), classes.tolist(), strict=True):
             bond.SetIntProp("bond_class", bond_class)
     try:

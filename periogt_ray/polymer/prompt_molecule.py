@@ -1,26 +1,29 @@
 """A prompt graph's molecule, parsed once for its features and for the search in the chain."""
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from rdkit import Chem
 
-from periogt_ray.polymer.atoms_and_bonds import bonds_of
 from periogt_ray.polymer.repeat_unit import parse_smiles
+
+if TYPE_CHECKING:
+    from periogt_ray.polymer.molecule_table import MoleculeTable
 
 __all__ = ["PromptMolecule", "atom_texts", "bond_texts", "parse_prompt"]
 
 # Atoms in a SMILES that RDKit wrote; all others stand in brackets.
 _ATOM = re.compile(r"\[[^\]]*\]|Cl|Br|[BCNOPSFIbcnops*]")
 
-# How RDKit writes bonds, except a single one between two aromatic atoms, which is "-".
+# How RDKit writes bonds by its number of their type, except a single one between two aromatic atoms, which is "-".
 _BOND_TEXTS = {
-    Chem.BondType.SINGLE: "",
-    Chem.BondType.AROMATIC: "",
-    Chem.BondType.DOUBLE: "=",
-    Chem.BondType.TRIPLE: "#",
+    int(Chem.BondType.SINGLE): "",
+    int(Chem.BondType.AROMATIC): "",
+    int(Chem.BondType.DOUBLE): "=",
+    int(Chem.BondType.TRIPLE): "#",
 }
+_SINGLE = int(Chem.BondType.SINGLE)
 
 
 class PromptMolecule(NamedTuple):
@@ -31,7 +34,7 @@ class PromptMolecule(NamedTuple):
     order: tuple[int, ...]  # by place in the graph the atom of the molecule
     begin: np.ndarray  # int32 [bonds], place of the bond's first atom
     end: np.ndarray  # int32 [bonds]
-    bonds: list[Chem.Bond]
+    table: "MoleculeTable"
 
 
 def parse_prompt(smiles: str) -> PromptMolecule:
@@ -42,14 +45,15 @@ def parse_prompt(smiles: str) -> PromptMolecule:
     ValidationError
         If RDKit cannot read it.
     """
+    # Here, because it loads compiled kernels, which a process that only reads graphs does not need.
+    from periogt_ray.polymer.molecule_table import read_table
+
     mol = parse_smiles(smiles)
     order = tuple(Chem.CanonicalRankAtoms(mol))
     place = np.empty(len(order), dtype=np.int32)
     place[list(order)] = np.arange(len(order), dtype=np.int32)
-    bonds = bonds_of(mol)
-    begin = place[list(map(Chem.Bond.GetBeginAtomIdx, bonds))]
-    end = place[list(map(Chem.Bond.GetEndAtomIdx, bonds))]
-    return PromptMolecule(smiles, mol, order, begin, end, bonds)
+    table = read_table(mol)
+    return PromptMolecule(smiles, mol, order, place[table.begin], place[table.end], table)
 
 
 def atom_texts(prompt: PromptMolecule) -> list[str] | None:
@@ -63,14 +67,14 @@ def bond_texts(prompt: PromptMolecule) -> list[str] | None:
 
     That is so for bonds with a direction, dative ones and the like.
     """
-    texts: list[str] = []
-    for bond, kind in zip(prompt.bonds, map(Chem.Bond.GetBondType, prompt.bonds), strict=True):
+    table = prompt.table
+    is_written = (table.bond_type == _SINGLE) & ((table.is_aromatic[table.begin] & table.is_aromatic[table.end]) == 1)
+    texts = []
+    for kind, is_dash in zip(table.bond_type.tolist(), is_written.tolist(), strict=True):
         text = _BOND_TEXTS.get(kind)
         if text is None:
             return None
-        if kind == Chem.BondType.SINGLE and bond.GetBeginAtom().GetIsAromatic() and bond.GetEndAtom().GetIsAromatic():
-            text = "-"
-        texts.append(text)
+        texts.append("-" if is_dash else text)
     written = _ATOM.sub("", prompt.smiles)
     if any(mark in written for mark in "/\\:>$~"):
         return None

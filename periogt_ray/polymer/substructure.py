@@ -22,6 +22,7 @@ from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.atoms_and_bonds import atoms_of, bonds_of
 from periogt_ray.polymer.kernels import kernel
 from periogt_ray.polymer.limits import MAX_MATCH_STEPS
+from periogt_ray.polymer.molecule_table import bond_ends
 
 __all__ = ["SubstructureSearch"]
 
@@ -57,9 +58,7 @@ class SubstructureSearch:
 
     def __init__(self, mol: Chem.Mol) -> None:
         self._mol = mol
-        bonds = bonds_of(mol)
-        ends = [list(map(Chem.Bond.GetBeginAtomIdx, bonds)), list(map(Chem.Bond.GetEndAtomIdx, bonds))]
-        pairs_of_ends = np.array(ends, dtype=np.int32).T
+        pairs_of_ends = np.array(bond_ends(mol), dtype=np.int32).T
         tails, heads = pairs_of_ends.ravel(), pairs_of_ends[:, ::-1].ravel()
         # RDKit visits an atom's neighbours in the order of its bonds, which is that of their indices.
         order = np.argsort(tails, kind="stable")

@@ -5,13 +5,14 @@ fingerprint and the descriptors. An edge joins triplets at most five bonds apart
 path, and knows the triplets in between.
 """
 
+import functools
 from collections.abc import Sequence
 from enum import IntEnum
-from itertools import repeat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from rdkit import Chem
+from rdkit.Chem import rdqueries
 
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.dimensions import N_ATOM_FEATURES, N_BOND_FEATURES, PATH_LENGTH
@@ -34,30 +35,21 @@ PAD = -1
 # Starts of the blocks of an atom's feature vector, in the order of the training data.
 _ATOMIC_NUMBER, _DEGREE, _CHARGE, _RADICALS, _HYBRIDIZATION = 0, 102, 114, 115, 121
 _AROMATIC, _HYDROGENS, _CHIRALITY_POSSIBLE, _CIP, _MASS = 127, 128, 134, 135, 137
-_HYBRIDIZATIONS = {
-    Chem.HybridizationType.SP: 0,
-    Chem.HybridizationType.SP2: 1,
-    Chem.HybridizationType.SP3: 2,
-    Chem.HybridizationType.SP3D: 3,
-    Chem.HybridizationType.SP3D2: 4,
-}
 _CIP_LABELS = {"R": 0, "S": 1}
-
 _BOND_TYPE, _CONJUGATED, _IN_RING, _STEREO = 0, 5, 6, 7
-_BOND_TYPES = {
-    Chem.BondType.SINGLE: 0,
-    Chem.BondType.DOUBLE: 1,
-    Chem.BondType.TRIPLE: 2,
-    Chem.BondType.AROMATIC: 3,
-}
-_STEREOS = {
-    Chem.BondStereo.STEREONONE: 0,
-    Chem.BondStereo.STEREOANY: 1,
-    Chem.BondStereo.STEREOZ: 2,
-    Chem.BondStereo.STEREOE: 3,
-    Chem.BondStereo.STEREOCIS: 4,
-    Chem.BondStereo.STEREOTRANS: 5,
-}
+
+
+def _places(kinds: Any, names: str) -> np.ndarray:
+    """Return by RDKit's number of a kind its place among the named ones, or the last place, int64."""
+    named = names.split()
+    places = np.full(max(map(int, kinds.values)) + 1, len(named))
+    places[[int(getattr(kinds, name)) for name in named]] = np.arange(len(named))
+    return places
+
+
+_HYBRIDIZATION_PLACES = _places(Chem.HybridizationType, "SP SP2 SP3 SP3D SP3D2")
+_BOND_TYPE_PLACES = _places(Chem.BondType, "SINGLE DOUBLE TRIPLE AROMATIC")
+_STEREO_PLACES = _places(Chem.BondStereo, "STEREONONE STEREOANY STEREOZ STEREOE STEREOCIS STEREOTRANS")
 
 
 class NodeKind(IntEnum):
@@ -140,7 +132,7 @@ def build_triplet_graphs(texts: Sequence[str], classes: "BondClasses") -> list[T
     prompts = [prompt for prompt, _ in found.values()]
     atom_features, bond_features = triplet_features(prompts)
     first_atom = np.cumsum([0, *(len(prompt.order) for prompt in prompts)])
-    first_bond = np.cumsum([0, *(len(prompt.bonds) for prompt in prompts)])
+    first_bond = np.cumsum([0, *(len(prompt.begin) for prompt in prompts)])
     for k, (index, (prompt, bond_class)) in enumerate(found.items()):
         graphs[index] = _graph(
             prompt,
@@ -153,8 +145,7 @@ def build_triplet_graphs(texts: Sequence[str], classes: "BondClasses") -> list[T
 
 def triplet_features(prompts: Sequence[PromptMolecule]) -> tuple[np.ndarray, np.ndarray]:
     """Return the features of atoms, float32 [A, 138] by place, and of bonds, [bonds, 14], molecule by molecule."""
-    atoms = [prompt.mol.GetAtomWithIdx(at) for prompt in prompts for at in prompt.order]
-    return _atom_features(atoms), _bond_features([bond for prompt in prompts for bond in prompt.bonds])
+    return _atom_features(prompts), _bond_features(prompts)
 
 
 def _graph(
@@ -184,38 +175,73 @@ def _graph(
     )
 
 
-def _atom_features(atoms: list[Chem.Atom]) -> np.ndarray:
+def _atom_features(prompts: Sequence[PromptMolecule]) -> np.ndarray:
     """Return float32 [A, 138]: one-hot blocks, each with a last place for other values, and scalars."""
-    features = np.zeros((len(atoms), N_ATOM_FEATURES), dtype=np.float32)
-    rows = np.arange(len(atoms))
-    for first, last, getter in (
-        (_ATOMIC_NUMBER, 101, Chem.Atom.GetAtomicNum),
-        (_DEGREE, 11, Chem.Atom.GetDegree),
-        (_RADICALS, 5, Chem.Atom.GetNumRadicalElectrons),
-        (_HYDROGENS, 5, Chem.Atom.GetTotalNumHs),
+    from periogt_ray.polymer.molecule_table import masses
+
+    starts = np.cumsum([0, *(len(prompt.order) for prompt in prompts)])
+    order = np.concatenate([start + np.array(prompt.order) for start, prompt in zip(starts, prompts, strict=False)])
+    degrees = [np.bincount(np.concatenate([one.begin, one.end]), minlength=len(one.order)) for one in prompts]
+    features = np.zeros((len(order), N_ATOM_FEATURES), dtype=np.float32)
+    rows = np.arange(len(order))
+    for first, last, values in (
+        (_ATOMIC_NUMBER, 101, _joined(prompts, "number")[order]),
+        (_DEGREE, 11, np.concatenate(degrees)),
+        (_RADICALS, 5, _joined(prompts, "n_radicals")[order]),
+        (_HYDROGENS, 5, _joined(prompts, "n_hydrogens")[order]),
     ):
-        features[rows, first + np.minimum(list(map(getter, atoms)), last)] = 1
-    kinds = map(Chem.Atom.GetHybridization, atoms)
-    features[rows, [_HYBRIDIZATION + _HYBRIDIZATIONS.get(kind, 5) for kind in kinds]] = 1
-    features[:, _CHARGE] = list(map(Chem.Atom.GetFormalCharge, atoms))
-    features[:, _AROMATIC] = list(map(Chem.Atom.GetIsAromatic, atoms))
-    features[:, _CHIRALITY_POSSIBLE] = list(map(Chem.Atom.HasProp, atoms, repeat("_ChiralityPossible")))
-    features[:, _MASS] = np.array(list(map(Chem.Atom.GetMass, atoms))) * 0.01
-    for row in np.flatnonzero(list(map(Chem.Atom.HasProp, atoms, repeat("_CIPCode")))).tolist():
-        if (label := _CIP_LABELS.get(atoms[row].GetProp("_CIPCode"))) is not None:
-            features[row, _CIP + label] = 1
+        features[rows, first + np.minimum(values, last)] = 1
+    features[rows, _HYBRIDIZATION + _HYBRIDIZATION_PLACES[_joined(prompts, "hybridization")[order]]] = 1
+    features[:, _CHARGE] = _joined(prompts, "charge")[order]
+    features[:, _AROMATIC] = _joined(prompts, "is_aromatic")[order]
+    features[:, _MASS] = np.concatenate([masses(prompt.mol, prompt.table) for prompt in prompts])[order] * 0.01
+    row_of = np.empty_like(order)
+    row_of[order] = rows
+    _mark_stereo(prompts, starts, row_of, features)
     return features
 
 
-def _bond_features(bonds: list[Chem.Bond]) -> np.ndarray:
+def _mark_stereo(
+    prompts: Sequence[PromptMolecule], starts: np.ndarray, row_of: np.ndarray, features: np.ndarray
+) -> None:
+    """Fill in which atoms may be stereocentres, and the labels of those that are.
+
+    RDKit is asked for the few atoms that have such a property. ``starts`` are the prompts' first atoms, ``row_of``
+    says which row of the features an atom has.
+    """
+    is_possible, has_label = _stereo_queries()
+    for start, prompt in zip(starts.tolist(), prompts, strict=False):
+        for atom in prompt.mol.GetAtomsMatchingQuery(is_possible):
+            features[row_of[start + atom.GetIdx()], _CHIRALITY_POSSIBLE] = 1
+        for atom in prompt.mol.GetAtomsMatchingQuery(has_label):
+            if (label := _CIP_LABELS.get(atom.GetProp("_CIPCode"))) is not None:
+                features[row_of[start + atom.GetIdx()], _CIP + label] = 1
+
+
+@functools.cache
+def _stereo_queries() -> tuple[Chem.QueryAtom, Chem.QueryAtom]:
+    """Return queries for atoms that may be stereocentres, and for those with a label."""
+    return rdqueries.HasPropQueryAtom("_ChiralityPossible"), rdqueries.HasPropQueryAtom("_CIPCode")
+
+
+def _bond_features(prompts: Sequence[PromptMolecule]) -> np.ndarray:
     """Return float32 [bonds, 14]."""
-    features = np.zeros((len(bonds), N_BOND_FEATURES), dtype=np.float32)
-    rows = np.arange(len(bonds))
-    features[rows, [_BOND_TYPE + _BOND_TYPES.get(kind, 4) for kind in map(Chem.Bond.GetBondType, bonds)]] = 1
-    features[rows, [_STEREO + _STEREOS.get(kind, 6) for kind in map(Chem.Bond.GetStereo, bonds)]] = 1
-    features[:, _CONJUGATED] = list(map(Chem.Bond.GetIsConjugated, bonds))
-    features[:, _IN_RING] = list(map(Chem.Bond.IsInRing, bonds))
+    from periogt_ray.polymer.molecule_table import bonds_in_rings
+
+    kinds = _joined(prompts, "bond_type")
+    features = np.zeros((len(kinds), N_BOND_FEATURES), dtype=np.float32)
+    rows = np.arange(len(kinds))
+    features[rows, _BOND_TYPE + _BOND_TYPE_PLACES[kinds]] = 1
+    features[rows, _STEREO + _STEREO_PLACES[_joined(prompts, "stereo")]] = 1
+    features[:, _CONJUGATED] = _joined(prompts, "is_conjugated")
+    features[:, _IN_RING] = np.concatenate([bonds_in_rings(prompt.table) for prompt in prompts])
     return features
+
+
+def _joined(prompts: Sequence[PromptMolecule], column: str) -> np.ndarray:
+    """Join a column of the molecules' tables."""
+    joined: np.ndarray = np.concatenate([getattr(prompt.table, column) for prompt in prompts])
+    return joined
 
 
 def _edges(atoms: np.ndarray, n_atoms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

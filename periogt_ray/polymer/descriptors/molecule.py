@@ -5,25 +5,21 @@ and m bonds are the same in both. A hydrogen that the parser keeps (an isotope) 
 """
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import repeat
 
 import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdPartialCharges
 
 from periogt_ray.errors import ValidationError
-from periogt_ray.polymer.atoms_and_bonds import atoms_of, bonds_of
+from periogt_ray.polymer.atoms_and_bonds import atoms_of
 from periogt_ray.polymer.limits import MAX_ATOMS
+from periogt_ray.polymer.molecule_table import bond_orders, masses, read_table
 
 __all__ = ["BondType", "Graph", "MoleculeArrays", "extract"]
 
 _N_ELEMENTS = 118
-
-# Looked up faster than RDKit's enumerations are turned into numbers.
-_HYBRIDIZATIONS = {kind: int(kind) for kind in Chem.HybridizationType.values.values()}
-_BOND_TYPES = {kind: int(kind) for kind in Chem.BondType.values.values()}
 
 
 class BondType:
@@ -119,48 +115,46 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
     """
     _check_size(mol)
     mol = Chem.Mol(mol)  # gets computed properties
-    atoms = atoms_of(mol)
-    number = _read(atoms, Chem.Atom.GetAtomicNum)
-    if (number == 1).any():
+    table = read_table(mol)
+    if (table.number == 1).any():
         mol = Chem.RemoveHs(mol, updateExplicitCount=True)
-        atoms = atoms_of(mol)
-        number = _read(atoms, Chem.Atom.GetAtomicNum)
-    begin, end, bond_type, bond_order, bond_is_aromatic = _bonds(mol)
+        table = read_table(mol)
+    number, n_implicit, n_atoms = table.number, table.n_hydrogens, len(table.number)
+    begin, end, bond_type = table.begin.astype(np.int32), table.end.astype(np.int32), table.bond_type
+    bond_order = bond_orders(table)
     kekule_order = _kekule_orders(mol, bond_type, bond_order)
     is_ambiguous = bond_type == BondType.AROMATIC
     kekule_type = np.where(is_ambiguous, np.where(kekule_order == 1.0, BondType.SINGLE, BondType.DOUBLE), bond_type)
-    n_atoms, n_implicit = len(atoms), _read(atoms, Chem.Atom.GetTotalNumHs)
     parent = np.repeat(np.arange(n_atoms, dtype=np.int32), n_implicit)
     hydrogen = np.arange(n_atoms, n_atoms + len(parent), dtype=np.int32)
     full_begin, full_end = np.concatenate([begin, parent]), np.concatenate([end, hydrogen])
     graph = Graph.from_bonds(n_atoms, begin, end)
     n_heavy_neighbors = np.bincount(begin, number[end] != 1, n_atoms) + np.bincount(end, number[begin] != 1, n_atoms)
     n_heavy_neighbors = n_heavy_neighbors.astype(np.int64)
-    rings = tuple(mol.GetRingInfo().AtomRings())
     in_ring = np.zeros(n_atoms, dtype=bool)
-    in_ring[list(chain.from_iterable(rings))] = True
-    partial_charge, hydrogen_charge = _charges(mol, atoms)
+    in_ring[table.ring_atoms] = True
+    partial_charge, hydrogen_charge = _charges(mol)
     return MoleculeArrays(
         mol=mol,
         number=number,
-        charge=_read(atoms, Chem.Atom.GetFormalCharge),
+        charge=table.charge,
         n_implicit=n_implicit,
-        is_bracketed=np.array(list(map(Chem.Atom.GetNoImplicit, atoms)), dtype=bool),
-        is_aromatic=np.array(list(map(Chem.Atom.GetIsAromatic, atoms)), dtype=bool),
+        is_bracketed=table.is_bracketed.astype(bool),
+        is_aromatic=table.is_aromatic.astype(bool),
         in_ring=in_ring,
-        hybridization=np.array([_HYBRIDIZATIONS[kind] for kind in map(Chem.Atom.GetHybridization, atoms)]),
-        valence=_read(atoms, Chem.Atom.GetTotalValence),
-        mass=np.array(list(map(Chem.Atom.GetMass, atoms)), dtype=np.float64),
+        hybridization=table.hybridization,
+        valence=table.valence,
+        mass=masses(mol, table),
         partial_charge=partial_charge,
         hydrogen_charge=hydrogen_charge,
         begin=begin,
         end=end,
         bond_type=bond_type,
         bond_order=bond_order,
-        bond_is_aromatic=bond_is_aromatic,
+        bond_is_aromatic=table.bond_is_aromatic.astype(bool),
         kekule_type=kekule_type,
         kekule_order=kekule_order,
-        rings=rings,
+        rings=table.rings,
         outer_electrons=_outer_electrons()[number],
         full_number=np.concatenate([number, np.ones(len(parent), dtype=np.int64)]),
         full_begin=full_begin,
@@ -172,9 +166,10 @@ def extract(mol: Chem.Mol) -> MoleculeArrays:
     )
 
 
-def _charges(mol: Chem.Mol, atoms: list[Chem.Atom]) -> tuple[np.ndarray, np.ndarray]:
+def _charges(mol: Chem.Mol) -> tuple[np.ndarray, np.ndarray]:
     """Return Gasteiger charges of atoms and of all implicit hydrogens on each, float64 [n] each."""
     rdPartialCharges.ComputeGasteigerCharges(mol)
+    atoms = atoms_of(mol)
     own, implicit = (
         np.array(list(map(Chem.Atom.GetDoubleProp, atoms, repeat(name))), dtype=np.float64)
         for name in ("_GasteigerCharge", "_GasteigerHCharge")
@@ -192,21 +187,6 @@ def _check_size(mol: Chem.Mol) -> None:
             f"The oligomer has {n_atoms} atoms, hydrogens left out; at most {MAX_ATOMS} are accepted. "
             "Give a smaller repeat unit."
         )
-
-
-def _read(atoms: list[Chem.Atom], getter: Callable[[Chem.Atom], int]) -> np.ndarray:
-    return np.array(list(map(getter, atoms)), dtype=np.int64)
-
-
-def _bonds(mol: Chem.Mol) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    bonds = bonds_of(mol)
-    return (
-        np.array(list(map(Chem.Bond.GetBeginAtomIdx, bonds)), dtype=np.int32),
-        np.array(list(map(Chem.Bond.GetEndAtomIdx, bonds)), dtype=np.int32),
-        np.array([_BOND_TYPES[kind] for kind in map(Chem.Bond.GetBondType, bonds)], dtype=np.int64),
-        np.array(list(map(Chem.Bond.GetBondTypeAsDouble, bonds)), dtype=np.float64),
-        np.array(list(map(Chem.Bond.GetIsAromatic, bonds)), dtype=bool),
-    )
 
 
 def _kekule_orders(mol: Chem.Mol, bond_type: np.ndarray, bond_order: np.ndarray) -> np.ndarray:
