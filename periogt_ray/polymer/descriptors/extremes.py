@@ -16,8 +16,8 @@ from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["extreme_eigenvalues"]
 
-# Relative to the width of the spectrum: 2^-40.
-_N_BISECTIONS = 40
+# Relative to the width of the spectrum: 2^-32.
+_N_BISECTIONS = 32
 
 # Matrices and shifts that are tested at once: both ends of all twelve.
 _N_LANES = 24

@@ -25,8 +25,8 @@ __all__ = ["SpectralSums", "dense_sums", "path_sums", "total_length"]
 _LARGE = 40.0
 
 # Relative to the largest eigenvalue: how closely the smallest is found, and others that are only summed.
-_PRECISION = 1e-10
-_SUM_PRECISION = 1e-10
+_PRECISION = 1e-9
+_SUM_PRECISION = 2e-9
 
 # Likewise, how far beside a threshold eigenvalues are counted.
 _OFFSET = 1.7e-10
@@ -139,9 +139,11 @@ def _eliminate(matrices: Any, lanes: Any, room: Any) -> None:
     The form x' (A - shift) x is written in the sums y of x over all that hangs on an atom. What is eliminated of
     it hangs on an atom as ``a y y + 2 b y r + c r r``, where r is the sum over the whole molecule.
 
+    Instead of the cells themselves it takes their blocks, see :func:`_blocks`.
+
     Each loop over the lanes has few arrays, or the compiler cannot tell that they do not overlap.
     """
-    part_start, part_atoms, cells, diagonals = matrices
+    part_start, part_atoms, blocks, diagonals = matrices
     which, shifts, n_positive, n_negative, last = lanes
     n_lanes = len(shifts)
     form, block, sides = room
@@ -150,7 +152,7 @@ def _eliminate(matrices: Any, lanes: Any, room: Any) -> None:
             form[atom, 0, lane] = diagonals[atom, which[lane]] - shifts[lane]
             form[atom, 1, lane] = form[atom, 2, lane] = 0.0
     above, inverse, scaled = np.zeros(n_lanes), np.empty(n_lanes), np.empty(n_lanes)
-    cell = len(cells)
+    cell = len(blocks)
     for part in range(len(part_start) - 2, -1, -1):
         first = part_start[part]
         joint, size = part_atoms[first], part_start[part + 1] - first
@@ -158,14 +160,13 @@ def _eliminate(matrices: Any, lanes: Any, room: Any) -> None:
         for i in range(1, size):
             atom, row = part_atoms[first + i], cell + i * size
             for lane in range(n_lanes):
-                sides[1, i, lane] = cells[row, which[lane]]
+                sides[1, i, lane] = blocks[row, which[lane]]
             for lane in range(n_lanes):
                 sides[1, i, lane] += form[atom, 1, lane] - form[joint, 1, lane]
                 sides[0, i, lane] = -form[joint, 0, lane]
             for j in range(1, i + 1):
                 for lane in range(n_lanes):
-                    one = which[lane]
-                    block[i, j, lane] = cells[row + j, one] - cells[row, one] - cells[cell + j, one]
+                    block[i, j, lane] = blocks[row + j, which[lane]]
                 for lane in range(n_lanes):
                     block[i, j, lane] += form[joint, 0, lane]
             for lane in range(n_lanes):
@@ -202,6 +203,22 @@ def _eliminate(matrices: Any, lanes: Any, room: Any) -> None:
         n_positive[lane] = int(above[lane])
         n_negative[lane] = len(diagonals) - 1 - n_positive[lane]
         last[lane] = form[root, 0, lane] + 2.0 * form[root, 1, lane] + form[root, 2, lane]
+
+
+@kernel("float64[:,::1](int32[::1], float64[:,::1])")
+def _blocks(part_start: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Take from each atom's row and column within a component those of the joint, which stay as they are."""
+    blocks = cells.copy()
+    cell = 0
+    for part in range(len(part_start) - 1):
+        size = part_start[part + 1] - part_start[part]
+        for i in range(1, size):
+            row = cell + i * size
+            for j in range(1, size):
+                for one in range(cells.shape[1]):
+                    blocks[row + j, one] = cells[row + j, one] - cells[row, one] - cells[cell + j, one]
+        cell += size * size
+    return blocks
 
 
 @kernel(f"void({_MATRICES}, float64[:,::1], float64[:,::1], float64[:,::1])")
@@ -431,6 +448,7 @@ def _all_sums(
     n, n_sets = diagonals.shape
     is_found = np.zeros(n_sets, np.bool_)
     matrices = part_start, part_atoms, cells, diagonals
+    blocks = part_start, part_atoms, _blocks(part_start, cells), diagonals
     width = 0
     for part in range(len(part_start) - 1):
         width = max(width, part_start[part + 1] - part_start[part])
@@ -441,7 +459,7 @@ def _all_sums(
         # Gershgorin: no eigenvalue is further from zero.
         bounds[one] = products[:, one].max() + 2.0 * np.abs(diagonals[:, one]).max()
     lanes, room = _make_lanes(n_sets, n, width)
-    _find_smallest(matrices, bounds, smallest, lanes, room)
+    _find_smallest(blocks, bounds, smallest, lanes, room)
     _find_largest(matrices, smallest, largest, leading)
     chosen, thresholds = np.empty(3 * n_sets, np.int64), np.empty(3 * n_sets)
     for one in range(n_sets):
@@ -456,7 +474,7 @@ def _all_sums(
         thresholds[3 * one + 1], thresholds[3 * one + 2] = min(mean, 0.0) + offset, max(mean, 0.0) + offset
     counts = np.zeros(3 * n_sets, np.int64)
     lanes, room = _make_lanes(_N_LANES, n, width)
-    _count_above(matrices, chosen, thresholds, counts, lanes, room)
+    _count_above(blocks, chosen, thresholds, counts, lanes, room)
     # At most one interval is open for each eigenvalue and each of its bisections, some of which are made at once.
     ends, above = np.empty((1024 + 2 * n_sets, 2)), np.empty((1024 + 2 * n_sets, 2), np.int64)
     owner = np.full(1024 + 2 * n_sets, -1, np.int64)
@@ -474,5 +492,5 @@ def _all_sums(
                 ends[depth, 0], ends[depth, 1], owner[depth] = low, high, one
                 above[depth, 0], above[depth, 1] = n_above_low, n_above_high
                 depth += 1
-    _add_others(matrices, ends, above, owner, numbers, lanes, room)
+    _add_others(blocks, ends, above, owner, numbers, lanes, room)
     return is_found
