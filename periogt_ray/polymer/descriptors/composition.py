@@ -26,6 +26,9 @@ _MOST_NEIGHBORS = 16  # of a carbon, and one more
 
 _MCGOWAN_BOND = 6.56
 
+# Upper ends of the bins that surface areas are sorted into by partial charge (RDKit's MolSurf.cpp).
+_CHARGE_BINS = np.array([-0.3, -0.25, -0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3])
+
 # RDKit's search for a pattern ends after so many matches; so it was in training.
 _MOST_MATCHES = 1000
 
@@ -98,11 +101,14 @@ def surface_areas(arrays: MoleculeArrays, sums: PatternSums, by_state: np.ndarra
     by_state, by_area : numpy.ndarray
         ``EState_VSA`` float64 [10] and ``VSA_EState`` float64 [9].
     """
-    mol = arrays.mol
+    areas, _ = rdMolDescriptors._CalcLabuteASAContribs(arrays.mol, True)
+    by_charge = np.bincount(
+        np.searchsorted(_CHARGE_BINS, arrays.partial_charge, side="right"), areas, len(_CHARGE_BINS) + 1
+    )
     return np.concatenate(
         [
-            [rdMolDescriptors.CalcLabuteASA(mol)],
-            rdMolDescriptors.PEOE_VSA_(mol)[:13],
+            [rdMolDescriptors.CalcLabuteASA(arrays.mol)],
+            by_charge[:-1],
             sums.areas,
             by_state,
             by_area,

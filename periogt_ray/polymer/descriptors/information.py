@@ -72,10 +72,9 @@ def bertz_complexity(arrays: MoleculeArrays) -> float:
     with np.errstate(divide="ignore"):
         lengths = np.rint(_LENGTH_UNIT / arrays.bond_order).astype(np.int64)
     nearest = _nearest_lengths(graph.start, graph.neighbor, graph.bond, lengths, min(_NEAREST, arrays.n_atoms))
-    classes: dict[bytes, int] = {}
-    symmetry = [classes.setdefault(row.tobytes(), len(classes)) for row in nearest]
+    symmetry = np.unique(nearest, return_inverse=True)[1]
     keys, shares = _connections(
-        graph.start, graph.neighbor, graph.bond, arrays.begin, arrays.end, order, np.array(symmetry, dtype=np.int64)
+        graph.start, graph.neighbor, graph.bond, arrays.begin, arrays.end, order, symmetry.astype(np.int64)
     )
     amounts = np.bincount(np.unique(keys, return_inverse=True)[1], shares) if len(keys) else np.ones(1)
     total = amounts.sum()
@@ -185,13 +184,14 @@ def _neighborhood_codes(
     return codes
 
 
-@kernel("int64[:,::1](int32[::1], int32[::1], int32[::1], int64[::1], int64)")
+@kernel("uint64[::1](int32[::1], int32[::1], int32[::1], int64[::1], int64)")
 def _nearest_lengths(
     start: np.ndarray, neighbor: np.ndarray, bond: np.ndarray, lengths: np.ndarray, n_nearest: int
 ) -> np.ndarray:
-    # Dijkstra's algorithm from every atom until the n nearest are final; lengths ascend as they become so.
+    # Dijkstra's algorithm from every atom until the n nearest are final; lengths ascend as they become so. A code of
+    # 64 bits stands for an atom's sequence of them.
     n = len(start) - 1
-    result = np.empty((n, n_nearest), np.int64)
+    codes = np.zeros(n, np.uint64)
     heap = np.empty(4 * len(neighbor) + 4, np.int64)  # length * n + atom
     final = np.full(n, -1, np.int32)
     for source in range(n):
@@ -217,7 +217,7 @@ def _nearest_lengths(
             if final[atom] == source:
                 continue
             final[atom] = source
-            result[source, n_final] = length
+            codes[source] = _mix(codes[source] * np.uint64(0xD1342543DE82EF95) + np.uint64(length))
             n_final += 1
             for k in range(start[atom], start[atom + 1]):
                 other = neighbor[k]
@@ -230,4 +230,4 @@ def _nearest_lengths(
                     heap[hole] = heap[(hole - 1) // 2]
                     hole = (hole - 1) // 2
                 heap[hole] = value
-    return result
+    return codes
