@@ -30,14 +30,6 @@ __all__ = ["MoleculeTable", "bond_ends", "bond_orders", "bonds_in_rings", "masse
 
 _HEADER = np.array([0xDEADBEEF, 0, 16, 4, 0], dtype="<u4")
 
-_HYBRIDIZATIONS = {kind: int(kind) for kind in Chem.HybridizationType.values.values()}
-_BOND_TYPES = {kind: int(kind) for kind in Chem.BondType.values.values()}
-_STEREOS = {kind: int(kind) for kind in Chem.BondStereo.values.values()}
-
-_BOND_ENDS = Chem.Bond.GetBeginAtomIdx, Chem.Bond.GetEndAtomIdx
-
-_NO_PROPERTIES = int(Chem.PropertyPickleOptions.NoProps)
-
 
 class MoleculeTable(NamedTuple):
     """Numbers of the A atoms, M bonds and R rings of a molecule; kinds are RDKit's numbers."""
@@ -92,13 +84,18 @@ def bond_ends(mol: Chem.Mol) -> tuple[np.ndarray, np.ndarray]:
     if rings is not None:
         return found[0], found[1]
     bonds = bonds_of(mol)
-    begin, end = (np.array(list(map(read, bonds)), dtype=np.int64) for read in _BOND_ENDS)
+    begin, end = (
+        np.array(list(map(read, bonds)), dtype=np.int64)
+        for read in (Chem.Bond.GetBeginAtomIdx, Chem.Bond.GetEndAtomIdx)
+    )
     return begin, end
 
 
 def _read_all(mol: Chem.Mol) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
     """Read atoms, int64 [9, A], bonds [6, M], sizes and atoms of rings; the last is None where nothing can be read."""
-    data = np.frombuffer(bytearray(mol.ToBinary(_NO_PROPERTIES)), dtype=np.uint8)  # writable, as kernels want
+    data = np.frombuffer(
+        bytearray(mol.ToBinary(int(Chem.PropertyPickleOptions.NoProps))), dtype=np.uint8
+    )  # writable, as kernels want
     atoms = np.zeros((9, mol.GetNumAtoms()), dtype=np.int64)
     bonds = np.zeros((6, mol.GetNumBonds()), dtype=np.int64)
     if (data[: _HEADER.nbytes].view("<u4") == _HEADER).all():
@@ -143,8 +140,8 @@ def _element_masses() -> np.ndarray:
 @functools.cache
 def _orders_of_types() -> np.ndarray:
     """Return the orders of bonds by RDKit's number of their type, NaN where there is none."""
-    orders = np.full(max(_BOND_TYPES.values()) + 1, np.nan)
-    for kind, number in _BOND_TYPES.items():
+    orders = np.full(max(Chem.BondType.values) + 1, np.nan)
+    for number, kind in Chem.BondType.values.items():
         mol = Chem.RWMol()
         mol.AddBond(mol.AddAtom(Chem.Atom(6)), mol.AddAtom(Chem.Atom(6)), kind)
         with suppress(RuntimeError), rdBase.BlockLogs():
@@ -158,18 +155,19 @@ def _read_one_by_one(mol: Chem.Mol) -> MoleculeTable:
     columns: tuple[Iterable[int], ...] = (
         map(Chem.Atom.GetAtomicNum, atoms),
         map(Chem.Atom.GetFormalCharge, atoms),
-        map(_HYBRIDIZATIONS.__getitem__, map(Chem.Atom.GetHybridization, atoms)),
+        map(int, map(Chem.Atom.GetHybridization, atoms)),
         map(Chem.Atom.GetTotalNumHs, atoms),
         map(Chem.Atom.GetTotalValence, atoms),
         map(Chem.Atom.GetNumRadicalElectrons, atoms),
         map(Chem.Atom.GetIsAromatic, atoms),
         map(Chem.Atom.GetNoImplicit, atoms),
         map(Chem.Atom.GetIsotope, atoms),
-        *(map(read, bonds) for read in _BOND_ENDS),
-        map(_BOND_TYPES.__getitem__, map(Chem.Bond.GetBondType, bonds)),
+        map(Chem.Bond.GetBeginAtomIdx, bonds),
+        map(Chem.Bond.GetEndAtomIdx, bonds),
+        map(int, map(Chem.Bond.GetBondType, bonds)),
         map(Chem.Bond.GetIsAromatic, bonds),
         map(Chem.Bond.GetIsConjugated, bonds),
-        map(_STEREOS.__getitem__, map(Chem.Bond.GetStereo, bonds)),
+        map(int, map(Chem.Bond.GetStereo, bonds)),
         map(len, rings),
         (atom for ring in rings for atom in ring),
     )

@@ -17,13 +17,8 @@ __all__ = ["PromptMolecule", "atom_texts", "bond_texts", "parse_prompt"]
 _ATOM = re.compile(r"\[[^\]]*\]|Cl|Br|[BCNOPSFIbcnops*]")
 
 # How RDKit writes bonds by its number of their type, except a single one between two aromatic atoms, which is "-".
-_BOND_TEXTS = {
-    int(Chem.BondType.SINGLE): "",
-    int(Chem.BondType.AROMATIC): "",
-    int(Chem.BondType.DOUBLE): "=",
-    int(Chem.BondType.TRIPLE): "#",
-}
-_SINGLE = int(Chem.BondType.SINGLE)
+_SINGLE, _DOUBLE, _TRIPLE, _AROMATIC = 1, 2, 3, 12
+_BOND_TEXTS = {_SINGLE: "", _AROMATIC: "", _DOUBLE: "=", _TRIPLE: "#"}
 
 
 class PromptMolecule(NamedTuple):

@@ -36,20 +36,20 @@ PAD = -1
 _ATOMIC_NUMBER, _DEGREE, _CHARGE, _RADICALS, _HYBRIDIZATION = 0, 102, 114, 115, 121
 _AROMATIC, _HYDROGENS, _CHIRALITY_POSSIBLE, _CIP, _MASS = 127, 128, 134, 135, 137
 _CIP_LABELS = {"R": 0, "S": 1}
+_HYBRIDIZATIONS = "SP SP2 SP3 SP3D SP3D2"
+
 _BOND_TYPE, _CONJUGATED, _IN_RING, _STEREO = 0, 5, 6, 7
+_BOND_TYPES = "SINGLE DOUBLE TRIPLE AROMATIC"
+_STEREOS = "STEREONONE STEREOANY STEREOZ STEREOE STEREOCIS STEREOTRANS"
 
 
+@functools.cache
 def _places(kinds: Any, names: str) -> np.ndarray:
     """Return by RDKit's number of a kind its place among the named ones, or the last place, int64."""
     named = names.split()
     places = np.full(max(map(int, kinds.values)) + 1, len(named))
     places[[int(getattr(kinds, name)) for name in named]] = np.arange(len(named))
     return places
-
-
-_HYBRIDIZATION_PLACES = _places(Chem.HybridizationType, "SP SP2 SP3 SP3D SP3D2")
-_BOND_TYPE_PLACES = _places(Chem.BondType, "SINGLE DOUBLE TRIPLE AROMATIC")
-_STEREO_PLACES = _places(Chem.BondStereo, "STEREONONE STEREOANY STEREOZ STEREOE STEREOCIS STEREOTRANS")
 
 
 class NodeKind(IntEnum):
@@ -191,7 +191,10 @@ def _atom_features(prompts: Sequence[PromptMolecule]) -> np.ndarray:
         (_HYDROGENS, 5, _joined(prompts, "n_hydrogens")[order]),
     ):
         features[rows, first + np.minimum(values, last)] = 1
-    features[rows, _HYBRIDIZATION + _HYBRIDIZATION_PLACES[_joined(prompts, "hybridization")[order]]] = 1
+    features[
+        rows,
+        _HYBRIDIZATION + _places(Chem.HybridizationType, _HYBRIDIZATIONS)[_joined(prompts, "hybridization")[order]],
+    ] = 1
     features[:, _CHARGE] = _joined(prompts, "charge")[order]
     features[:, _AROMATIC] = _joined(prompts, "is_aromatic")[order]
     features[:, _MASS] = np.concatenate([masses(prompt.mol, prompt.table) for prompt in prompts])[order] * 0.01
@@ -231,8 +234,8 @@ def _bond_features(prompts: Sequence[PromptMolecule]) -> np.ndarray:
     kinds = _joined(prompts, "bond_type")
     features = np.zeros((len(kinds), N_BOND_FEATURES), dtype=np.float32)
     rows = np.arange(len(kinds))
-    features[rows, _BOND_TYPE + _BOND_TYPE_PLACES[kinds]] = 1
-    features[rows, _STEREO + _STEREO_PLACES[_joined(prompts, "stereo")]] = 1
+    features[rows, _BOND_TYPE + _places(Chem.BondType, _BOND_TYPES)[kinds]] = 1
+    features[rows, _STEREO + _places(Chem.BondStereo, _STEREOS)[_joined(prompts, "stereo")]] = 1
     features[:, _CONJUGATED] = _joined(prompts, "is_conjugated")
     features[:, _IN_RING] = np.concatenate([bonds_in_rings(prompt.table) for prompt in prompts])
     return features
