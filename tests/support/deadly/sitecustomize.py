@@ -49,6 +49,6 @@ change_on_import(
     {
         "periogt_ray.polymer.feature_store": _patch_featurizers,
         "periogt_ray.batch.featurize_workers": _patch_featurizers,
-        "periogt_ray.batch.predict_stage": _patch_predictors,
+        "periogt_ray.model.predictor": _patch_predictors,
     }
 )

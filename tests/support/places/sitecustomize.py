@@ -41,6 +41,6 @@ def _patch_predictors(module: ModuleType) -> None:
 change_on_import(
     {
         "periogt_ray.polymer.feature_store": _patch_featurizers,
-        "periogt_ray.batch.predict_stage": _patch_predictors,
+        "periogt_ray.model.predictor": _patch_predictors,
     }
 )
