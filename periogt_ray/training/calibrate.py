@@ -20,7 +20,7 @@ from periogt_ray.artifacts.index import change_scheme
 from periogt_ray.artifacts.properties import PropertyInfo
 from periogt_ray.artifacts.verdicts import LOWEST_R2, Verdict, write_verdict
 from periogt_ray.errors import ModelLoadError, ValidationError
-from periogt_ray.model.calibrating import KnownPolymers, calibrate_property
+from periogt_ray.model.calibrating import KnownPolymers, calibrate_property, recalibrated
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.feature_store import featurized
@@ -123,13 +123,19 @@ def calibrate_weights(
         return verdict
     known = _Work(artifacts, info.id, f"{info.id}-known", settings, load).embedded(rows.known)
     polymers, reference = _known_polymers(rows, known, found[best])
+    old = None if rows.known else artifacts.calibration(info.id)
     report = {
         "source": rows.source,
         "scheme": best,
         "schemes": figures,
         "test": {**figures[best], "n": verdict.n},
     }
-    calibrate_property(info.id, polymers, reference=reference, report=report).save(path)
+    if old is not None and old.facts.reference == "training":
+        # A user's rows do not tell what the network learned from; what is known of that stays.
+        calibration = recalibrated(old, polymers, report=report)
+    else:
+        calibration = calibrate_property(info.id, polymers, reference=reference, report=report)
+    calibration.save(path)
     change_scheme(artifacts.root, info.id, SCHEMES[best])
     _clear(artifacts.root, info.id)
     return verdict

@@ -23,6 +23,7 @@ from periogt_ray.doctor.report import Status
 from periogt_ray.errors import CheckpointMissingError, ModelLoadError, ValidationError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
+from periogt_ray.polymer.chain import chain_key
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.prompt_scheme import SCHEMES
 from periogt_ray.polymer.repeat_unit import RepeatUnit
@@ -221,6 +222,27 @@ def test_a_user_s_rows_change_the_scheme_only_where_they_are_clear(
     best = min(verdict.schemes, key=lambda name: verdict.schemes[name]["rmse"])
     is_clear = verdict.schemes[best]["rmse"] < 0.95 * verdict.schemes[own]["rmse"]
     assert verdict.scheme == (best if is_clear else own)
+
+
+def test_a_user_s_rows_keep_what_is_known_of_the_training(predicted: dict[str, list[float]], root: Path) -> None:
+    calibrated(with_data(root, predicted["release"]))
+    before = Calibration.load(root / calibration_path("eps"))
+    trained, test = SMILES[1], SMILES[0]
+    assert before.facts.reference == "training"
+    assert before.is_known(chain_key(RepeatUnit.parse(trained)))
+
+    artifacts = ArtifactDirectory.open(root)
+    scheme = artifacts.property("eps").prompt_scheme
+    smiles = [f"*{'C' * n}{group}*" for n in range(4, 15) for group in ("C(C#N)", "CO", "c1ccc(cc1)", "C(=O)O", "N")]
+    tasks = [Task(featurize(RepeatUnit.parse(one), scheme), "eps") for one in smiles]
+    values = [float(outcome.value or 0.0) for outcome in load(artifacts).predict_many(tasks)]
+    calibrate_weights(artifacts, "eps", given_rows(values, smiles), settings=SETTINGS, load=load)
+
+    after = Calibration.load(root / calibration_path("eps"))
+    assert (after.facts.reference, after.facts.n_training) == ("training", before.facts.n_training)
+    assert after.is_known(chain_key(RepeatUnit.parse(trained)))
+    assert after.made_intervals(chain_key(RepeatUnit.parse(smiles[0])))
+    assert not after.made_intervals(chain_key(RepeatUnit.parse(test))), "its residual is replaced"
 
 
 def test_the_embedded_model_is_not_calibrated() -> None:
