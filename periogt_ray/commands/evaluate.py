@@ -74,12 +74,16 @@ def _evaluated(given: _Options, *, is_json: bool) -> "Evaluation":
     """Compare, write the report, print the figures, store the intervals."""
     from periogt_ray.artifacts.directory import ArtifactDirectory
     from periogt_ray.tables.columns import TableOptions
+    from periogt_ray.training.changeable import check_writable
     from periogt_ray.training.measured import read_measured
 
     settings = resolved_settings()
     if given.output is not None:
         _make_directory(given.output)
-    info = ArtifactDirectory.of_settings(settings).property(given.property_id)
+    artifacts = ArtifactDirectory.of_settings(settings)
+    info = artifacts.property(given.property_id)
+    if given.calibrate:
+        check_writable(artifacts.root, info.id)
     options = TableOptions(given.smiles_column, given.id_column, has_header=not given.no_header)
     measured = read_measured(given.input_path, info, options=options, value_column=given.value_column)
 
@@ -101,9 +105,8 @@ def _evaluated(given: _Options, *, is_json: bool) -> "Evaluation":
         click.echo(evaluation_table(document))
     if given.calibrate:
         calibration = store_calibration(found, predictor, source=given.input_path.name)
-        logger.info(
-            "%s: intervals from %d rows, scale %s", info.id, document["groups"]["all"]["n"], calibration.facts.scale
-        )
+        facts = calibration.facts
+        logger.info("%s: intervals from %d polymers, scale %s", info.id, facts.report["n_rows"], facts.scale)
     return found
 
 

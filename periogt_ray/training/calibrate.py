@@ -30,9 +30,10 @@ from periogt_ray.polymer.inputs import monomers_of
 from periogt_ray.polymer.prompt_scheme import SCHEMES, PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.runtime.files import atomic_file, sha256_of
-from periogt_ray.settings import EMBEDDED_DIR, Settings
+from periogt_ray.settings import Settings
 from periogt_ray.tables.predictions import ROW_ERRORS
 from periogt_ray.training.agreement import check_units, measure_agreement
+from periogt_ray.training.changeable import check_writable, is_embedded_model
 from periogt_ray.training.dataset import polymer_key
 from periogt_ray.training.measured import MeasuredRow
 from periogt_ray.training.overlap import overlap_of
@@ -90,14 +91,15 @@ def calibrate_weights(
     Raises
     ------
     ValidationError
-        If there are no test rows.
+        If there are no test rows, or the directory cannot be written.
     """
     info = artifacts.property(property_id)
-    if artifacts.root == EMBEDDED_DIR:
+    if is_embedded_model(artifacts.root):
         raise ValidationError(
             "The embedded model has intervals, and its prompt scheme is known; periogt calibrate is for published "
             "weights, which `periogt setup` fetches."
         )
+    check_writable(artifacts.root, info.id, has_verdict=True)
     rows = _usable(rows, artifacts, info)
     measured = np.array([row.value for row in rows.test])
     found = _predicted_under_each_scheme(artifacts, info, rows.test, settings, load)

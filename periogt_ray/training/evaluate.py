@@ -25,6 +25,7 @@ from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.settings import EMBEDDED_DIR, Settings
 from periogt_ray.tables.predictions import ROW_ERRORS
 from periogt_ray.training.agreement import check_units, measure_agreement
+from periogt_ray.training.changeable import is_embedded_model
 from periogt_ray.training.dataset import polymer_key
 from periogt_ray.training.measured import LeftOut, MeasuredRow
 from periogt_ray.training.overlap import Overlap, overlap_of
@@ -300,7 +301,7 @@ def store_calibration(evaluation: Evaluation, predictor: Predictor, *, source: s
             f"{info.id} is a finetuned property, and its package keeps the intervals of its training; --calibrate is "
             "for other properties. To use these rows, add them to the training data and run `periogt finetune` again."
         )
-    if predictor.artifacts.root == EMBEDDED_DIR:
+    if is_embedded_model(predictor.artifacts.root):
         raise ValidationError(
             "The embedded model has intervals, and its files belong to the installed package; --calibrate is for other "
             f"artifacts. To change them all the same, copy {EMBEDDED_DIR} and name the copy by PERIOGT_CHECKPOINT_DIR."

@@ -149,11 +149,17 @@ def test_rows_that_tell_nothing_store_no_intervals(artifacts: Path, values: np.n
         assert not (root / calibration_path("egc")).exists()
 
 
-def test_copies_of_a_polymer_count_once(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
+def test_copies_of_a_polymer_count_once(
+    artifacts: Path, values: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
     (tmp_path / "in.csv").write_text("smiles,value\n*CCO*,6.8\n*CCC*,6.9\n" + f"*CC*,{values[0]}\n" * 30)
     result = run(root, "--input", tmp_path / "in.csv", "--property", "egc", "--calibrate")
     assert "2 polymers are not in the training data" in str(result.exception)
+    twice = table(tmp_path / "twice.csv", values, extra=f"{SMILES[0]},{values[0]}\n")
+    with caplog.at_level("INFO"):
+        run(root, "--input", twice, "--property", "egc", "--calibrate")
+    assert f"intervals from {len(SMILES)} polymers" in caplog.text
 
 
 def test_the_same_rows_twice_give_the_same_intervals(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
@@ -173,6 +179,31 @@ def test_the_installed_model_is_not_changed(values: np.ndarray, tmp_path: Path) 
     result = run(EMBEDDED_DIR, "--input", given, "--property", "egc", "--calibrate")
     assert "copy" in str(result.exception)
     assert (EMBEDDED_DIR / calibration_path("egc")).read_bytes() == before
+
+
+def test_the_installed_model_is_known_by_a_link(values: np.ndarray, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(EMBEDDED_DIR, tmp_path / "installed"))
+    (tmp_path / "link").symlink_to(copy)
+    given = table(tmp_path / "in.csv", values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("periogt_ray.training.changeable.EMBEDDED_DIR", copy)
+        result = run(tmp_path / "link", "--input", given, "--property", "egc", "--calibrate")
+    assert "belong to the installed package" in str(result.exception)
+    assert (copy / calibration_path("egc")).read_bytes() == (EMBEDDED_DIR / calibration_path("egc")).read_bytes()
+
+
+def test_artifacts_that_cannot_be_written_are_told_before_the_work(
+    artifacts: Path, values: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = table(tmp_path / "in.csv", values)
+    folder = (artifacts / calibration_path("egc")).parent
+    # Root may write everywhere, so the answer of the system stands in for the permissions.
+    can = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder and can(path, mode))
+    monkeypatch.setattr("periogt_ray.model.predictor.Predictor.load", lambda *_: pytest.fail("it loaded the network"))
+    result = run(artifacts, "--input", given, "--property", "egc", "--calibrate")
+    assert f"{folder} cannot be written" in str(result.exception)
+    assert "PERIOGT_CHECKPOINT_DIR" in str(result.exception)
 
 
 def test_an_output_that_cannot_be_made_is_said_first(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
