@@ -76,7 +76,8 @@ _CLEARLY_BETTER = 3.0  # times, by which the error has to fall
 def measure_agreement(values: np.ndarray, predictions: np.ndarray) -> Agreement:
     """Compare predictions with values, float64 [n] each."""
     errors = predictions - values
-    spread = float(((values - values.mean()) ** 2).sum())
+    # Equal values may differ from their mean by rounding.
+    spread = float(((values - values.mean()) ** 2).sum()) if (values != values[:1]).any() else 0.0
     return Agreement(
         len(values),
         None if spread == 0 else 1 - float((errors**2).sum()) / spread,
