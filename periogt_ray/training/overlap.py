@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from rdkit import Chem
+
 from periogt_ray.artifacts.calibration import Calibration
 from periogt_ray.polymer.chain import chain_key, spellings
 from periogt_ray.polymer.inputs import PolymerInput
@@ -32,7 +34,10 @@ class Overlap(NamedTuple):
 
 
 def overlap_of(calibration: Calibration | None, polymer: PolymerInput) -> Overlap:
-    """Look a polymer up in a calibration; a repeat unit by its chain, wherever it is cut.
+    """Look a polymer up in a calibration; a repeat unit by its chain, wherever it is cut, also without stereo labels.
+
+    The published data sets have no stereo labels, and the networks' answers hardly differ by them: a training polymer
+    with labels added is no test.
 
     Parameters
     ----------
@@ -51,6 +56,16 @@ def _names(calibration: Calibration, polymer: PolymerInput) -> Sequence[str]:
     """Return what the polymer may be known by; files that keep hashes of SMILES may hold any cut of the chain."""
     if not isinstance(polymer, RepeatUnit):
         return [polymer.key]
+    forms = _forms(polymer)
     if calibration.facts.known_by == "chain":
-        return [chain_key(polymer)]
-    return [polymer.smiles, *spellings(polymer)]
+        return [chain_key(form) for form in forms]
+    return [name for form in forms for name in (form.smiles, *spellings(form))]
+
+
+def _forms(unit: RepeatUnit) -> Sequence[RepeatUnit]:
+    """Return a repeat unit and, where it has stereo labels, what a data set without them writes for it."""
+    if not any(mark in unit.smiles for mark in "@/\\"):
+        return [unit]
+    mol = Chem.Mol(unit.mol)
+    Chem.RemoveStereochemistry(mol)
+    return [unit, RepeatUnit.parse(str(Chem.MolToSmiles(mol)))]

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from periogt_ray.artifacts.calibration import Calibration, calibration_path
+from periogt_ray.artifacts.calibration import Calibration, calibration_path, polymer_hash
 from periogt_ray.cli import cli
 from periogt_ray.errors import ValidationError
+from periogt_ray.polymer.chain import chain_key
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.predict import PerioGT
 from periogt_ray.settings import EMBEDDED_DIR
+from periogt_ray.training.overlap import overlap_of
 
 SMILES = [f"*{'C' * n}S*" for n in range(2, 8)] + [f"*{'C' * n}O*" for n in range(1, 7)]
 
@@ -112,6 +115,20 @@ def test_training_polymers_are_known_by_their_chain(tmp_path: Path) -> None:
     assert calibration.is_known(known.smiles), "the example has to be a training polymer"
     document = json.loads(run(EMBEDDED_DIR, "--input", given, "--property", "egc", "--json").stdout)
     assert (document["n_in_training_data"], document["n_new"]) == (len(rows) - 1, 1)
+
+
+def test_stereo_labels_make_no_new_polymer() -> None:
+    calibration = Calibration.load(EMBEDDED_DIR / calibration_path("egc"))
+    by_chain = replace(
+        calibration,
+        facts=replace(calibration.facts, known_by="chain"),
+        hashes=np.full_like(calibration.hashes, polymer_hash(chain_key(RepeatUnit.parse("*CC(*)C")))),
+    )
+    for file in (calibration, by_chain):
+        assert overlap_of(file, RepeatUnit.parse("*CC(*)C")).is_known, "the example has to be a training polymer"
+        for smiles in ("*C[C@@H](*)C", "*C[C@H](*)C", "*C[C@H](C)C[C@@H](*)C"):
+            assert overlap_of(file, RepeatUnit.parse(smiles)).is_known
+        assert overlap_of(file, RepeatUnit.parse("*C[C@@H](*)CCCCCCCCCCCCF")).is_new
 
 
 def test_another_unit_is_refused(artifacts: Path, values: np.ndarray, tmp_path: Path) -> None:
