@@ -189,10 +189,7 @@ def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
         "label": info.label,
         "units": info.units,
         "n_rows": len(compared) + len(evaluation.left_out),
-        "n_in_training_data": sum(one.overlap.is_known for one in compared),
-        "n_in_calibration": sum(one.overlap.made_intervals for one in compared),
-        "n_new": sum(one.overlap.is_new for one in compared),
-        "is_overlap_known": evaluation.is_overlap_known,
+        **_overlap_counts(evaluation),
         "is_calibrated": compared[0].status is not None,
         "groups": {name: _figures(group) for name, group in groups.items() if group},
         "worst": [
@@ -207,6 +204,18 @@ def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
         ],
         "left_out": [one._asdict() for one in evaluation.left_out],
     }
+
+
+def _overlap_counts(evaluation: Evaluation) -> dict[str, Any]:
+    """Count rows that are no test; null where that is not recorded."""
+    overlaps = [one.overlap for one in evaluation.compared]
+    counts = {
+        "n_in_training_data": sum(one.is_known for one in overlaps),
+        "n_in_calibration": sum(one.made_intervals for one in overlaps),
+        "n_new": sum(one.is_new for one in overlaps),
+    }
+    is_known = evaluation.is_overlap_known
+    return {**(counts if is_known else dict.fromkeys(counts)), "is_overlap_known": is_known}
 
 
 def _figures(group: Sequence[Compared]) -> dict[str, Any]:

@@ -39,7 +39,6 @@ def _told(document: Mapping[str, Any]) -> str:
     if n_left:
         parts.append(f"{n_left} rows left out")
     if document["is_calibrated"]:
-        parts.append(f"{document['n_in_training_data']} in the training data")
         parts.append(_overlap(document))
     else:
         parts.append("not calibrated, so no intervals and no domain")
@@ -49,10 +48,11 @@ def _told(document: Mapping[str, Any]) -> str:
 def _overlap(document: Mapping[str, Any]) -> str:
     """Say on which rows the intervals are measured."""
     if not document["is_overlap_known"]:
-        return "it is not recorded which rows the intervals were made from, so their coverage may look too good"
-    n_made, n_new = document["n_in_calibration"], document["n_new"]
-    told = f"{n_made} among those that the intervals were made from"
-    return f"{told}, coverage on the {n_new} that are new" if n_new else f"{told}, no new ones to measure coverage on"
+        return "it is not recorded which rows trained the network and made the intervals, so all may look too good"
+    n_known, n_made, n_new = (document[key] for key in ("n_in_training_data", "n_in_calibration", "n_new"))
+    told = f"{n_known} in the training data, {n_made} among those that the intervals were made from"
+    tested = f"coverage on the {n_new} that are new" if n_new else "no new ones to measure coverage on"
+    return f"{told}, {tested}"
 
 
 def _cells(name: str, group: Mapping[str, Any]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ __all__ = ["LeftOut", "MeasuredRow", "MeasuredRows", "described", "given_input",
 
 logger = logging.getLogger(__name__)
 
+_MOST_LOGGED = 20  # rows that are left out
 _LARGEST = float(np.finfo(np.float32).max)
 _VALUE_NAMES = ("value", "measured", "experimental", "label", "y")
 
@@ -104,8 +105,10 @@ def read_measured(
                     rows.append(MeasuredRow(row.id, given_input(kind, cells), _number(row.kept[n_others + at])))
                 except ValidationError as error:
                     left_out.append(LeftOut(row.id, " ".join(cells), error.message))
-    for one in left_out:
+    for one in left_out[:_MOST_LOGGED]:
         logger.warning("row %s is left out: %s", one.id, one.reason)
+    if len(left_out) > _MOST_LOGGED:
+        logger.warning("%d more rows are left out.", len(left_out) - _MOST_LOGGED)
     if not rows:
         first = f" The first: {left_out[0].reason}" if left_out else ""
         raise ValidationError(f"{path} has no row with a polymer and a value; the log names each row's reason.{first}")

@@ -15,12 +15,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from periogt_ray.artifacts.calibration import Calibration, calibration_path, polymer_hash
+from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.cli import cli
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.chain import chain_key
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.predict import PerioGT
 from periogt_ray.settings import EMBEDDED_DIR
+from periogt_ray.training.measured import read_measured
 from periogt_ray.training.overlap import overlap_of
 
 SMILES = [f"*{'C' * n}S*" for n in range(2, 8)] + [f"*{'C' * n}O*" for n in range(1, 7)]
@@ -115,6 +117,17 @@ def test_training_polymers_are_known_by_their_chain(tmp_path: Path) -> None:
     assert calibration.is_known(known.smiles), "the example has to be a training polymer"
     document = json.loads(run(EMBEDDED_DIR, "--input", given, "--property", "egc", "--json").stdout)
     assert (document["n_in_training_data"], document["n_new"]) == (len(rows) - 1, 1)
+
+
+def test_a_table_that_is_wrong_throughout_does_not_fill_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = tmp_path / "in.csv"
+    given.write_text("smiles,value\n*CC*,1\n" + "*CC*,much\n" * 1000)
+    measured = read_measured(given, ArtifactDirectory.open(EMBEDDED_DIR).property("egc"))
+    assert (len(measured.rows), len(measured.left_out)) == (1, 1000)
+    assert sum("is left out" in message for message in caplog.messages) == 20
+    assert "980 more rows are left out." in caplog.messages
 
 
 def test_stereo_labels_make_no_new_polymer() -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.cli import cli
+from periogt_ray.settings import EMBEDDED_DIR
 from support.golden_copolymers import make_artifacts
 
 MONOMERS = ("*CC*", "*CCO*", "*CC(*)C", "*CS*", "*CC(*)F")
@@ -63,6 +64,16 @@ def test_copolymers_are_compared_and_give_the_property_intervals(artifacts: Path
     assert len(set(known.hashes)) == len(PAIRS), "both monomers, ratio and architecture tell a copolymer"
     assert (again["n_in_calibration"], again["n_new"]) == (len(PAIRS), 0)
     assert again["groups"]["all"]["intervals"] == {}, "rows that made the intervals are no test of them"
+
+
+def test_what_is_not_recorded_of_the_embedded_copolymers_is_not_counted(tmp_path: Path) -> None:
+    given = tmp_path / "in.csv"
+    given.write_text("smiles_a,smiles_b,ratio_a,architecture,ea\n*c1ccc(*)cc1,*c1ccc(*)s1,0.5,alternating,2.0\n")
+    document = evaluated(EMBEDDED_DIR, given)
+    assert document["is_overlap_known"] is False
+    assert [document[key] for key in ("n_in_training_data", "n_in_calibration", "n_new")] == [None, None, None]
+    told = run(EMBEDDED_DIR, "evaluate", "--input", given, "--property", "ea", "--table").stdout
+    assert "it is not recorded which rows trained the network" in told
 
 
 def test_a_table_of_repeat_units_is_refused_with_the_columns(artifacts: Path, tmp_path: Path) -> None:
