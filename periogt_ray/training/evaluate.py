@@ -84,7 +84,7 @@ class Evaluation:
     left_out : tuple of LeftOut
         The others.
     is_overlap_known : bool
-        Whether it is known which rows the intervals follow from.
+        Whether it is known which rows the intervals follow from; not without a calibration.
     """
 
     info: PropertyInfo
@@ -159,7 +159,7 @@ def evaluate(
         logger.info("%d of %d polymers", min(start + _AT_ONCE, len(rows)), len(rows))
     if not compared:
         raise ValidationError(f"None of {len(rows)} polymers has a prediction; the first: {failed[0].reason}")
-    is_overlap_known = calibration is None or calibration.has_interval_rows
+    is_overlap_known = calibration is not None and calibration.has_interval_rows
     evaluation = Evaluation(info, tuple(compared), tuple(failed), is_overlap_known)
     check_units(evaluation.values, evaluation.predictions, info.units)
     return evaluation

@@ -44,6 +44,7 @@ def evaluated(artifacts: Path, given: Path, *options: object, code: int = 0) -> 
 def test_copolymers_are_compared_and_give_the_property_intervals(artifacts: Path, tmp_path: Path) -> None:
     extra = "*CC*,*CC,0.5,0.5,random,1\n*CC*,*CCO*,0.3,0.7,block,1\n"
     first = evaluated(artifacts, table(tmp_path / "in.csv", range(len(PAIRS)), extra=extra), code=1)
+    assert (first["is_overlap_known"], first["n_new"]) == (False, None), "there is no calibration that could tell"
     assert [one["reason"][:9] for one in first["left_out"]] == ["Monomer B", "ratio_a i"]
     predicted = {int(one["id"]): one["prediction"] for one in first["worst"]}
     assert {"*CC* and *CCO* (0.25 to 0.75, block)"} <= {one["smiles"] for one in first["worst"]}
