@@ -23,16 +23,8 @@ from periogt_ray.model.similarity import Bits, mean_of_nearest, morgan_bits
 
 __all__ = ["BINS", "add_far_rows", "binned", "judged_out_of_fold"]
 
-BINS = (
-    0.0,
-    0.2,
-    0.25,
-    0.3,
-    0.4,
-    0.6,
-    0.8,
-    1.0,
-)  # of the similarity to the nearest polymer of training; the last is closed
+# Of the similarity to the nearest polymer of training; the last bin is closed.
+BINS = (0.0, 0.2, 0.25, 0.3, 0.4, 0.6, 0.8, 1.0)
 
 
 def judged_out_of_fold(
