@@ -10,10 +10,10 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 # The tests of a group run in one worker, one after another and in this order, because they share something that takes
-# long to start. What starts a Ray is one group: Rays beside each other find one another, also those of a Slurm
-# site in its namespaces (a job that is submitted to one gets the address of the newest), and two cores are busy with
-# one. Long groups come first, so that the others fill the time in which they wait. Told by the path, because xdist 3.8
-# does not find the group of a mark with pytest 9.2 and its workers tell nothing else of a test.
+# long to start: a Ray and a service on it, a Slurm site, an image. Rays are in two groups, those of a Slurm site in its
+# namespaces; more at once would overload two cores. Long groups come first, so that the others fill the time in which
+# they wait. Told by the path, because xdist 3.8 does not find the group of a mark with pytest 9.2 and its workers tell
+# nothing else of a test.
 GROUPS = {
     "tests/batch/test_on_ray.py": "ray",
     "tests/batch/test_shared_ray.py": "ray",
@@ -27,13 +27,13 @@ GROUPS = {
     "tests/test_wheel.py": "ray",
     "tests/serve/test_soak.py": "ray",
     "tests/serve/test_service_process.py": "ray",  # breaks and ends the service that the page's tests share
-    "tests/slurm/test_service.py": "ray",
-    "tests/slurm/test_batch.py": "ray",
-    "tests/slurm/test_featurize.py": "ray",
-    "tests/slurm/test_heterogeneous.py": "ray",
-    "tests/slurm/test_finetune.py": "ray",
-    "tests/slurm/test_scripts.py": "ray",
-    "tests/slurm/test_in_container.py": "ray",  # last, because it needs the image that another group builds
+    "tests/slurm/test_service.py": "site",
+    "tests/slurm/test_batch.py": "site",
+    "tests/slurm/test_featurize.py": "site",
+    "tests/slurm/test_heterogeneous.py": "site",
+    "tests/slurm/test_finetune.py": "site",
+    "tests/slurm/test_scripts.py": "site",
+    "tests/slurm/test_in_container.py": "site",  # last, because it needs the image that another group builds
     "tests/container/": "container",
 }
 # How much of a processor the other tests leave to those that wait for a Ray with a limit of time (`nice`).
@@ -92,8 +92,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
     real = {item.nodeid.partition("::")[0] for item in items if {"ray", "slurm"} & markers_of(item)}
-    if apart := [module for module in real if group_of(module) != "ray"]:
-        raise pytest.UsageError(f"{apart}: starts a Ray, so support/tiers.py has to name it in the group of those")
+    if apart := [module for module in real if group_of(module) not in {"ray", "site"}]:
+        raise pytest.UsageError(f"{apart}: starts a Ray, so support/tiers.py has to name it in a group of those")
     unwanted = set(NOT_FAST) if config.option.fast else set()
     unwanted |= (set() if torch.cuda.is_available() else {"gpu"}) | (set() if config.option.full else {"full"})
     config.hook.pytest_deselected(items=[item for item in items if unwanted & markers_of(item)])
