@@ -8,7 +8,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 
 from compact.dataset import PROPERTIES
 from compact.features import Polymer
@@ -42,6 +41,8 @@ class Baseline:
     """
 
     def __init__(self, polymers: Sequence[Polymer], values: np.ndarray, *, seed: int) -> None:
+        from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor  # takes seconds
+
         # A third of the columns at each split: as good as all of them on these sets, in a third of the time.
         trees = ExtraTreesRegressor(_N_BASELINE_TREES, max_features=1 / 3, random_state=seed, n_jobs=1)
         boosting = HistGradientBoostingRegressor(random_state=seed)

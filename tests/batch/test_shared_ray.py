@@ -2,12 +2,13 @@
 
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def serve_command(cluster: Cluster, *args: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=cluster.env)
 
 
-def n_running(cluster: Cluster, deployment: str) -> int:
+def featurizer_states(cluster: Cluster) -> list[str]:
+    """State of each replica, as Serve tells it."""
     token = Path(cluster.environment["RAY_AUTH_TOKEN_PATH"]).read_text(encoding="utf-8").strip()
     answer = httpx.get(
         f"{cluster.dashboard}/api/serve/applications/",
@@ -57,8 +59,20 @@ def n_running(cluster: Cluster, deployment: str) -> int:
         trust_env=False,
     )
     assert answer.status_code == 200, answer.text
-    replicas = answer.json()["applications"]["periogt"]["deployments"][deployment]["replicas"]
-    return sum(replica["state"] == "RUNNING" for replica in replicas)
+    replicas = answer.json()["applications"]["periogt"]["deployments"]["Featurizer"]["replicas"]
+    return [replica["state"] for replica in replicas]
+
+
+@contextmanager
+def stopped(pids: Collection[int]) -> Iterator[None]:
+    """Keep processes from working: what they are asked waits, and costs no time of the processors."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
@@ -125,14 +139,18 @@ def test_the_shipped_configuration_is_deployed(cluster: Cluster, tmp_path: Path)
         assert deployed.returncode == 0, deployed.stdout + deployed.stderr
         found = answered(f"http://127.0.0.1:{port}")
         assert found["property"] == "tg"
-        at_first = n_running(cluster, "Featurizer")
+        at_first = len(featurizer_states(cluster))
         assert at_first >= 1
-        with new_polymers_asked(f"http://127.0.0.1:{port}", n_clients=24) as answers:
-            deadline = time.monotonic() + TIMEOUT_S
-            while n_running(cluster, "Featurizer") <= at_first:
-                assert time.monotonic() < deadline, f"still {at_first} featurizers after {len(answers)} answers"
+        deadline = time.monotonic() + TIMEOUT_S
+        workers = cluster.processes("ServeReplica:periogt:Featurizer")
+        with new_polymers_asked(f"http://127.0.0.1:{port}", n_clients=24) as answers, stopped(workers):
+            while len(featurizer_states(cluster)) <= at_first:
+                assert time.monotonic() < deadline, f"still {at_first} featurizers, though 24 clients wait"
                 time.sleep(0.5)
-        assert answers
+        while featurizer_states(cluster).count("RUNNING") <= at_first:
+            assert time.monotonic() < deadline, featurizer_states(cluster)
+            time.sleep(0.5)
+        assert len(answers) >= 24
         assert not {answer.text for answer in answers if answer.status_code != 200}
     finally:
         ended = serve_command(cluster, "shutdown", "-y")
