@@ -3,10 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page
 
 PICTURES = Path(__file__).parents[1] / "web" / "artifacts"
-LOOKS = [("light", 1280), ("light", 390), ("dark", 1280), ("dark", 390)]
+# Each colour scheme and each width once; the other pairs with --full.
+LOOKS = [
+    pytest.param("light", 1280),
+    pytest.param("dark", 390),
+    pytest.param("light", 390, marks=pytest.mark.full),
+    pytest.param("dark", 1280, marks=pytest.mark.full),
+]
 
 
 def serious(page: Page) -> list[str]:
