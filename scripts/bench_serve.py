@@ -82,9 +82,10 @@ def serve_plainly(port: int) -> None:
     from periogt_ray.polymer.features import FeaturizedPolymer, featurize
     from periogt_ray.polymer.prompt_scheme import PromptScheme
     from periogt_ray.polymer.repeat_unit import RepeatUnit
+    from periogt_ray.serve.calls import ExplainCall, ExplainReply, PredictCall, PredictReply
     from periogt_ray.serve.explaining import ExplanationRunner
     from periogt_ray.serve.http.routes import create_api
-    from periogt_ray.serve.service import ExplainCall, ExplainReply, PredictCall, PredictReply, Service, Status
+    from periogt_ray.serve.service import Service, Status
     from periogt_ray.settings import Settings
 
     settings = Settings.from_env(os.environ)

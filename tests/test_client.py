@@ -26,8 +26,9 @@ from periogt_ray import (
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import OverloadedError
 from periogt_ray.model.predictor import Predictor
+from periogt_ray.serve.calls import PredictCall, PredictReply
 from periogt_ray.serve.http.routes import create_api
-from periogt_ray.serve.service import PredictCall, PredictReply, Service, Status
+from periogt_ray.serve.service import Service, Status
 from support.golden import ARTIFACTS
 from support.golden_copolymers import make_artifacts
 from support.serve_fakes import KEY, InProcessBackend, RecordedFigures, settings_with

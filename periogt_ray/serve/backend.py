@@ -16,9 +16,10 @@ from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.batcher import Batcher
+from periogt_ray.serve.calls import ExplainCall, ExplainReply, PredictCall, PredictReply
 from periogt_ray.serve.feature_cache import n_bytes
 from periogt_ray.serve.model_watch import ModelFacts
-from periogt_ray.serve.service import FEATURIZING_EACH, ExplainCall, ExplainReply, PredictCall, PredictReply
+from periogt_ray.serve.service import FEATURIZING_EACH
 from periogt_ray.settings import ServiceSettings
 
 __all__ = ["ServeBackend"]
@@ -36,7 +37,7 @@ _LOST = "The process that worked on the request was lost; send the request again
 
 
 class ServeBackend:
-    """Featurizers and predictors behind Serve's handles; a :class:`~periogt_ray.serve.service.Backend`.
+    """Featurizers and predictors behind Serve's handles; a :class:`~periogt_ray.serve.calls.Backend`.
 
     Attributes
     ----------

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray import serve
 
-from periogt_ray.serve.service import PredictCall, PredictReply
+from periogt_ray.serve.calls import PredictCall, PredictReply
 from periogt_ray.settings import ServiceSettings
 
 __all__ = ["Batcher"]

@@ -8,7 +8,7 @@ from periogt_ray.errors import DrawingUnavailableError, InternalError, PerioGTEr
 from periogt_ray.model.explain import explanation_steps
 from periogt_ray.model.explanation import Explanation
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.serve.service import ExplainCall, ExplainReply
+from periogt_ray.serve.calls import ExplainCall, ExplainReply
 
 __all__ = ["ExplanationRunner"]
 

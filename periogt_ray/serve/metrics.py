@@ -8,7 +8,7 @@ _SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 
 
 class RayRecorder:
-    """A :class:`~periogt_ray.serve.service.Recorder` whose figures Ray's agents export as ``ray_periogt_*``."""
+    """A :class:`~periogt_ray.serve.trace.Recorder` whose figures Ray's agents export as ``ray_periogt_*``."""
 
     def __init__(self) -> None:
         self._requests = Counter("periogt_requests_total", "Answers by outcome.", tag_keys=("route", "outcome"))

@@ -14,9 +14,9 @@ from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.serve.calls import ExplainCall, ExplainReply, PredictCall, PredictReply
 from periogt_ray.serve.featurizer_replica import NICENESS, WARM_UP, too_late
 from periogt_ray.serve.model_watch import ModelFacts
-from periogt_ray.serve.service import ExplainCall, ExplainReply, PredictCall, PredictReply
 from periogt_ray.settings import Settings
 
 __all__ = ["PassRunner", "PredictorReplica"]

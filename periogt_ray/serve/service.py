@@ -1,7 +1,7 @@
 """Takes a request from its questions to their outcomes; knows neither HTTP nor Ray.
 
 The service validates, looks into the feature cache, has polymers featurized and predicted by a
-:class:`Backend`, and bounds the polymers in work.
+:class:`~periogt_ray.serve.calls.Backend`, and bounds the polymers in work.
 
 This is the one list of the places where something waits, in the order in which a request passes them. The waits
 4 to 15 end at the request's deadline (``PERIOGT_TIMEOUT_S``) or when its client leaves; what has not begun then is
@@ -47,14 +47,13 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.artifacts.properties import check_kind
 from periogt_ray.errors import NotReadyError, OverloadedError, PerioGTError, RequestTimeoutError
-from periogt_ray.model.explanation import Explanation, check_explained
+from periogt_ray.model.explanation import check_explained
 from periogt_ray.model.intervals import DEFAULT_LEVEL
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.drawing import Theme
@@ -66,23 +65,18 @@ from periogt_ray.polymer.inputs import PolymerInput, monomers_of
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.serve.calls import Backend, ExplainCall, ExplainReply, PredictCall
 from periogt_ray.serve.drawing_cache import DrawingCache
 from periogt_ray.serve.feature_cache import FeatureCache, FeatureKey
+from periogt_ray.serve.trace import Recorder, Trace
 from periogt_ray.settings import Settings
 
 __all__ = [
     "EXPLAINING_EACH",
     "FEATURIZING_EACH",
     "Asked",
-    "Backend",
-    "ExplainCall",
-    "ExplainReply",
-    "PredictCall",
-    "PredictReply",
-    "Recorder",
     "Service",
     "Status",
-    "Trace",
 ]
 
 # The time of canonicalisation grows faster than linearly: 2000 characters take up to half a second, these a
@@ -91,8 +85,6 @@ _PARSED_HERE = 300
 _DRAWING_BYTES = 8 << 20
 _TaskKey: TypeAlias = tuple[str, str | None, bool, tuple[str, ...], float]
 FEATURIZING_EACH = 2  # polymers for each featurizer: it works on one while the next is on its way
-
-
 EXPLAINING_EACH = 4  # explanations for each predictor, in work or waiting; each takes seconds to minutes
 
 
@@ -108,140 +100,6 @@ class Asked(NamedTuple):
     def given(self) -> GivenInput:
         """The polymer, whatever it is."""
         return GivenInput.of_smiles(self.polymer) if isinstance(self.polymer, str) else self.polymer
-
-
-@dataclass(frozen=True)
-class PredictCall:
-    """Tasks that go to a predictor together.
-
-    Attributes
-    ----------
-    tasks : tuple of Task
-        What is asked.
-    deadline : float
-        Seconds since the epoch; tasks are dropped that nobody waits for any longer.
-    """
-
-    tasks: tuple[Task, ...]
-    deadline: float
-
-
-@dataclass(frozen=True)
-class PredictReply:
-    """One outcome a task, and where the time went.
-
-    Attributes
-    ----------
-    outcomes : tuple of Outcome
-        In the order of the tasks.
-    batch_size : int
-        Calls that shared the forward pass.
-    queue_s, forward_s : float
-        Seconds before and in the forward pass.
-    """
-
-    outcomes: tuple[Outcome, ...]
-    batch_size: int
-    queue_s: float
-    forward_s: float
-
-
-@dataclass(frozen=True)
-class ExplainCall:
-    """A prediction to explain.
-
-    Attributes
-    ----------
-    smiles : str
-        As it was sent.
-    unit : RepeatUnit
-        What it is.
-    polymer : FeaturizedPolymer
-        By the scheme of the property.
-    property_id : str
-        The property.
-    passes : int or None
-        Most subsets of bonds that are computed.
-    has_drawing : bool
-        Whether the reply holds a drawing.
-    deadline : float
-        Seconds since the epoch; then the work is dropped.
-    """
-
-    smiles: str
-    unit: RepeatUnit
-    polymer: FeaturizedPolymer
-    property_id: str
-    passes: int | None
-    has_drawing: bool
-    deadline: float
-
-
-@dataclass(frozen=True)
-class ExplainReply:
-    """An explanation.
-
-    Attributes
-    ----------
-    explanation : Explanation
-        The values.
-    drawing : str or None
-        As SVG; None unless it was asked for, and where nothing can be drawn.
-    """
-
-    explanation: Explanation
-    drawing: str | None = None
-
-
-class Backend(Protocol):
-    """What featurizes, draws and predicts; raises nothing but PerioGTError."""
-
-    async def parse(self, smiles: str) -> RepeatUnit:
-        """Validate a long SMILES away from the event loop."""
-
-    async def draw(self, unit: RepeatUnit, theme: Theme) -> str:
-        """Draw a repeat unit as SVG in another process: even in a thread RDKit would hold up the event loop."""
-
-    async def featurize(self, unit: RepeatUnit, scheme: PromptScheme, *, deadline: float) -> FeaturizedPolymer:
-        """Compute the features of a polymer."""
-
-    async def predict(self, call: PredictCall) -> PredictReply:
-        """Answer tasks."""
-
-    async def explain(self, call: ExplainCall) -> ExplainReply:
-        """Explain a prediction, without holding up predictions."""
-
-
-class Recorder(Protocol):
-    """Where figures go."""
-
-    def request(self, route: str, outcome: str, seconds: float) -> None:
-        """Count an answer by its outcome: ok or an error's code."""
-
-    def stage(self, stage: str, seconds: float) -> None:
-        """Add the latency of a stage: featurize, queue or forward."""
-
-    def batch(self, size: int) -> None:
-        """Add the number of calls that shared a forward pass."""
-
-    def cache(self, *, is_hit: bool) -> None:
-        """Count a look into the feature cache."""
-
-
-@dataclass
-class Trace:
-    """What the access log says of a request; filled in along its way."""
-
-    request_id: str
-    properties: list[str] = field(default_factory=list)
-    n_polymers: int = 0
-    n_triplets: int = 0
-    n_cache_hits: int = 0
-    queue_s: float = 0.0
-    featurize_s: float = 0.0
-    forward_s: float = 0.0
-    batch_size: int = 0
-    outcome: str = "ok"
 
 
 class Status(Enum):

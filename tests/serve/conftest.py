@@ -7,8 +7,9 @@ from starlette.testclient import TestClient
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.model.predictor import Predictor
+from periogt_ray.serve.calls import Backend
 from periogt_ray.serve.http.routes import create_api
-from periogt_ray.serve.service import Backend, Service, Status
+from periogt_ray.serve.service import Service, Status
 from support.golden import ARTIFACTS
 from support.golden_copolymers import make_artifacts
 from support.serve_fakes import InProcessBackend, RecordedFigures, settings_with

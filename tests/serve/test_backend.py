@@ -20,7 +20,7 @@ from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import FeaturizedPolymer, OligomerFeatures
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.serve.backend import ServeBackend
-from periogt_ray.serve.service import PredictCall, PredictReply
+from periogt_ray.serve.calls import PredictCall, PredictReply
 from support.serve_fakes import settings_with
 
 

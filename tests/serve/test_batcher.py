@@ -12,8 +12,8 @@ from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.serve.batcher import Batcher
+from periogt_ray.serve.calls import PredictCall, PredictReply
 from periogt_ray.serve.predictor_replica import PassRunner
-from periogt_ray.serve.service import PredictCall, PredictReply
 from support.serve_fakes import RecordingPredictor, settings_with
 
 

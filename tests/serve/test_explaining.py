@@ -13,9 +13,9 @@ from periogt_ray.model.tasks import Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve import explaining
+from periogt_ray.serve.calls import ExplainCall, ExplainReply, PredictCall
 from periogt_ray.serve.explaining import ExplanationRunner
 from periogt_ray.serve.predictor_replica import PassRunner
-from periogt_ray.serve.service import ExplainCall, ExplainReply, PredictCall
 from support.serve_fakes import STYRENE
 
 

@@ -14,7 +14,7 @@ from periogt_ray.polymer.features import FeaturizedPolymer, OligomerFeatures
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.backend import ServeBackend
-from periogt_ray.serve.service import ExplainCall
+from periogt_ray.serve.calls import ExplainCall
 from support.serve_fakes import settings_with
 
 

@@ -10,7 +10,8 @@ from periogt_ray.model.predictor import Predictor
 from periogt_ray.polymer.features import FeaturizedPolymer
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.serve.service import Asked, Trace
+from periogt_ray.serve.service import Asked
+from periogt_ray.serve.trace import Trace
 from support.serve_fakes import InProcessBackend
 
 

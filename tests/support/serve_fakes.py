@@ -14,8 +14,8 @@ from periogt_ray.polymer.drawing import Theme, draw
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
+from periogt_ray.serve.calls import ExplainCall, ExplainReply, PredictCall, PredictReply
 from periogt_ray.serve.explaining import ExplanationRunner
-from periogt_ray.serve.service import ExplainCall, ExplainReply, PredictCall, PredictReply
 from periogt_ray.settings import ServiceSettings, Settings
 from support.golden import ARTIFACTS
 

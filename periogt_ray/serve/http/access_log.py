@@ -3,7 +3,7 @@
 import json
 import logging
 
-from periogt_ray.serve.service import Trace
+from periogt_ray.serve.trace import Trace
 
 __all__ = ["log_request"]
 

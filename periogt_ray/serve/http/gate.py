@@ -18,7 +18,7 @@ from periogt_ray.schemas import ErrorResponse
 from periogt_ray.serve.http.access_log import log_request
 from periogt_ray.serve.http.auth import API_KEY_HEADER, check_key, is_exempt
 from periogt_ray.serve.http.request_ids import request_id
-from periogt_ray.serve.service import Recorder, Trace
+from periogt_ray.serve.trace import Recorder, Trace
 from periogt_ray.settings import Settings
 
 __all__ = ["Gate", "deadline_of", "error_response", "trace_of"]

@@ -11,7 +11,8 @@ import pytest
 from periogt_ray.errors import RequestTimeoutError
 from periogt_ray.model.explanation import MEANING
 from periogt_ray.model.predictor import Predictor
-from periogt_ray.serve.service import EXPLAINING_EACH, ExplainCall, ExplainReply
+from periogt_ray.serve.calls import ExplainCall, ExplainReply
+from periogt_ray.serve.service import EXPLAINING_EACH
 from support.serve_fakes import KEY, InProcessBackend
 
 

@@ -15,7 +15,8 @@ from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import CheckpointMissingError, PerioGTError
 from periogt_ray.model.predictor import Predictor
 from periogt_ray.model.tasks import Outcome, Task
-from periogt_ray.serve.service import PredictCall, PredictReply, Status
+from periogt_ray.serve.calls import PredictCall, PredictReply
+from periogt_ray.serve.service import Status
 from support.golden import ARTIFACTS
 from support.serve_fakes import KEY, STYRENE, HeldBackend, InProcessBackend
 
