@@ -137,8 +137,20 @@ def test_a_stranger_with_ray_gets_nowhere(served: Job) -> None:
         assert site.other("n1", "cat", f"{served.directory}/{name}") == ""
 
 
+@pytest.fixture
+def rays_of_others(served: Job) -> Iterator[None]:
+    """What the node shows of the Rays of other users: a command line with their addresses."""
+    addresses = " ".join(f"--gcs-address=192.0.2.{n}:6379" for n in range(1, 20))
+    program = f"exec -a raylet {sys.executable} -c 'import signal; signal.pause()' {addresses}"
+    pid = served.site.other("n1", "bash", "-c", f"{program} </dev/null >/dev/null 2>&1 & echo $!").strip()
+    assert "raylet" in served.site.node("n1", "ps", "-o", "args=", "-p", pid)
+    yield
+    served.site.other("n1", "kill", pid)
+
+
+@pytest.mark.usefixtures("rays_of_others")
 def test_ray_job_submit_of_a_csv(served: Job) -> None:
-    """With the command of the note."""
+    """With the command of the note, on a node that others use, too."""
     site = served.site
     output = site.home / "submitted.csv"
     command = note(served)["batch"].replace("/absolute/in.csv", str(EXAMPLE)).replace("/absolute/out.csv", str(output))
