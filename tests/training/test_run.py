@@ -320,7 +320,7 @@ def test_a_process_that_was_killed_is_continued(tmp_path: Path, settings: Settin
     env = {**os.environ, "PERIOGT_CHECKPOINT_DIR": str(ARTIFACTS), "PERIOGT_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
     env |= {"PERIOGT_MODELS": str(tmp_path / "models"), "PERIOGT_FEATURE_STORE": str(settings.feature_store)}
     command = [sys.executable, "-m", "periogt_ray", "finetune", "--data", str(tmp_path / "data.csv")]
-    command += ["--property", "my_eps", "--units", "eV", "--folds", "2", "--members", "2", "--epochs", "30", "--freeze"]
+    command += ["--property", "my_eps", "--units", "eV", "--folds", "2", "--members", "2", "--epochs", "10", "--freeze"]
     first = tmp_path / "models" / "my_eps" / ".work" / "networks" / "member-0.safetensors"
     with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: first.exists() or process.poll() is not None, 240, "a first network")
