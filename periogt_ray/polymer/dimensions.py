@@ -16,4 +16,4 @@ N_DESCRIPTORS = 1613
 PATH_LENGTH = 5  # slots for triplets along an edge's path, its two ends included
 
 # Belongs beside stored features and predictions: raised when features change.
-FEATURE_VERSION = 5
+FEATURE_VERSION = 6

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from periogt_ray.polymer.descriptors.distances import Components, compose
+from periogt_ray.polymer.descriptors.lanczos import _find_ends, _multiply
 from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["SpectralSums", "dense_sums", "path_sums", "total_length"]
@@ -24,18 +25,15 @@ __all__ = ["SpectralSums", "dense_sums", "path_sums", "total_length"]
 # Below this largest eigenvalue the others are seen in a sum of exponentials, and the matrix is small.
 _LARGE = 40.0
 
-# Relative to the largest eigenvalue: how closely the smallest is found, and others that are only summed.
-_PRECISION = 1e-9
+# Relative to the largest eigenvalue: how closely the smallest is known, and others that are only summed.
+_PRECISION = 5e-10
 _SUM_PRECISION = 2e-9
 
 # Likewise, how far beside a threshold eigenvalues are counted.
 _OFFSET = 1.7e-10
 
-_MAX_ITERATIONS = 200
-_CONVERGED = 1e-13
-
 # One eigenvalue besides the largest for so many atoms costs as much to find as all of them by LAPACK.
-_ATOMS_PER_VALUE = 4
+_ATOMS_PER_VALUE = 2
 
 # Pairs of a matrix and a shift that are eliminated at once, so that the processor's vector instructions have work.
 _N_LANES = 16
@@ -126,83 +124,82 @@ def total_length(parts: Components, cells: np.ndarray, n_atoms: int) -> float:
 
 # What the kernels hand each other: the components' start and atoms; lengths within them [cells, k], diagonals [n, k].
 _MATRICES = "Tuple((int32[::1], int32[::1], float64[:,::1], float64[:,::1]))"
-# Room to compute in: three numbers an atom, a square matrix of the largest component, its two right-hand sides.
-_ROOM = "Tuple((float64[:,:,::1], float64[:,:,::1], float64[:,:,::1]))"
-# Matrices and shifts that are asked for; positive and negative pivots but the last, the last.
-_LANE = "Tuple((int64[::1], float64[::1], int64[::1], int64[::1], float64[::1]))"
+# Matrices and shifts that are asked for, a lane each; positive pivots but the last, the last.
+_LANES = "Tuple((int64[::1], float64[::1], float64[::1], float64[::1]))"
+# Room to compute in, some numbers beside each other for each lane: four an atom; by the largest component's size w
+# a square matrix whose rows end in the second right-hand side and begin with the first, [w, w + 1].
+_ROOM = "Tuple((float64[:,::1], float64[:,::1]))"
 
 
-@kernel(f"void({_MATRICES}, {_LANE}, {_ROOM})")
+@kernel(f"void({_MATRICES}, {_LANES}, {_ROOM})")
 def _eliminate(matrices: Any, lanes: Any, room: Any) -> None:
     """Find the pivots of A - shift, for several pairs of a matrix and a shift at once.
 
     The form x' (A - shift) x is written in the sums y of x over all that hangs on an atom. What is eliminated of
-    it hangs on an atom as ``a y y + 2 b y r + c r r``, where r is the sum over the whole molecule.
+    it hangs on an atom as ``a y y + 2 b y r + c r r``, where r is the sum over the whole molecule. An atom's four
+    numbers are a, b, c and how many pivots were positive.
 
     Instead of the cells themselves it takes their blocks, see :func:`_blocks`.
 
-    Each loop over the lanes has few arrays, or the compiler cannot tell that they do not overlap.
+    Each loop over the lanes has few arrays, or the compiler cannot tell that they do not overlap. In the loop that has
+    more the number of lanes is a constant, so that it can.
     """
     part_start, part_atoms, blocks, diagonals = matrices
-    which, shifts, n_positive, n_negative, last = lanes
+    which, shifts, n_positive, last = lanes
+    form, block = room
     n_lanes = len(shifts)
-    form, block, sides = room
     for atom in range(len(diagonals)):
+        form[atom] = 0.0
         for lane in range(n_lanes):
-            form[atom, 0, lane] = diagonals[atom, which[lane]] - shifts[lane]
-            form[atom, 1, lane] = form[atom, 2, lane] = 0.0
-    above, inverse, scaled = np.zeros(n_lanes), np.empty(n_lanes), np.empty(n_lanes)
+            form[atom, lane] = diagonals[atom, which[lane]] - shifts[lane]
+    scaled = np.empty(n_lanes)
     cell = len(blocks)
     for part in range(len(part_start) - 2, -1, -1):
         first = part_start[part]
         joint, size = part_atoms[first], part_start[part + 1] - first
         cell -= size * size
+        end = size * _N_LANES
         for i in range(1, size):
             atom, row = part_atoms[first + i], cell + i * size
-            for lane in range(n_lanes):
-                sides[1, i, lane] = blocks[row, which[lane]]
-            for lane in range(n_lanes):
-                sides[1, i, lane] += form[atom, 1, lane] - form[joint, 1, lane]
-                sides[0, i, lane] = -form[joint, 0, lane]
-            for j in range(1, i + 1):
+            for j in range(i + 1):
+                at = j * _N_LANES
                 for lane in range(n_lanes):
-                    block[i, j, lane] = blocks[row + j, which[lane]]
-                for lane in range(n_lanes):
-                    block[i, j, lane] += form[joint, 0, lane]
+                    block[i, at + lane] = blocks[row + j, which[lane]]
+                if j > 0:
+                    for lane in range(n_lanes):
+                        block[i, at + lane] += form[joint, lane]
+            at = i * _N_LANES
             for lane in range(n_lanes):
-                block[i, i, lane] += form[atom, 0, lane]
+                block[i, lane] += form[atom, _N_LANES + lane] - form[joint, _N_LANES + lane]
+                block[i, at + lane] += form[atom, lane]
+            for lane in range(n_lanes):
+                block[i, end + lane] = -form[joint, lane]
         for i in range(1, size):
-            atom = part_atoms[first + i]
-            for lane in range(n_lanes):
-                pivot = block[i, i, lane]
-                inverse[lane] = 1.0 / (-1e-300 if pivot == 0.0 else pivot)
-            for lane in range(n_lanes):
-                above[lane] += 1.0 if inverse[lane] > 0.0 else 0.0
-            for lane in range(n_lanes):
-                scaled[lane] = sides[0, i, lane] * inverse[lane]
-            for lane in range(n_lanes):
-                form[joint, 0, lane] -= scaled[lane] * sides[0, i, lane]
-            for lane in range(n_lanes):
-                form[joint, 1, lane] -= scaled[lane] * sides[1, i, lane]
-            for lane in range(n_lanes):
-                scaled[lane] = sides[1, i, lane] * sides[1, i, lane] * inverse[lane]
-            for lane in range(n_lanes):
-                form[joint, 2, lane] += form[atom, 2, lane] - scaled[lane]
+            atom, at = part_atoms[first + i], i * _N_LANES
+            for lane in range(_N_LANES):
+                pivot = block[i, at + lane]
+                inverse = 1.0 / (-1e-300 if pivot == 0.0 else pivot)
+                block[i, at + lane] = inverse
+                left, right = block[i, end + lane], block[i, lane]
+                form[joint, lane] -= left * inverse * left
+                form[joint, _N_LANES + lane] -= left * inverse * right
+                form[joint, 2 * _N_LANES + lane] += form[atom, 2 * _N_LANES + lane] - right * right * inverse
+                form[joint, 3 * _N_LANES + lane] += form[atom, 3 * _N_LANES + lane] + (1.0 if inverse > 0.0 else 0.0)
             for j in range(i + 1, size):
                 for lane in range(n_lanes):
-                    scaled[lane] = block[j, i, lane] * inverse[lane]
+                    scaled[lane] = block[j, at + lane] * block[i, at + lane]
                 for lane in range(n_lanes):
-                    sides[0, j, lane] -= scaled[lane] * sides[0, i, lane]
+                    block[j, lane] -= scaled[lane] * block[i, lane]
                 for lane in range(n_lanes):
-                    sides[1, j, lane] -= scaled[lane] * sides[1, i, lane]
+                    block[j, end + lane] -= scaled[lane] * block[i, end + lane]
                 for k in range(i + 1, j + 1):
+                    to = k * _N_LANES
                     for lane in range(n_lanes):
-                        block[j, k, lane] -= scaled[lane] * block[k, i, lane]
-    root = part_atoms[0]
+                        block[j, to + lane] -= scaled[lane] * block[k, at + lane]
+    root = form[part_atoms[0]]
     for lane in range(n_lanes):
-        n_positive[lane] = int(above[lane])
-        n_negative[lane] = len(diagonals) - 1 - n_positive[lane]
-        last[lane] = form[root, 0, lane] + 2.0 * form[root, 1, lane] + form[root, 2, lane]
+        n_positive[lane] = root[3 * _N_LANES + lane]
+        last[lane] = root[lane] + 2.0 * root[_N_LANES + lane] + root[2 * _N_LANES + lane]
 
 
 @kernel("float64[:,::1](int32[::1], float64[:,::1])")
@@ -221,151 +218,22 @@ def _blocks(part_start: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return blocks
 
 
-@kernel(f"void({_MATRICES}, float64[:,::1], float64[:,::1], float64[:,::1])")
-def _multiply(matrices: Any, vectors: np.ndarray, products: np.ndarray, sums: np.ndarray) -> None:
-    """Multiply each matrix by a vector: first the sums over all that hangs on an atom, then from the root outwards."""
-    part_start, part_atoms, cells, diagonals = matrices
-    n_parts, root, n_sets = len(part_start) - 1, part_atoms[0], cells.shape[1]
-    sums[:] = vectors
-    products[root] = 0.0
-    cell = len(cells)
-    for part in range(n_parts - 1, -1, -1):
-        first = part_start[part]
-        joint, size = part_atoms[first], part_start[part + 1] - first
-        cell -= size * size
-        for i in range(1, size):
-            atom = part_atoms[first + i]
-            for one in range(n_sets):
-                sums[joint, one] += sums[atom, one]
-                products[root, one] += cells[cell + i, one] * sums[atom, one]
-    outside = np.empty(n_sets)
-    for part in range(n_parts):
-        first = part_start[part]
-        joint, size = part_atoms[first], part_start[part + 1] - first
-        outside[:] = sums[root]
-        for i in range(1, size):
-            for one in range(n_sets):
-                outside[one] -= sums[part_atoms[first + i], one]
-        for i in range(1, size):
-            atom, row = part_atoms[first + i], cell + i * size
-            for one in range(n_sets):
-                products[atom, one] = products[joint, one] + cells[row, one] * outside[one]
-            for j in range(1, size):
-                other = part_atoms[first + j]
-                for one in range(n_sets):
-                    products[atom, one] += (cells[row + j, one] - cells[cell + j, one]) * sums[other, one]
-        cell += size * size
-    for atom in range(len(diagonals)):
-        for one in range(n_sets):
-            products[atom, one] += diagonals[atom, one] * vectors[atom, one]
-
-
-@kernel(f"void({_MATRICES}, float64[::1], float64[::1], {_LANE}, {_ROOM})")
-def _find_smallest(matrices: Any, bounds: np.ndarray, smallest: np.ndarray, lanes: Any, room: Any) -> None:
-    """Fill in the smallest eigenvalues, which are in [-bound, min(diagonal)].
-
-    Bisection until only the last pivot changes its sign; it is then a continuous function of the shift, and
-    the rule of false position (Illinois) ends in a few steps.
-    """
-    diagonals = matrices[3]
-    n_sets = diagonals.shape[1]
-    which, shifts, _, n_negative, last = lanes
-    which[:] = np.arange(n_sets)
-    low, high = np.empty(n_sets), np.empty(n_sets)
-    # Of the last pivot at either end, 0 where it is not continuous; the end that moved last.
-    low_value, high_value, moved = np.empty(n_sets), np.empty(n_sets), np.empty(n_sets)
-    is_secant = np.empty(n_sets, np.bool_)
-    for lane in range(n_sets):
-        low[lane], high[lane] = -bounds[which[lane]], diagonals[:, which[lane]].min()
-    low_value[:], high_value[:], moved[:] = 0.0, 0.0, 0.0
-    n_open = n_sets
-    while n_open > 0:
-        for lane in range(n_sets):
-            shift = 0.5 * (low[lane] + high[lane])
-            is_secant[lane] = low_value[lane] > 0.0 and high_value[lane] < 0.0
-            if is_secant[lane]:
-                margin = 0.25 * _PRECISION * bounds[which[lane]]
-                part = low_value[lane] / (low_value[lane] - high_value[lane])
-                shift = low[lane] + (high[lane] - low[lane]) * part
-                shift = min(max(shift, low[lane] + margin), high[lane] - margin)
-            shifts[lane] = shift
-        _eliminate(matrices, lanes, room)
-        n_open = 0
-        for lane in range(n_sets):
-            if high[lane] - low[lane] <= _PRECISION * bounds[which[lane]]:
-                continue
-            if n_negative[lane] == 0 and last[lane] > 0.0:
-                low[lane], low_value[lane] = shifts[lane], last[lane]
-                if is_secant[lane] and moved[lane] < 0.0:
-                    high_value[lane] *= 0.5
-                moved[lane] = -1.0
-            else:
-                high[lane], high_value[lane] = shifts[lane], 0.0
-                if n_negative[lane] == 0:
-                    high_value[lane] = last[lane]
-                    if is_secant[lane] and moved[lane] > 0.0:
-                        low_value[lane] *= 0.5
-                moved[lane] = 1.0
-            n_open += high[lane] - low[lane] > _PRECISION * bounds[which[lane]]
-    for lane in range(n_sets):
-        smallest[which[lane]] = 0.5 * (low[lane] + high[lane])
-
-
-@kernel(f"void({_MATRICES}, float64[::1], float64[::1], float64[:,::1])")
-def _find_largest(matrices: Any, smallest: np.ndarray, largest: np.ndarray, vectors: np.ndarray) -> None:
-    """Fill in the largest eigenvalues and their eigenvectors [n, k]; NaN where one is not found.
-
-    Off the diagonal all elements are positive, so it is far from the others: the power method, shifted to
-    the middle of the negative ones, gains half a digit or more a step.
-    """
-    n, n_sets = vectors.shape
-    products, sums = np.empty((n, n_sets)), np.empty((n, n_sets))
-    values, squares, changes = np.empty(n_sets), np.empty(n_sets), np.empty(n_sets)
-    vectors[:] = 1.0 / np.sqrt(n)
-    largest[:] = np.nan
-    for _ in range(_MAX_ITERATIONS):
-        _multiply(matrices, vectors, products, sums)
-        values[:], squares[:], changes[:] = 0.0, 0.0, 0.0
-        for atom in range(n):
-            for one in range(n_sets):
-                values[one] += products[atom, one] * vectors[atom, one]
-                products[atom, one] -= 0.5 * smallest[one] * vectors[atom, one]
-                squares[one] += products[atom, one] * products[atom, one]
-        for one in range(n_sets):
-            squares[one] = 1.0 / np.sqrt(squares[one])
-        n_open = 0
-        for atom in range(n):
-            for one in range(n_sets):
-                following = products[atom, one] * squares[one]
-                changes[one] = max(changes[one], abs(following - vectors[atom, one]))
-                # A vector that has converged is left alone, whatever the others need.
-                vectors[atom, one] = following if np.isnan(largest[one]) else vectors[atom, one]
-        for one in range(n_sets):
-            if np.isnan(largest[one]):
-                if changes[one] < _CONVERGED:
-                    largest[one] = values[one]
-                else:
-                    n_open += 1
-        if n_open == 0:
-            return
-
-
-@kernel(f"void({_MATRICES}, int64[::1], float64[::1], int64[::1], {_LANE}, {_ROOM})")
+@kernel(f"void({_MATRICES}, int64[::1], float64[::1], int64[::1], {_LANES}, {_ROOM})")
 def _count_above(
     matrices: Any, chosen: np.ndarray, thresholds: np.ndarray, counts: np.ndarray, lanes: Any, room: Any
 ) -> None:
     """Fill in how many eigenvalues of the chosen matrices are above the thresholds."""
-    which, shifts, n_positive, _, last = lanes
+    which, shifts, n_positive, last = lanes
     for begin in range(0, len(chosen), _N_LANES):
         for lane in range(_N_LANES):
             index = min(begin + lane, len(chosen) - 1)
             which[lane], shifts[lane] = chosen[index], thresholds[index]
         _eliminate(matrices, lanes, room)
         for lane in range(min(_N_LANES, len(chosen) - begin)):
-            counts[begin + lane] = n_positive[lane] + (1 if last[lane] > 0.0 else 0)
+            counts[begin + lane] = int(n_positive[lane]) + (1 if last[lane] > 0.0 else 0)
 
 
-@kernel(f"void({_MATRICES}, float64[:,::1], int64[:,::1], int64[::1], float64[:,::1], {_LANE}, {_ROOM})")
+@kernel(f"void({_MATRICES}, float64[:,::1], int64[:,::1], int64[::1], float64[:,::1], {_LANES}, {_ROOM})")
 def _add_others(
     matrices: Any,
     ends: np.ndarray,
@@ -422,14 +290,11 @@ def _add_others(
             depth += 2
 
 
-@kernel(f"Tuple(({_LANE}, {_ROOM}))(int64, int64, int64)")
-def _make_lanes(n_lanes: int, n: int, width: int) -> tuple[Any, Any]:
-    """Make the arrays for so many pairs at once, of molecules of n atoms with components up to a width."""
-    lanes = (
-        np.zeros(n_lanes, np.int64), np.zeros(n_lanes), np.zeros(n_lanes, np.int64), np.zeros(n_lanes, np.int64),
-        np.zeros(n_lanes),
-    )  # fmt: skip
-    return lanes, (np.empty((n, 3, n_lanes)), np.empty((width, width, n_lanes)), np.empty((2, width, n_lanes)))
+@kernel(f"Tuple(({_LANES}, {_ROOM}))(int64, int64)")
+def _make_lanes(n: int, width: int) -> tuple[Any, Any]:
+    """Make the arrays for molecules of n atoms with components up to a width."""
+    lanes = np.zeros(_N_LANES, np.int64), np.zeros(_N_LANES), np.zeros(_N_LANES), np.zeros(_N_LANES)
+    return lanes, (np.empty((n, 4 * _N_LANES)), np.empty((width, (width + 1) * _N_LANES)))
 
 
 @kernel("boolean[::1](int32[::1], int32[::1], float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1])")
@@ -452,41 +317,34 @@ def _all_sums(
     width = 0
     for part in range(len(part_start) - 1):
         width = max(width, part_start[part + 1] - part_start[part])
-    products, sums = np.empty((n, n_sets)), np.empty((n, n_sets))
-    bounds, smallest, largest = np.empty(n_sets), np.empty(n_sets), np.empty(n_sets)
-    _multiply(matrices, np.ones((n, n_sets)), products, sums)
-    for one in range(n_sets):
-        # Gershgorin: no eigenvalue is further from zero.
-        bounds[one] = products[:, one].max() + 2.0 * np.abs(diagonals[:, one]).max()
-    lanes, room = _make_lanes(n_sets, n, width)
-    _find_smallest(blocks, bounds, smallest, lanes, room)
-    _find_largest(matrices, smallest, largest, leading)
-    chosen, thresholds = np.empty(3 * n_sets, np.int64), np.empty(3 * n_sets)
+    smallest, largest = np.empty(n_sets), np.empty(n_sets)
+    _find_ends(matrices, largest, smallest, leading)
+    chosen, thresholds = np.empty(4 * n_sets, np.int64), np.empty(4 * n_sets)
     for one in range(n_sets):
         mean = diagonals[:, one].sum() / n
         numbers[one, 0], numbers[one, 1], numbers[one, 4] = largest[one], smallest[one], mean
         numbers[one, 2], numbers[one, 3] = largest[one], largest[one] - mean
-        chosen[3 * one : 3 * one + 3] = one
-        # Others must be too far below it to be seen beside it in a sum of exponentials.
-        thresholds[3 * one] = largest[one] - _LARGE
+        chosen[4 * one : 4 * one + 4] = one
+        # Others must be too far below it to be seen beside it in a sum of exponentials, and all above the smallest.
+        thresholds[4 * one], thresholds[4 * one + 3] = largest[one] - _LARGE, smallest[one] - _PRECISION * largest[one]
         # Lengths and diagonals are ratios of small numbers: just at zero or the mean a pivot can vanish.
         offset = _OFFSET * largest[one]
-        thresholds[3 * one + 1], thresholds[3 * one + 2] = min(mean, 0.0) + offset, max(mean, 0.0) + offset
-    counts = np.zeros(3 * n_sets, np.int64)
-    lanes, room = _make_lanes(_N_LANES, n, width)
+        thresholds[4 * one + 1], thresholds[4 * one + 2] = min(mean, 0.0) + offset, max(mean, 0.0) + offset
+    counts = np.zeros(4 * n_sets, np.int64)
+    lanes, room = _make_lanes(n, width)
     _count_above(blocks, chosen, thresholds, counts, lanes, room)
     # At most one interval is open for each eigenvalue and each of its bisections, some of which are made at once.
     ends, above = np.empty((1024 + 2 * n_sets, 2)), np.empty((1024 + 2 * n_sets, 2), np.int64)
     owner = np.full(1024 + 2 * n_sets, -1, np.int64)
     depth = 0
     for one in range(n_sets):
-        n_near, n_low, n_high = counts[3 * one : 3 * one + 3]
-        if not largest[one] >= _LARGE or n_near != 1 or n_low - 1 > n // _ATOMS_PER_VALUE:
+        n_near, n_low, n_high, n_all = counts[4 * one : 4 * one + 4]
+        if not largest[one] >= _LARGE or n_near != 1 or n_all != n or n_low - 1 > n // _ATOMS_PER_VALUE:
             continue
         is_found[one] = True
         for low, high, n_above_low, n_above_high in (
-            (thresholds[3 * one + 1], thresholds[3 * one + 2], n_low, n_high),
-            (thresholds[3 * one + 2], largest[one], n_high, 1),
+            (thresholds[4 * one + 1], thresholds[4 * one + 2], n_low, n_high),
+            (thresholds[4 * one + 2], largest[one], n_high, 1),
         ):
             if n_above_low > n_above_high:
                 ends[depth, 0], ends[depth, 1], owner[depth] = low, high, one
