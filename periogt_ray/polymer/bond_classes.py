@@ -35,19 +35,24 @@ class BondClasses:
             chain.InsertMol(mol)
         for copy in range(1, _N_COPIES):
             chain.AddBond((copy - 1) * n_atoms + tail, copy * n_atoms + head, unit.connection_bond)
-        points = unit.connection_points
-        is_inner = [
-            bond.GetBeginAtomIdx() not in points and bond.GetEndAtomIdx() not in points for bond in bonds_of(mol)
-        ]
+        ends = bond_ends(mol)
+        is_outer = np.isin(ends, unit.connection_points).any(axis=0)
         outer = _N_COPIES * n_bonds
-        of_unit = np.where(is_inner, np.arange(n_bonds), outer)
+        of_unit = np.where(is_outer, outer, np.arange(n_bonds))
         classes = np.concatenate([*(of_unit,) * _N_COPIES, np.full(_N_COPIES - 1, outer)]).astype(np.int32)
         self._input = unit.smiles
-        whole = _without_hydrogen(chain, classes, has_hydrogen=1 in map(Chem.Atom.GetAtomicNum, atoms_of(mol)))
-        self._search = SubstructureSearch(whole)
-        begin, end = bond_ends(whole)
-        if len(begin) < len(classes):
+        has_hydrogen = 1 in map(Chem.Atom.GetAtomicNum, atoms_of(mol))
+        whole = _without_hydrogen(chain, classes, has_hydrogen=has_hydrogen)
+        if has_hydrogen:
+            begin, end = bond_ends(whole)
             classes = np.array([bond.GetIntProp("bond_class") for bond in bonds_of(whole)], dtype=np.int32)
+        else:
+            first_atoms = n_atoms * np.arange(_N_COPIES)
+            begin, end = (
+                np.concatenate([np.add.outer(first_atoms, one).ravel(), joints])
+                for one, joints in zip(ends, (first_atoms[:-1] + tail, first_atoms[1:] + head), strict=True)
+            )
+        self._search = SubstructureSearch(whole, (begin, end))
         # By atoms, in both orders; the key of a pair grows with either.
         self._n_atoms = whole.GetNumAtoms()
         keys = np.concatenate([begin * self._n_atoms + end, end * self._n_atoms + begin])

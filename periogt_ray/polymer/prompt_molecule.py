@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from rdkit import Chem
 
-from periogt_ray.polymer.repeat_unit import parse_smiles
+from periogt_ray.polymer.repeat_unit import shared_molecule
 
 if TYPE_CHECKING:
     from periogt_ray.polymer.molecule_table import MoleculeTable
@@ -25,7 +25,7 @@ class PromptMolecule(NamedTuple):
     """A molecule and the order of its atoms in the prompt graph."""
 
     smiles: str
-    mol: Chem.Mol
+    mol: Chem.Mol  # not to be modified
     order: tuple[int, ...]  # by place in the graph the atom of the molecule
     begin: np.ndarray  # int32 [bonds], place of the bond's first atom
     end: np.ndarray  # int32 [bonds]
@@ -43,7 +43,7 @@ def parse_prompt(smiles: str) -> PromptMolecule:
     # Here, because it loads compiled kernels, which a process that only reads graphs does not need.
     from periogt_ray.polymer.molecule_table import read_table
 
-    mol = parse_smiles(smiles)
+    mol = shared_molecule(smiles)
     order = tuple(Chem.CanonicalRankAtoms(mol))
     place = np.empty(len(order), dtype=np.int32)
     place[list(order)] = np.arange(len(order), dtype=np.int32)

@@ -23,7 +23,7 @@ from periogt_ray.polymer.atoms_and_bonds import atoms_of
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.polymer.spelling import advice_on_atoms, advice_on_text
 
-__all__ = ["OLIGOMER_SIZES", "RepeatUnit", "parse_smiles"]
+__all__ = ["OLIGOMER_SIZES", "RepeatUnit", "parse_smiles", "shared_molecule"]
 
 OLIGOMER_SIZES = (3, 6, 9)
 
@@ -53,6 +53,15 @@ def parse_smiles(smiles: str) -> Chem.Mol:
             + "Expected a SMILES such as *CC(*)c1ccccc1."
         )
     return mol
+
+
+@functools.lru_cache(maxsize=16)
+def shared_molecule(smiles: str) -> Chem.Mol:
+    """Parse a SMILES as :func:`parse_smiles` does; the molecule must not be modified.
+
+    A repeat unit is looked at from several sides, and parsing it costs more than most of them. The last few are kept.
+    """
+    return parse_smiles(smiles)
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,7 @@ class RepeatUnit:
     @cached_property
     def mol(self) -> Chem.Mol:
         """The molecule of the canonical SMILES; not to be modified."""
-        return parse_smiles(self.smiles)
+        return shared_molecule(self.smiles)
 
     @cached_property
     def connection_points(self) -> tuple[int, int]:
@@ -322,7 +331,7 @@ def _clear_labels(mol: Chem.Mol) -> tuple[str, ...]:
 
 def _canonical(mol: Chem.Mol) -> str:
     """Return the canonical SMILES; parsing again perceives what depends on labels that were changed."""
-    return str(Chem.MolToSmiles(parse_smiles(Chem.MolToSmiles(mol))))
+    return str(Chem.MolToSmiles(shared_molecule(Chem.MolToSmiles(mol))))
 
 
 def _connection_points(mol: Chem.Mol) -> list[Chem.Atom]:

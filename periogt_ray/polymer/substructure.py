@@ -12,6 +12,7 @@ latest of them is undone, and the set is remembered, so that it is not tried aga
 left out that leads to a match, the first match is the same. Whether atoms and bonds fit is RDKit's own verdict.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -54,11 +55,13 @@ class SubstructureSearch:
     ----------
     mol : rdkit.Chem.Mol
         The molecule that is searched. It must not be changed later.
+    ends : tuple of numpy.ndarray, optional
+        First and second atom of each bond, if they are known.
     """
 
-    def __init__(self, mol: Chem.Mol) -> None:
+    def __init__(self, mol: Chem.Mol, ends: tuple[np.ndarray, np.ndarray] | None = None) -> None:
         self._mol = mol
-        pairs_of_ends = np.array(bond_ends(mol), dtype=np.int32).T
+        pairs_of_ends = np.array(bond_ends(mol) if ends is None else ends, dtype=np.int32).T
         tails, heads = pairs_of_ends.ravel(), pairs_of_ends[:, ::-1].ravel()
         # RDKit visits an atom's neighbours in the order of its bonds, which is that of their indices.
         order = np.argsort(tails, kind="stable")
@@ -119,7 +122,7 @@ class SubstructureSearch:
         for begin, end, bond in zip(begins.tolist(), ends.tolist(), bonds, strict=True):
             key = atoms[begin], bond, atoms[end]
             if (row := self._rows.get(key)) is None:
-                pattern = Chem.MolFromSmarts("".join(key))
+                pattern = _pattern("".join(key))
                 if pattern is None:
                     return None
                 row = self._rows[key] = self._new_rows(pattern)
@@ -166,6 +169,12 @@ class SubstructureSearch:
             fits[0, self._arcs[tail, head]] = fits[1, self._arcs[head, tail]] = True
         self._fits.extend(fits)
         return len(self._fits) - 2
+
+
+@functools.lru_cache(maxsize=1024)
+def _pattern(smarts: str) -> Chem.Mol | None:
+    """Parse a SMARTS; the few kinds of bonds come up in polymer after polymer."""
+    return Chem.MolFromSmarts(smarts)
 
 
 def _pattern_of(bond: Chem.Bond) -> Chem.Mol:

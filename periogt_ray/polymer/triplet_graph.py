@@ -209,22 +209,28 @@ def _mark_stereo(
 ) -> None:
     """Fill in which atoms may be stereocentres, and the labels of those that are.
 
-    RDKit is asked for the few atoms that have such a property. ``starts`` are the prompts' first atoms, ``row_of``
-    says which row of the features an atom has.
+    RDKit is asked for the few atoms that have such a property, as matches of a query, as its sequence of atoms is slow.
+    ``starts`` are the prompts' first atoms, ``row_of`` says which row of the features an atom has.
     """
     is_possible, has_label = _stereo_queries()
     for start, prompt in zip(starts.tolist(), prompts, strict=False):
-        for atom in prompt.mol.GetAtomsMatchingQuery(is_possible):
-            features[row_of[start + atom.GetIdx()], _CHIRALITY_POSSIBLE] = 1
-        for atom in prompt.mol.GetAtomsMatchingQuery(has_label):
-            if (label := _CIP_LABELS.get(atom.GetProp("_CIPCode"))) is not None:
-                features[row_of[start + atom.GetIdx()], _CIP + label] = 1
+        n_atoms = len(prompt.order)
+        for (atom,) in prompt.mol.GetSubstructMatches(is_possible, maxMatches=n_atoms):
+            features[row_of[start + atom], _CHIRALITY_POSSIBLE] = 1
+        for (atom,) in prompt.mol.GetSubstructMatches(has_label, maxMatches=n_atoms):
+            if (label := _CIP_LABELS.get(prompt.mol.GetAtomWithIdx(atom).GetProp("_CIPCode"))) is not None:
+                features[row_of[start + atom], _CIP + label] = 1
 
 
 @functools.cache
-def _stereo_queries() -> tuple[Chem.QueryAtom, Chem.QueryAtom]:
+def _stereo_queries() -> tuple[Chem.Mol, ...]:
     """Return queries for atoms that may be stereocentres, and for those with a label."""
-    return rdqueries.HasPropQueryAtom("_ChiralityPossible"), rdqueries.HasPropQueryAtom("_CIPCode")
+    queries = []
+    for name in ("_ChiralityPossible", "_CIPCode"):
+        query = Chem.RWMol()
+        query.AddAtom(rdqueries.HasPropQueryAtom(name))
+        queries.append(query.GetMol())
+    return tuple(queries)
 
 
 def _bond_features(prompts: Sequence[PromptMolecule]) -> np.ndarray:

@@ -89,7 +89,7 @@ def composition_descriptors(
     }
 
 
-def surface_areas(arrays: MoleculeArrays, sums: PatternSums, by_state: np.ndarray, by_area: np.ndarray) -> np.ndarray:
+def surface_areas(arrays: MoleculeArrays, sums: PatternSums, estate: dict[str, np.ndarray]) -> np.ndarray:
     """Return the block ``surface``.
 
     Parameters
@@ -98,20 +98,19 @@ def surface_areas(arrays: MoleculeArrays, sums: PatternSums, by_state: np.ndarra
         The molecule.
     sums : PatternSums
         Sums over its patterns.
-    by_state, by_area : numpy.ndarray
-        ``EState_VSA`` float64 [10] and ``VSA_EState`` float64 [9].
+    estate : dict
+        From :func:`periogt_ray.polymer.descriptors.estate.estate_descriptors`.
     """
-    areas, _ = rdMolDescriptors._CalcLabuteASAContribs(arrays.mol, True)
     by_charge = np.bincount(
-        np.searchsorted(_CHARGE_BINS, arrays.partial_charge, side="right"), areas, len(_CHARGE_BINS) + 1
+        np.searchsorted(_CHARGE_BINS, arrays.partial_charge, side="right"), estate["areas"], len(_CHARGE_BINS) + 1
     )
     return np.concatenate(
         [
             [rdMolDescriptors.CalcLabuteASA(arrays.mol)],
             by_charge[:-1],
             sums.areas,
-            by_state,
-            by_area,
+            estate["EState_VSA"],
+            estate["VSA_EState"],
         ]
     )
 

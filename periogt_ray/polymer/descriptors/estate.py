@@ -36,7 +36,7 @@ _Environment = tuple[int, bool, int, int, tuple[int, int, int, int, int], int, i
 
 
 def estate_descriptors(arrays: MoleculeArrays, distances: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the block ``estate``, and ``EState_VSA`` and ``VSA_EState`` of the block ``surface``.
+    """Return the block ``estate``, and ``EState_VSA``, ``VSA_EState`` and the areas for the block ``surface``.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def estate_descriptors(arrays: MoleculeArrays, distances: np.ndarray) -> dict[st
     areas = np.array(rdMolDescriptors._CalcLabuteASAContribs(arrays.mol, True)[0])
     by_state = np.bincount(np.searchsorted(_ESTATE_BINS, indices, side="right"), areas, len(_ESTATE_BINS) + 1)
     by_area = np.bincount(np.searchsorted(_AREA_BINS, areas, side="right"), indices, len(_AREA_BINS) + 1)
-    return {"estate": table.ravel(), "EState_VSA": by_state[:10], "VSA_EState": by_area[:9]}
+    return {"estate": table.ravel(), "EState_VSA": by_state[:10], "VSA_EState": by_area[:9], "areas": areas}
 
 
 def _indices(arrays: MoleculeArrays, distances: np.ndarray) -> np.ndarray:

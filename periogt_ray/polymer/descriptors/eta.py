@@ -8,6 +8,7 @@ from rdkit import Chem
 
 from periogt_ray.polymer.descriptors.elements import element_table
 from periogt_ray.polymer.descriptors.molecule import BondType, MoleculeArrays
+from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["eta_indices"]
 
@@ -117,9 +118,21 @@ def _composite(arrays: MoleculeArrays, distances: np.ndarray, gamma: np.ndarray)
     if arrays.n_atoms == 1:
         return 0.0, 0.0
     root = np.sqrt(gamma)
-    inverse = np.zeros_like(distances, dtype=np.float64)
-    np.divide(1.0, distances, out=inverse, where=distances > 0)
-    return 0.5 * float(root @ inverse @ root), float((root[arrays.begin] * root[arrays.end]).sum())
+    return _over_distances(root, distances), float(root[arrays.begin] @ root[arrays.end])
+
+
+@kernel("float64(float64[::1], int32[:,::1])")
+def _over_distances(values: np.ndarray, distances: np.ndarray) -> float:
+    """Sum the products of two atoms' values over their distance, each pair once."""
+    n = len(values)
+    inverse = 1.0 / np.arange(1, n + 1)
+    total = 0.0
+    for i in range(n):
+        row = 0.0
+        for j in range(i):
+            row += values[j] * inverse[distances[i, j] - 1]
+        total += values[i] * row
+    return total
 
 
 def _alkane_composite(arrays: MoleculeArrays, distances: np.ndarray) -> tuple[float, float]:

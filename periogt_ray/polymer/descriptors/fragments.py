@@ -42,7 +42,7 @@ def fragment_descriptors(arrays: MoleculeArrays, deltas: np.ndarray) -> dict[str
     """
     is_heavy = (arrays.number[arrays.begin] != 1) & (arrays.number[arrays.end] != 1)
     begin, end = arrays.begin[is_heavy], arrays.end[is_heavy]
-    graph = Graph.from_bonds(arrays.n_atoms, begin, end)
+    graph = arrays.graph if is_heavy.all() else Graph.from_bonds(arrays.n_atoms, begin, end)
     *sums, n_steps = _walk_paths(
         graph.start, graph.neighbor, graph.bond, arrays.bond_order[is_heavy], deltas, MAX_FRAGMENT_STEPS
     )

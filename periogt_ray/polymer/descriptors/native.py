@@ -111,7 +111,7 @@ def _all_blocks(arrays: MoleculeArrays, sums: PatternSums) -> dict[str, np.ndarr
         **constitutional(all_weights),
         **_component_blocks(arrays, weights),
         "estate": estate["estate"],
-        "surface": surface_areas(arrays, sums, estate["EState_VSA"], estate["VSA_EState"]),
+        "surface": surface_areas(arrays, sums, estate),
         "eta": eta_indices(arrays, distances),
         "information": information_contents(arrays),
         "bertz": [bertz_complexity(arrays)],
