@@ -4,9 +4,10 @@ import functools
 
 import numpy as np
 from rdkit import Chem
-from rdkit.Chem import MACCSkeys, rdFingerprintGenerator, rdMolDescriptors
+from rdkit.Chem import MACCSkeys, rdFingerprintGenerator
 
 from periogt_ray.polymer.dimensions import N_FINGERPRINT_BITS
+from periogt_ray.polymer.maccs import maccs_keys
 
 __all__ = ["fingerprint", "have_same_fingerprint", "have_same_keys", "have_same_patterns", "keys_of_longer"]
 
@@ -48,7 +49,7 @@ def fingerprint(mol: Chem.Mol, *, same_keys: np.ndarray | None = None) -> np.nda
     morgan = rdFingerprintGenerator.GetMorganGenerator(radius=_MORGAN_RADIUS, fpSize=_MORGAN_BITS)
     bits = np.zeros(N_FINGERPRINT_BITS, dtype=np.uint8)
     if same_keys is None:
-        bits[list(rdMolDescriptors.GetMACCSKeysFingerprint(mol).GetOnBits())] = 1
+        bits[:_N_KEYS] = maccs_keys(mol)
     else:
         bits[:_N_KEYS] = same_keys[:_N_KEYS]
     bits[_N_KEYS:] = morgan.GetFingerprintAsNumPy(mol)

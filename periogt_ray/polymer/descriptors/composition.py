@@ -64,15 +64,17 @@ def composition_descriptors(
     n_acids, n_bases, acceptors, donors, n_rotatable = sums.counts.tolist()
     log_p, refractivity = sums.crippen.tolist()
     weight = rdMolDescriptors.CalcExactMolWt(mol)
-    n_heavy_bonds = int(((number[arrays.begin] != 1) & (number[arrays.end] != 1)).sum())
+    n_heavy_bonds = np.count_nonzero((number[arrays.begin] != 1) & (number[arrays.end] != 1))
     return {
         "acid_base": [n_acids, n_bases],
-        "aromatic": [float(arrays.is_aromatic.sum()), float(arrays.bond_is_aromatic.sum())],
+        "aromatic": [float(np.count_nonzero(arrays.is_aromatic)), float(np.count_nonzero(arrays.bond_is_aromatic))],
         "atom_count": _atom_counts(arrays),
         "bond_count": _bond_counts(arrays),
         "relative_charge": _relative_charges(charges),
         "carbon_type": _carbon_types(arrays),
-        "fragment_complexity": [abs(n_bonds**2 - arrays.n_atoms**2 + arrays.n_atoms) + int((number != 6).sum()) / 100],
+        "fragment_complexity": [
+            abs(n_bonds**2 - arrays.n_atoms**2 + arrays.n_atoms) + np.count_nonzero(number != 6) / 100
+        ],
         "hydrogen_bond": [acceptors, donors],
         "drug_rules": _drug_rules(arrays.n_all_atoms, weight, log_p, refractivity, acceptors, donors),
         "solubility": [_log_solubility(arrays)],
@@ -139,7 +141,7 @@ def _bond_counts(arrays: MoleculeArrays) -> list[float]:
         arrays.kekule_type == BondType.SINGLE, arrays.kekule_type == BondType.DOUBLE,
     )  # fmt: skip
     with_hydrogens = (0, 2, 7)
-    return [float(which.sum()) + n_hydrogens * (k in with_hydrogens) for k, which in enumerate(counts)]
+    return [float(np.count_nonzero(which) + n_hydrogens * (k in with_hydrogens)) for k, which in enumerate(counts)]
 
 
 def _relative_charges(charges: np.ndarray) -> list[float]:
@@ -202,7 +204,7 @@ def _log_solubility(arrays: MoleculeArrays) -> float:
     )
     total = 0.89823 - 0.10369 * math.sqrt(rdMolDescriptors._CalcMolWt(arrays.mol))
     for group, contribution in groups:
-        total += min(int(group.sum()), _MOST_MATCHES) * contribution
+        total += min(int(np.count_nonzero(group)), _MOST_MATCHES) * contribution
     return total
 
 

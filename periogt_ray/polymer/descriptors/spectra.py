@@ -112,7 +112,7 @@ def _attributes(arrays: MoleculeArrays, sums: SpectralSums) -> np.ndarray:
     n_atoms, leading = arrays.n_atoms, sums.leading
     coefficients = np.abs(leading).sum(axis=1)
     with np.errstate(all="ignore"):
-        randic = ((leading[:, arrays.begin] * leading[:, arrays.end]) ** -0.5).sum(axis=1)
+        randic = (1.0 / np.sqrt(leading[:, arrays.begin] * leading[:, arrays.end])).sum(axis=1)
         # A logarithm of zero is a missing value, not minus infinity.
         logs = [np.log(0.1 * n_atoms * np.where(index == 0.0, np.nan, index)) for index in (coefficients, randic)]
     return np.stack(
