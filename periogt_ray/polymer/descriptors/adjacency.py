@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from periogt_ray.polymer.descriptors.extremes import _plan
+from periogt_ray.polymer.descriptors.extremes import Plan
 from periogt_ray.polymer.descriptors.molecule import Graph
 from periogt_ray.polymer.kernels import kernel
 
@@ -35,13 +35,15 @@ _N_POLYNOMIALS = 8  # vectors of the series, for polynomials of twice the degree
 _LEAST_CLEAR = 5e-10
 
 
-def adjacency_sums(graph: Graph) -> tuple[np.ndarray, np.ndarray] | None:
+def adjacency_sums(graph: Graph, plan: Plan) -> tuple[np.ndarray, np.ndarray] | None:
     """Return sums over the eigenvalues of an adjacency matrix and the leading eigenvector.
 
     Parameters
     ----------
     graph : Graph
         Connected, of two atoms or more.
+    plan : Plan
+        How its atoms are eliminated.
 
     Returns
     -------
@@ -50,7 +52,6 @@ def adjacency_sums(graph: Graph) -> tuple[np.ndarray, np.ndarray] | None:
         eigenvector of the largest, positive and of length 1, float64 [n]. None where LAPACK's eigenvector
         is rounding noise in part.
     """
-    plan = _plan(graph.start, graph.neighbor, graph.bond)
     n_bonds = len(graph.bond) // 2
     largest, smallest, leading, is_clear = _extremes(plan, n_bonds)
     if not is_clear:

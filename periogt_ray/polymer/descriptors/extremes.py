@@ -14,7 +14,10 @@ import numpy as np
 from periogt_ray.polymer.descriptors.molecule import Graph
 from periogt_ray.polymer.kernels import kernel
 
-__all__ = ["extreme_eigenvalues"]
+__all__ = ["Plan", "elimination_plan", "extreme_eigenvalues"]
+
+# Order, row_start, row_atom, row_slot, target: see :func:`_plan`.
+Plan = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 # Relative to the width of the spectrum: 2^-32.
 _N_BISECTIONS = 32
@@ -23,13 +26,19 @@ _N_BISECTIONS = 32
 _N_LANES = 24
 
 
-def extreme_eigenvalues(graph: Graph, bonds: np.ndarray, diagonals: np.ndarray, constant: float) -> np.ndarray:
+def elimination_plan(graph: Graph) -> Plan:
+    """Return in which order atoms are eliminated, and what each of them changes."""
+    plan: Plan = _plan(graph.start, graph.neighbor, graph.bond)
+    return plan
+
+
+def extreme_eigenvalues(plan: Plan, bonds: np.ndarray, diagonals: np.ndarray, constant: float) -> np.ndarray:
     """Return the largest and the smallest eigenvalue of S + c 1 1^T.
 
     Parameters
     ----------
-    graph : Graph
-        Pattern of S.
+    plan : Plan
+        From :func:`elimination_plan` of the graph that is the pattern of S.
     bonds : numpy.ndarray
         float64 [m], elements of S at the bonds.
     diagonals : numpy.ndarray
@@ -42,7 +51,6 @@ def extreme_eigenvalues(graph: Graph, bonds: np.ndarray, diagonals: np.ndarray, 
     numpy.ndarray
         float64 [k, 2].
     """
-    plan = _plan(graph.start, graph.neighbor, graph.bond)
     extremes: np.ndarray = _bisect((*plan, bonds, diagonals, constant), _N_BISECTIONS)
     return extremes
 

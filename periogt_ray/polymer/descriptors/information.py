@@ -36,14 +36,15 @@ def information_contents(arrays: MoleculeArrays) -> np.ndarray:
     masses = np.concatenate([arrays.mass, np.full(n_hydrogens, _HYDROGEN_MASS)])
     total_order = arrays.kekule_order.sum() + n_hydrogens
     # Runs of equal codes: where each ends, its length, and its last atom, which stands for it, as isotopes may differ.
-    order = np.argsort(codes, axis=0, kind="stable")
-    ordered = np.take_along_axis(codes, order, axis=0)
+    by_order = np.ascontiguousarray(codes.T)
+    order = np.argsort(by_order, axis=1, kind="stable")
+    ordered = by_order[np.arange(N_ORDERS)[:, None], order]
     is_end = np.ones((N_ORDERS, n_atoms), dtype=bool)
-    is_end[:, :-1] = (ordered[1:] != ordered[:-1]).T
+    is_end[:, :-1] = ordered[:, 1:] != ordered[:, :-1]
     which, ends = np.nonzero(is_end)
     counts = np.diff(ends, prepend=-1)
     counts[counts <= 0] += n_atoms
-    last = order[ends, which]
+    last = order[which, ends]
     shares = counts / n_atoms
     terms = shares * np.log2(shares)
     sums = [
@@ -78,7 +79,8 @@ def bertz_complexity(arrays: MoleculeArrays) -> float:
     )
     amounts = np.bincount(np.unique(keys, return_inverse=True)[1], shares) if len(keys) else np.ones(1)
     total = amounts.sum()
-    elements = np.unique(arrays.number, return_counts=True)[1].astype(np.float64)
+    elements = np.bincount(arrays.number)
+    elements = elements[elements > 0].astype(np.float64)
     return float(total * (_entropy(amounts) + np.log2(total)) + arrays.n_atoms * _entropy(elements))
 
 

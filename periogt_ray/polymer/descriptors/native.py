@@ -15,6 +15,7 @@ from periogt_ray.polymer.descriptors.composition import composition_descriptors,
 from periogt_ray.polymer.descriptors.distances import component_distances, components, topological_distances
 from periogt_ray.polymer.descriptors.estate import estate_descriptors
 from periogt_ray.polymer.descriptors.eta import eta_indices
+from periogt_ray.polymer.descriptors.extremes import elimination_plan
 from periogt_ray.polymer.descriptors.fragments import fragment_descriptors
 from periogt_ray.polymer.descriptors.information import bertz_complexity, information_contents
 from periogt_ray.polymer.descriptors.molecule import MoleculeArrays, extract
@@ -119,16 +120,16 @@ def _all_blocks(arrays: MoleculeArrays, sums: PatternSums) -> dict[str, np.ndarr
 
 
 def _component_blocks(arrays: MoleculeArrays, weights: np.ndarray) -> dict[str, np.ndarray]:
-    parts = components(arrays.graph)
+    parts, plan = components(arrays.graph), elimination_plan(arrays.graph)
     paths = SimplePaths(arrays.graph, parts)
     shortest = component_distances(arrays.graph, parts, np.ones((1, len(arrays.begin))))
     lengths = np.concatenate([shortest, paths.longest[None]])
     (topological, longest), barysz = path_spectra(arrays, parts, lengths, weights[FIRST_ELEMENT:], carbon_weights())
     return {
-        "adjacency": np.delete(adjacency_spectrum(arrays), _TRACE),
+        "adjacency": np.delete(adjacency_spectrum(arrays, plan), _TRACE),
         "distance": np.delete(topological, _TRACE),
         "barysz": barysz.ravel(),
-        "bcut": burden_extremes(arrays, weights).ravel(),
+        "bcut": burden_extremes(arrays, plan, weights).ravel(),
         "molecular_id": molecular_ids(arrays, paths),
         "detour": np.append(longest, 0.5 * total_length(parts, paths.longest, arrays.n_atoms)),
     }

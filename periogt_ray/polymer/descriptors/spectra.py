@@ -4,7 +4,7 @@ import numpy as np
 
 from periogt_ray.polymer.descriptors.adjacency import adjacency_sums
 from periogt_ray.polymer.descriptors.distances import Components, component_distances
-from periogt_ray.polymer.descriptors.extremes import extreme_eigenvalues
+from periogt_ray.polymer.descriptors.extremes import Plan, extreme_eigenvalues
 from periogt_ray.polymer.descriptors.molecule import MoleculeArrays
 from periogt_ray.polymer.descriptors.path_spectra import SpectralSums, dense_sums, path_sums
 from periogt_ray.polymer.descriptors.weights import CARBON
@@ -16,14 +16,14 @@ N_ATTRIBUTES = 13
 _FAR = 0.001  # Burden matrix, between atoms that are not bonded
 
 
-def adjacency_spectrum(arrays: MoleculeArrays) -> np.ndarray:
+def adjacency_spectrum(arrays: MoleculeArrays, plan: Plan) -> np.ndarray:
     """Return the attributes of the adjacency matrix, float64 [13].
 
     Equal rings in a chain have nearly the same leading eigenvalue, and its eigenvector, which falls
     off exponentially along the chain, is then rounding noise to a large part. There LAPACK is asked in the
     same way as when the checkpoints' training data was made, so that the noise is alike.
     """
-    sums = adjacency_sums(arrays.graph) if arrays.n_atoms > 1 else None
+    sums = adjacency_sums(arrays.graph, plan) if arrays.n_atoms > 1 else None
     if sums is not None:
         (largest, smallest, absolute, estrada), leading = sums[0][:, None], sums[1][None]
         none = np.zeros(1)
@@ -80,7 +80,7 @@ def path_spectra(
     return attributes[: len(lengths)], barysz
 
 
-def burden_extremes(arrays: MoleculeArrays, weights: np.ndarray) -> np.ndarray:
+def burden_extremes(arrays: MoleculeArrays, plan: Plan, weights: np.ndarray) -> np.ndarray:
     """Return the highest and the lowest eigenvalue of Burden matrices.
 
     A tenth of the bond order for bonded atoms, 0.01 more where one of them is terminal, 0.001 for
@@ -90,6 +90,8 @@ def burden_extremes(arrays: MoleculeArrays, weights: np.ndarray) -> np.ndarray:
     ----------
     arrays : MoleculeArrays
         The molecule.
+    plan : Plan
+        How its atoms are eliminated.
     weights : numpy.ndarray
         float64 [k, n], properties of the atoms.
 
@@ -103,7 +105,7 @@ def burden_extremes(arrays: MoleculeArrays, weights: np.ndarray) -> np.ndarray:
     bonds = arrays.bond_order / 10.0 + 0.01 * is_terminal - _FAR
     result = np.full((len(weights), 2), np.nan)
     known = np.isfinite(weights).all(axis=1)
-    result[known] = extreme_eigenvalues(arrays.graph, bonds, weights[known] - _FAR, _FAR)
+    result[known] = extreme_eigenvalues(plan, bonds, weights[known] - _FAR, _FAR)
     return result
 
 

@@ -9,7 +9,7 @@ from rdkit import Chem
 
 from periogt_ray.polymer.descriptors import path_spectra as path_spectra_module
 from periogt_ray.polymer.descriptors.distances import component_distances, components, compose, topological_distances
-from periogt_ray.polymer.descriptors.extremes import extreme_eigenvalues
+from periogt_ray.polymer.descriptors.extremes import elimination_plan, extreme_eigenvalues
 from periogt_ray.polymer.descriptors.fragments import fragment_descriptors
 from periogt_ray.polymer.descriptors.molecule import MoleculeArrays, extract
 from periogt_ray.polymer.descriptors.path_spectra import dense_sums, path_sums, total_length
@@ -124,7 +124,7 @@ def test_extreme_eigenvalues(arrays: MoleculeArrays, constant: float) -> None:
     rng = np.random.default_rng(1)
     bonds = rng.uniform(-0.3, 0.4, len(arrays.begin))
     diagonals = np.stack([rng.normal(size=arrays.n_atoms), np.full(arrays.n_atoms, 6.0), np.zeros(arrays.n_atoms)])
-    found = extreme_eigenvalues(arrays.graph, bonds, diagonals, constant)
+    found = extreme_eigenvalues(elimination_plan(arrays.graph), bonds, diagonals, constant)
     for diagonal, (largest, smallest) in zip(diagonals, found, strict=True):
         matrix = np.diag(diagonal)
         matrix[arrays.begin, arrays.end] = matrix[arrays.end, arrays.begin] = bonds
