@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -452,8 +453,7 @@ def test_doctor_reports_on_an_installation_that_is_broken(tmp_path: Path) -> Non
         assert result.returncode == 2
         assert "cannot open shared object file" in failed["self-test"]
         assert len(report["checks"]) > 10
-        (tmp_path / package / "__init__.py").unlink()
-        (tmp_path / package).rmdir()
+        shutil.rmtree(tmp_path / package)
 
 
 @pytest.mark.slow
