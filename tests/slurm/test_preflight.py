@@ -32,13 +32,14 @@ def test_what_a_job_will_find(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("checkpoints", "properties", "input_path", "error"),
     [
-        (Path("/srv"), "all", None, CheckpointMissingError),
+        (None, "all", None, CheckpointMissingError),
         (EMBEDDED_DIR, "egc,tg", None, UnsupportedPropertyError),
         (EMBEDDED_DIR, "egc", EMBEDDED_DIR / "index.json", ValidationError),
     ],
 )
 def test_what_is_wrong_is_raised(
-    tmp_path: Path, checkpoints: Path, properties: str, input_path: Path | None, error: type[PerioGTError]
+    tmp_path: Path, checkpoints: Path | None, properties: str, input_path: Path | None, error: type[PerioGTError]
 ) -> None:
+    """Also of a directory without checkpoints."""
     with pytest.raises(error):
-        run_preflight(environment(tmp_path, checkpoints), properties=properties, input_path=input_path)
+        run_preflight(environment(tmp_path, checkpoints or tmp_path), properties=properties, input_path=input_path)
