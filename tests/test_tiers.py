@@ -16,5 +16,5 @@ def test_what_is_named_exists(path: str) -> None:
 
 def test_tests_of_a_group_share_a_worker() -> None:
     slurm = [group_of(f"tests/slurm/test_{module}.py::test_one[a::b]") for module in ("batch", "service", "job")]
-    assert slurm == ["ray", "ray", "tests/slurm/test_job.py"]
+    assert slurm == ["site", "site", "tests/slurm/test_job.py"]
     assert group_of("tests/test_cli.py::test_one") == "tests/test_cli.py" != group_of("tests/test_errors.py::test_one")
