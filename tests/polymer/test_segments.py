@@ -183,7 +183,7 @@ def test_writers_killed_at_any_moment_lose_nothing_and_leave_nothing_wrong(
     reader = SegmentIndex(tmp_path)
     acknowledged: list[int] = []
     n_torn = 0
-    for round_number in range(60 if is_full else 6):
+    for round_number in range(25 if is_full else 6):
         processes = [start_writer(tmp_path, 100_000 * (3 * round_number + n)) for n in range(3)]
         for process in processes:
             assert process.stdout is not None
