@@ -71,6 +71,7 @@ RENAMED: Mapping[str, str] = {
 }
 # Variables of an older layout, which took its code from other directories.
 _OLDER_LAYOUT = ("PERIOGT_RUNTIME_PACKAGE_DIR", "PERIOGT_SRC_DIR")
+_DRAIN_S = 60.0
 _DEFAULT_MIN_DRIVER = "560.28"  # NVIDIA's release notes for CUDA 12.6
 
 _Choice = TypeVar("_Choice", bound=str)
@@ -113,6 +114,11 @@ class ServiceSettings:
     n_featurizers: int | None = None
     cache_bytes: int = 256 << 20
     max_body_bytes: int = 2048 << 10
+
+    @property
+    def drain_s(self) -> float:
+        """How long open requests are waited for when what answers them is to end, seconds."""
+        return min(_DRAIN_S, self.timeout_s)
 
     @classmethod
     def from_given(cls, given: Mapping[str, str]) -> "ServiceSettings":

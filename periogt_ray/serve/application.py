@@ -49,9 +49,9 @@ def application(
     n_gpus : int
         GPUs for predictors; 0 leaves them on the CPU.
     listens_at : str, optional
-        Address of the node on which the ingress itself listens; None leaves that to Serve's proxies.
+        Address of the node on which ingresses themselves listen; None leaves that to Serve's proxies.
     socket_name : str, optional
-        Under which the socket is shared there (:mod:`periogt_ray.runtime.shared_socket`).
+        Under which their socket is shared there (:mod:`periogt_ray.runtime.shared_socket`).
     """
     if (problem := drawing_problem()) is not None:
         logger.warning("%s Predictions do not need them.", problem)
@@ -63,11 +63,10 @@ def application(
     )
     resolved = replace(settings, service=counted)
     keyless = replace(resolved, api_key=None)  # only the ingress compares keys
-    return _ingress(listens_at).bind(
+    return _ingress(counted, listens_at).bind(
         resolved,
         _featurizers(counted).bind(keyless),
         _predictors(counted, has_gpus=n_gpus > 0).bind(keyless),
-        listens=listens_at is not None,
         socket_name=socket_name,
     )
 
@@ -98,14 +97,16 @@ def _predictors(bounds: ServiceSettings, *, has_gpus: bool) -> serve.Deployment:
     )
 
 
-def _ingress(listens_at: str | None) -> serve.Deployment:
+def _ingress(bounds: ServiceSettings, listens_at: str | None) -> serve.Deployment:
     return _deployment(serve.ingress()(Ingress)).options(
         name="Ingress",
-        num_replicas=1,
+        # Where they listen themselves, the second one waits for its turn: it answers as soon as the first one is lost.
+        num_replicas=2 if listens_at else 1,
         max_ongoing_requests=_INGRESS_REQUESTS,
         ray_actor_options={"num_cpus": 0, "resources": {f"node:{listens_at}": 0.001} if listens_at else {}},
         graceful_shutdown_wait_loop_s=0.2,
-        health_check_period_s=1,  # while it is gone, every client waits
+        graceful_shutdown_timeout_s=bounds.drain_s,
+        health_check_period_s=1,
     )
 
 

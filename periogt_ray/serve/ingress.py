@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from contextlib import closing
 from typing import Any
 
 import uvicorn
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import PerioGTError
 from periogt_ray.runtime.local_ray import reach_nodes_directly
-from periogt_ray.runtime.shared_socket import received_socket
+from periogt_ray.runtime.shared_socket import HolderGoneError, Turn, bound_socket
 from periogt_ray.serve.backend import ServeBackend
 from periogt_ray.serve.http.head_limits import BoundedProtocol
 from periogt_ray.serve.http.routes import create_api
@@ -25,11 +26,15 @@ __all__ = ["Ingress"]
 
 logger = logging.getLogger(__name__)
 
+_BIND_AGAIN_S = 1.0
+
 
 class Ingress:
     """Answers HTTP; everything that takes time happens in other processes.
 
-    It loads neither torch nor the kernels: so a new one is there soon after the last one was lost.
+    It loads neither torch nor the kernels: so a new one is there soon after the last one was lost. Where replicas
+    listen themselves, one of them answers and the others wait, ready, for their turn at the socket: what bounds the
+    whole service is counted in one process.
 
     Parameters
     ----------
@@ -37,11 +42,10 @@ class Ingress:
         With the API key.
     featurizer, predictor : DeploymentHandle
         Handles of the deployments that compute.
-    listens : bool
-        Whether the replica listens itself, instead of Serve's proxy. The proxy takes more of a request's
-        time than anything but the network (scripts/bench_serve.py), and health waits behind it.
     socket_name : str, optional
-        Under which ``periogt serve`` shares the socket; None, or where nobody does: the replica binds its own.
+        Under which ``periogt serve`` shares the socket at which the replicas listen; None leaves that to Serve's
+        proxy, which takes more of a request's time than anything but the network (scripts/bench_serve.py), and
+        behind which health waits.
     """
 
     def __init__(
@@ -50,7 +54,6 @@ class Ingress:
         featurizer: DeploymentHandle[Any],
         predictor: DeploymentHandle[Any],
         *,
-        listens: bool,
         socket_name: str | None = None,
     ) -> None:
         _log_to_stderr()
@@ -61,31 +64,45 @@ class Ingress:
         self._api = create_api(self._service, settings)
         loop = asyncio.get_running_loop()
         self._watch = loop.create_task(self._watch_model())
-        self._server: uvicorn.Server | None = None
-        if listens:
+        self._turn: Turn | None = None
+        self._serving: asyncio.Task[None] | None = None
+        if socket_name is not None:
             self._server = uvicorn.Server(_server_options(self._api, settings))
-            # Bound here, so that the deployment fails if the port cannot be bound.
-            listener = _listener(self._server.config, socket_name)
-            self._serving = loop.create_task(self._server.serve([listener]))
+            self._serving = loop.create_task(self._serve(socket_name))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the application, which Serve asks for after the constructor."""
         return self._api
 
-    async def drain(self, timeout_s: float) -> bool:
-        """Refuse new requests and wait for open ones; return whether all were answered in time."""
-        self._watch.cancel()
-        self._service.become(Status.DRAINING)
+    async def __del__(self) -> None:
+        """Let another replica have its turn and answer what is open; Serve awaits this before it ends a replica."""
+        if self._serving is not None and self._service.status is not Status.DRAINING:
+            if self._turn is not None:
+                self._turn.close()
+            self._server.config.timeout_graceful_shutdown = round(self._settings.service.drain_s)
+            self._server.should_exit = True
+            await self._serving
+
+    async def _serve(self, socket_name: str) -> None:
+        """Answer at the socket in turn with other replicas, until its holder or Serve ends that."""
         try:
-            async with asyncio.timeout(timeout_s):
-                while self._service.n_open:
-                    await asyncio.sleep(0.05)
-                if self._server is not None:
-                    self._server.should_exit = True
-                    await self._serving
-        except TimeoutError:
-            return False
-        return True
+            with closing(Turn(socket_name)) as self._turn:
+                listener = await self._turn.listener()
+                if listener is not None:
+                    self._ending = asyncio.create_task(self._end_when_told(self._turn))
+                    await self._server.serve([listener])
+        except HolderGoneError:
+            # `periogt serve` was killed. The Ray may be another one's and go on, and the service with it.
+            await self._server.serve([await _own_listener(self._settings)])
+
+    async def _end_when_told(self, turn: Turn) -> None:
+        """Refuse new requests, wait for open ones, close connections."""
+        if await turn.is_told_to_end():
+            self._watch.cancel()
+            self._service.become(Status.DRAINING)
+            while self._service.n_open:
+                await asyncio.sleep(0.05)
+            self._server.should_exit = True
 
     async def _watch_model(self) -> None:
         """Learn what is served, and whether a predictor is loaded."""
@@ -99,9 +116,13 @@ class Ingress:
         await watch_model(self._service, self._backend)
 
 
-def _listener(config: uvicorn.Config, socket_name: str | None) -> socket.socket:
-    shared = received_socket(socket_name) if socket_name is not None else None
-    return shared or config.bind_socket()
+async def _own_listener(settings: Settings) -> socket.socket:
+    """Bind the address as soon as no other replica has it."""
+    while True:
+        try:
+            return bound_socket(settings.host, settings.port)
+        except OSError:
+            await asyncio.sleep(_BIND_AGAIN_S)
 
 
 def _server_options(api: ASGIApp, settings: Settings) -> uvicorn.Config:

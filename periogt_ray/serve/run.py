@@ -33,7 +33,7 @@ __all__ = ["run_service", "start_application"]
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.25
-_DRAIN_S = 60.0  # at most; the deadline of a request, if that is shorter
+_CONNECTIONS_S = 5.0  # to close connections once all is answered
 
 
 class _RayPrints(io.TextIOBase):
@@ -102,8 +102,8 @@ def run_service(settings: Settings, *, ray_address: str | None, announce: Callab
             except _StopError:
                 logger.info("Ending before the model was loaded.")
             finally:
-                shared.close()  # or clients would wait for a service that has ended
-                _drain_application(settings)
+                if not shared.end(settings.service.drain_s + _CONNECTIONS_S):
+                    logger.warning("Requests that were open after %g s are dropped.", settings.service.drain_s)
                 prints.is_over = True
                 _end_application(is_own=cluster.is_own)
     logger.info("The service has ended.")
@@ -116,15 +116,15 @@ def _announce(settings: Settings, announce: Callable[[str], None]) -> None:
     announce(example_request(settings))
 
 
-def start_application(settings: Settings, *, socket_name: str | None = None) -> None:
+def start_application(settings: Settings, *, socket_name: str) -> None:
     """Start Serve, without proxies, and the application on the Ray that this process is connected to; does not wait.
 
     Parameters
     ----------
     settings : Settings
         What is served, where, and within which bounds.
-    socket_name : str, optional
-        Under which the socket is shared (:mod:`periogt_ray.runtime.shared_socket`); None: the ingress binds its own.
+    socket_name : str
+        Under which the socket is shared (:mod:`periogt_ray.runtime.shared_socket`).
     """
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     # The gate logs requests; Serve's own access log has the same without what matters here.
@@ -207,16 +207,6 @@ def _load_error(settings: Settings) -> PerioGTError | None:
     except PerioGTError as error:
         return error
     return None
-
-
-def _drain_application(settings: Settings) -> None:
-    """Answer what is open, and refuse the rest."""
-    timeout_s = min(_DRAIN_S, settings.service.timeout_s)
-    # A signal may come before there is an application, and a replica may be gone.
-    with suppress(RayServeException, RayError, TimeoutError):
-        drained = serve.get_app_handle(APP_NAME).drain.remote(timeout_s).result(timeout_s=timeout_s + 5)
-        if not drained:
-            logger.warning("Requests that were open after %g s are dropped.", timeout_s)
 
 
 def _end_application(*, is_own: bool) -> None:

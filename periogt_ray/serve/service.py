@@ -9,7 +9,8 @@ dropped, unless another request waits for it, too. Bounds are those of the whole
 are those of one request.
 
 1. Connections, in the kernel (``serve/ingress.py``): 4096, a constant. A burst of clients is not refused; nor are
-   they while a new ingress takes the place of one that was lost, as ``periogt serve`` holds the socket, too.
+   they while another ingress takes the place of one that was lost, as ``periogt serve`` holds the socket, too
+   (``runtime/shared_socket.py``). Ingresses stand in line for it: only one has connections, and so the places below.
 2. The head of a request (``serve/http/head_limits.py``): 64 KB and 20 s, constants. An endless head would hold
    up every other client.
 3. Requests by way of Serve's proxy, in Serve (``serve/application.py``; ``periogt serve`` has no proxy): 10 000 at

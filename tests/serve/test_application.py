@@ -19,8 +19,11 @@ from support.serve_fakes import KEY, settings_with
 ROOT = Path(__file__).parents[2]
 
 
-def deployments_of(n_cpus: int = 4, n_gpus: int = 0, **bounds: object) -> dict[str, Any]:
-    built = build_app(application(settings_with(KEY, **bounds), n_cpus=n_cpus, n_gpus=n_gpus), name=APP_NAME)
+def deployments_of(
+    n_cpus: int = 4, n_gpus: int = 0, *, listens_at: str | None = None, **bounds: object
+) -> dict[str, Any]:
+    app = application(settings_with(KEY, **bounds), n_cpus=n_cpus, n_gpus=n_gpus, listens_at=listens_at)
+    built = build_app(app, name=APP_NAME)
     return {deployment.name: deployment for deployment in built.deployments}
 
 
@@ -61,6 +64,13 @@ def test_predictors_take_their_share_of_a_gpu(n_gpus: int, share: float, expecte
     assert deployments["Predictor"].ray_actor_options["num_gpus"] == expected
     assert deployments["Predictor"].num_replicas == 2
     assert not deployments["Featurizer"].ray_actor_options.get("num_gpus")
+
+
+def test_where_ingresses_listen_themselves_one_waits_in_line() -> None:
+    assert deployments_of()["Ingress"].num_replicas == 1
+    ingress = deployments_of(listens_at="10.1.2.3")["Ingress"]
+    assert ingress.num_replicas == 2
+    assert ingress.ray_actor_options["resources"] == {"node:10.1.2.3": 0.001}
 
 
 def test_only_the_ingress_has_the_key() -> None:
