@@ -13,7 +13,7 @@ import numpy as np
 
 from periogt_ray.polymer.kernels import kernel
 
-__all__: list[str] = []
+__all__ = ["find_ends", "multiply"]
 
 # Steps before the eigenvalues are looked at, and again, and at most: after many the vectors are no longer orthogonal.
 _N_FIRST_STEPS, _N_MORE_STEPS, _N_MOST_STEPS = 9, 2, 25
@@ -30,8 +30,11 @@ _MATRICES = "Tuple((int32[::1], int32[::1], float64[:,::1], float64[:,::1]))"
 
 
 @kernel(f"void({_MATRICES}, float64[:,::1], float64[:,::1], float64[:,::1])")
-def _multiply(matrices: Any, vectors: np.ndarray, products: np.ndarray, sums: np.ndarray) -> None:
-    """Multiply each matrix by a vector: first the sums over all that hangs on an atom, then from the root outwards."""
+def multiply(matrices: Any, vectors: np.ndarray, products: np.ndarray, sums: np.ndarray) -> None:
+    """Multiply each of k matrices by a vector: sums over all that hangs on an atom, then from the root outwards.
+
+    ``matrices`` as in ``path_spectra``, ``vectors`` [n, k]; fills in ``products`` [n, k]; ``sums`` [n, k] is scratch.
+    """
     part_start, part_atoms, cells, diagonals = matrices
     n_parts, root, n_sets = len(part_start) - 1, part_atoms[0], cells.shape[1]
     sums[:] = vectors
@@ -120,7 +123,7 @@ def _extend(matrices: Any, begin: int, end: int, basis: np.ndarray, alpha: np.nd
     sums, squares = np.empty((n, n_sets)), np.empty(n_sets)
     for step in range(begin, end):
         now, following = basis[step], basis[step + 1]
-        _multiply(matrices, now, following, sums)
+        multiply(matrices, now, following, sums)
         alpha[step], squares[:] = 0.0, 0.0
         if step > 0:
             before, last = basis[step - 1], beta[step - 1]
@@ -156,7 +159,7 @@ def _check(matrices: Any, largest: np.ndarray, vectors: np.ndarray, products: np
     for atom in range(n):
         for one in range(n_sets):
             vectors[atom, one] *= squares[one]
-    _multiply(matrices, vectors, products, sums)
+    multiply(matrices, vectors, products, sums)
     for atom in range(n):
         for one in range(n_sets):
             difference = products[atom, one] - largest[one] * vectors[atom, one]
@@ -167,8 +170,11 @@ def _check(matrices: Any, largest: np.ndarray, vectors: np.ndarray, products: np
 
 
 @kernel(f"void({_MATRICES}, float64[::1], float64[::1], float64[:,::1])")
-def _find_ends(matrices: Any, largest: np.ndarray, smallest: np.ndarray, vectors: np.ndarray) -> None:
-    """Fill in the largest eigenvalues, NaN where one is not found, their eigenvectors [n, k], and the smallest ones."""
+def find_ends(matrices: Any, largest: np.ndarray, smallest: np.ndarray, vectors: np.ndarray) -> None:
+    """Fill in the outermost eigenvalues of k matrices: ``largest`` [k], NaN where it is not found, ``smallest`` [k].
+
+    ``vectors`` [n, k] become the eigenvectors of the largest ones.
+    """
     n, n_sets = vectors.shape
     n_most = min(_N_MOST_STEPS, n - 1)
     basis = np.empty((n_most + 1, n, n_sets))

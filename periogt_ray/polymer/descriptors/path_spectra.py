@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from periogt_ray.polymer.descriptors.distances import Components, compose
-from periogt_ray.polymer.descriptors.lanczos import _find_ends, _multiply
+from periogt_ray.polymer.descriptors.lanczos import find_ends, multiply
 from periogt_ray.polymer.kernels import kernel
 
 __all__ = ["SpectralSums", "dense_sums", "path_sums", "total_length"]
@@ -118,7 +118,7 @@ def total_length(parts: Components, cells: np.ndarray, n_atoms: int) -> float:
         return 0.0
     products, sums = np.empty((2, n_atoms, 1))
     matrices = parts.start, parts.atoms, cells[:, None], np.zeros((n_atoms, 1))
-    _multiply(matrices, np.ones((n_atoms, 1)), products, sums)
+    multiply(matrices, np.ones((n_atoms, 1)), products, sums)
     return float(products.sum())
 
 
@@ -318,7 +318,7 @@ def _all_sums(
     for part in range(len(part_start) - 1):
         width = max(width, part_start[part + 1] - part_start[part])
     smallest, largest = np.empty(n_sets), np.empty(n_sets)
-    _find_ends(matrices, largest, smallest, leading)
+    find_ends(matrices, largest, smallest, leading)
     chosen, thresholds = np.empty(4 * n_sets, np.int64), np.empty(4 * n_sets)
     for one in range(n_sets):
         mean = diagonals[:, one].sum() / n

@@ -5,7 +5,7 @@ import pytest
 from rdkit import Chem
 
 from periogt_ray.polymer.descriptors.distances import component_distances, components, compose
-from periogt_ray.polymer.descriptors.lanczos import _find_ends
+from periogt_ray.polymer.descriptors.lanczos import find_ends
 from periogt_ray.polymer.descriptors.molecule import extract
 
 # The last are mirror images of themselves, so that half of the eigenvectors change their sign under the symmetry.
@@ -25,7 +25,7 @@ def test_ends_are_those_of_lapack(smiles: str) -> None:
     matrices[:, range(n_atoms), range(n_atoms)] = diagonals
     values, vectors = np.linalg.eigh(matrices)
     largest, smallest, leading = np.empty(5), np.empty(5), np.empty((n_atoms, 5))
-    _find_ends(
+    find_ends(
         (parts.start, parts.atoms, np.ascontiguousarray(cells.T), np.ascontiguousarray(diagonals.T)),
         largest,
         smallest,
@@ -40,5 +40,5 @@ def test_an_eigenvalue_that_is_not_exact_is_none() -> None:
     start, atoms = np.array([0, 2], dtype=np.int32), np.array([0, 1], dtype=np.int32)
     cells = np.array([0.0, np.nan, np.nan, 0.0])[:, None]
     largest, smallest, leading = np.empty(1), np.empty(1), np.empty((2, 1))
-    _find_ends((start, atoms, cells, np.zeros((2, 1))), largest, smallest, leading)
+    find_ends((start, atoms, cells, np.zeros((2, 1))), largest, smallest, leading)
     assert np.isnan(largest[0])
