@@ -17,7 +17,6 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import InternalError, PerioGTError
-from periogt_ray.model.predictor import Predictor
 from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.runtime.network import local_url
@@ -202,6 +201,8 @@ def _load_failure(settings: Settings) -> PerioGTError:
 
 
 def _load_error(settings: Settings) -> PerioGTError | None:
+    from periogt_ray.model.predictor import Predictor  # loads torch, for which the start need not wait
+
     try:
         Predictor.load(settings)
     except PerioGTError as error:

@@ -147,10 +147,11 @@ def test_without_a_holder_the_service_goes_on() -> None:
 
 
 @pytest.mark.slow
-def test_it_loads_neither_torch_nor_kernels() -> None:
-    """A new one has to be there soon after the last one was lost."""
+@pytest.mark.parametrize("module", ["ingress", "run"])
+def test_it_loads_neither_torch_nor_kernels(module: str) -> None:
+    """A new ingress has to be there soon after the last one was lost, and a service soon after it was asked for."""
     code = (
-        "import sys, periogt_ray.serve.ingress, periogt_ray.polymer.repeat_unit as unit\n"
+        f"import sys, periogt_ray.serve.{module}, periogt_ray.polymer.repeat_unit as unit\n"
         "unit.RepeatUnit.parse('*CC*')\n"
         "print(sorted({'torch', 'numba', 'scipy'} & {*sys.modules}))"
     )
