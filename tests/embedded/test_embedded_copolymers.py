@@ -263,7 +263,8 @@ def test_files_answer_as_the_trained_network_does(tiny: tuple[CopolymerStages, P
     made = Predictor(directory, torch.device("cpu"))
     polymers = [featurized_input(row.copolymer, lambda unit: featurize(unit, SCHEME)) for row in rows]
     found = [outcome.value for outcome in made.predict_many([Task(polymer, "ip") for polymer in polymers])]
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    # So short a training extrapolates far, and the last bits depend on the processor.
+    np.testing.assert_allclose(found, expected, rtol=5e-6, atol=2e-5)
 
 
 @pytest.mark.slow
