@@ -78,8 +78,7 @@ class BondClasses:
             If looking for the prompt graph takes too many steps.
         """
         try:
-            with rdBase.BlockLogs():
-                match = self._match(prompt)
+            match = self._match(prompt)
         except (RuntimeError, ValueError):
             return None
         if match is None:

@@ -7,6 +7,7 @@ import numpy as np
 from rdkit import Chem
 
 from periogt_ray.polymer.atoms_and_bonds import atoms_of, bonds_of
+from periogt_ray.polymer.interrupts import undisturbed
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 
 __all__ = ["ChainBond", "atoms_in", "chain_bonds", "equivalent_bonds"]
@@ -89,6 +90,7 @@ def equivalent_bonds(unit: RepeatUnit) -> np.ndarray:
     return np.array([found[index] for index in range(len(bonds))], dtype=np.int64)
 
 
+@undisturbed
 def atoms_in(unit: RepeatUnit, computed: RepeatUnit) -> tuple[int, ...]:
     """Return for each atom of a repeat unit's mirror image, or of the unit itself, the atom of the unit.
 

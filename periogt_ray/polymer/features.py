@@ -16,6 +16,7 @@ from periogt_ray.polymer.fingerprint import (
     have_same_patterns,
     keys_of_longer,
 )
+from periogt_ray.polymer.interrupts import undisturbed
 from periogt_ray.polymer.limits import MAX_ATOMS
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import OLIGOMER_SIZES, RepeatUnit
@@ -105,6 +106,7 @@ def computed_unit(unit: RepeatUnit, scheme: PromptScheme) -> RepeatUnit:
     return unit.first_of_mirror_images() if scheme.is_mirror_invariant else unit
 
 
+@undisturbed
 def featurize(
     unit: RepeatUnit, scheme: PromptScheme = PromptScheme.RELEASE, *, engine: DescriptorEngine = "native"
 ) -> FeaturizedPolymer:

@@ -7,6 +7,7 @@ from rdkit import Chem
 from rdkit.Chem import MACCSkeys, rdFingerprintGenerator
 
 from periogt_ray.polymer.dimensions import N_FINGERPRINT_BITS
+from periogt_ray.polymer.interrupts import undisturbed
 from periogt_ray.polymer.maccs import maccs_keys
 
 __all__ = ["fingerprint", "have_same_fingerprint", "have_same_keys", "have_same_patterns", "keys_of_longer"]
@@ -25,6 +26,7 @@ _LEAST_UNITS_OF_PATTERNS = 3
 _MOST_MATCHES = 1000  # RDKit's default
 
 
+@undisturbed
 def fingerprint(mol: Chem.Mol, *, same_keys: np.ndarray | None = None) -> np.ndarray:
     """Return the MACCS keys (167 bits), then the Morgan fingerprint (radius 4, 1024 bits).
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from rdkit import Chem, rdBase
+from rdkit import Chem
 from threadpoolctl import LibController, ThreadpoolController
 
 from periogt_ray.polymer.descriptors.autocorrelation import autocorrelations, constitutional
@@ -33,12 +33,14 @@ from periogt_ray.polymer.descriptors.weights import (
     carbon_weights,
     full_weights,
 )
+from periogt_ray.polymer.interrupts import undisturbed
 
 __all__ = ["native_descriptors"]
 
 _TRACE = 6  # attribute of a matrix that is left out where it is always zero
 
 
+@undisturbed
 def native_descriptors(mol: Chem.Mol, *, sums: PatternSums | None = None) -> np.ndarray:
     """Return the 2D descriptors, NaN where one does not exist.
 
@@ -59,7 +61,7 @@ def native_descriptors(mol: Chem.Mol, *, sums: PatternSums | None = None) -> np.
     ValidationError
         If the molecule is over one of the bounds on size, or has several fragments.
     """
-    with rdBase.BlockLogs(), _one_blas_thread():
+    with _one_blas_thread():
         arrays = extract(mol)
         return assemble(_all_blocks(arrays, pattern_sums(arrays.mol) if sums is None else sums))
 
