@@ -10,26 +10,27 @@ turn. The holder can also tell the process whose turn it is to end.
 """
 
 import asyncio
-import logging
 import os
+import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 __all__ = ["HolderGoneError", "SharedSocket", "Turn", "bound_socket", "sharing"]
 
-logger = logging.getLogger(__name__)
-
 _TIMEOUT_S = 5.0
+_AGAIN_S = 0.02
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid; see unix(7)
 _TAKE = b"t"  # with the socket
 _END = b"e"
 
 
 class HolderGoneError(OSError):
-    """Nobody shares the socket, or the process that did has ended without a word."""
+    """Nobody shares the socket, or the process that did has ended without a word; or it cannot be reached."""
 
 
 class SharedSocket:
@@ -44,21 +45,22 @@ class SharedSocket:
     def __init__(self, name: str, bound: socket.socket, door: socket.socket) -> None:
         self.name = name
         self._bound = bound
-        self._door = door
-        self._lock = threading.Lock()  # of the two below
+        self._lock = threading.Lock()  # of what follows
+        self._line: list[socket.socket] = []  # the first one has its turn
         self._is_ending = False
-        self._served_by: socket.socket | None = None
         self._is_free = threading.Event()
         self._is_free.set()
-        threading.Thread(target=self._hand_on, name="shared-socket", daemon=True).start()
+        self._hint, self._hinted = socket.socketpair()
+        self._loop = threading.Thread(target=self._hand_on, args=(door,), name="shared-socket", daemon=True)
+        self._loop.start()
 
     def end(self, timeout_s: float) -> bool:
-        """Hold the address no longer, hand it to nobody, and tell the process whose turn it is to end.
+        """Hold the address no longer, hand it to nobody, and tell the processes to end.
 
         Parameters
         ----------
         timeout_s : float
-            How long to wait for that process.
+            How long to wait for the one whose turn it is.
 
         Returns
         -------
@@ -68,45 +70,64 @@ class SharedSocket:
         with self._lock:
             self._is_ending = True
             self._bound.close()
-            if self._served_by is not None:
-                with suppress(OSError):
-                    self._served_by.send(_END)
+            for server in self._line:
+                _send(server, _END)
         return self._is_free.wait(timeout_s)
 
     def close(self) -> None:
         """Hold the address no longer; the process whose turn it is keeps the socket."""
-        with self._lock:
-            self._is_ending = True
-            self._bound.close()
-            for waited_at in (self._door, self._served_by):
-                if waited_at is not None:
-                    with suppress(OSError):
-                        waited_at.shutdown(socket.SHUT_RDWR)
-        self._door.close()
+        with suppress(OSError):
+            self._hint.send(_END)
+        self._loop.join(_TIMEOUT_S)
+        self._bound.close()
 
-    def _hand_on(self) -> None:
-        while True:
-            try:
-                visitor, _ = self._door.accept()
-            except OSError:  # closed
+    def _hand_on(self, door: socket.socket) -> None:
+        """Watch the door and those in the line, until it is over."""
+        with selectors.DefaultSelector() as watched, door, self._hint, self._hinted:
+            for one in (door, self._hinted):
+                watched.register(one, selectors.EVENT_READ)
+            while True:
+                ready: list[Any] = [key.fileobj for key, _ in watched.select()]
+                if self._hinted in ready:
+                    break
+                for one in ready:
+                    if one is door:
+                        self._let_in(door, watched)
+                    else:
+                        self._let_go(one, watched)
+            for server in self._line:
+                server.close()
+
+    def _let_in(self, door: socket.socket, watched: selectors.BaseSelector) -> None:
+        """Put a visitor into the line; at once, so that a user who may not have the socket keeps nobody out."""
+        with suppress(OSError):
+            visitor, _ = door.accept()
+            if _user_of(visitor) != os.getuid():
+                visitor.close()
                 return
-            with visitor, suppress(OSError):
-                if _user_of(visitor) == os.getuid() and self._is_taken_by(visitor):
-                    visitor.recv(1)  # returns when the visitor has closed the connection, or its process has died
+            watched.register(visitor, selectors.EVENT_READ)
             with self._lock:
-                self._served_by = None
-                self._is_free.set()
+                self._line.append(visitor)
+                if self._is_ending:
+                    _send(visitor, _END)
+                elif len(self._line) == 1:
+                    self._give_turn()
 
-    def _is_taken_by(self, visitor: socket.socket) -> bool:
-        """Hand the socket to a visitor, or tell it that all has ended."""
+    def _let_go(self, server: socket.socket, watched: selectors.BaseSelector) -> None:
+        """Take a process out of the line that has closed its connection, or died."""
+        watched.unregister(server)
         with self._lock:
-            if self._is_ending:
-                visitor.send(_END)
-                return False
-            socket.send_fds(visitor, [_TAKE], [self._bound.fileno()])
-            self._served_by = visitor
-            self._is_free.clear()
-            return True
+            had_turn = server is self._line[0]
+            self._line.remove(server)
+            server.close()
+            if had_turn:
+                self._is_free.set()
+                if self._line and not self._is_ending:
+                    self._give_turn()
+
+    def _give_turn(self) -> None:
+        self._is_free.clear()
+        _send(self._line[0], _TAKE, self._bound.fileno())  # one that has gone meanwhile is let go next
 
 
 @contextmanager
@@ -154,14 +175,12 @@ class Turn:
     def __init__(self, name: str) -> None:
         self._connection = socket.socket(socket.AF_UNIX)
         try:
-            self._connection.settimeout(_TIMEOUT_S)
-            self._connection.connect(f"\0{name}")
+            _connect(self._connection, f"\0{name}")
             if _user_of(self._connection) != os.getuid():
                 raise PermissionError("The socket of that name is another user's.")
         except OSError as error:
             self._connection.close()
             raise HolderGoneError(str(error)) from error
-        self._connection.setblocking(False)
         self._is_closed = False
         self._messages: asyncio.Queue[tuple[bytes, list[int]]] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
@@ -203,6 +222,21 @@ class Turn:
         self._messages.put_nowait((message, descriptors))
 
 
+def _connect(connection: socket.socket, address: str) -> None:
+    """Connect, where others may be in the door for a moment."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    connection.setblocking(False)
+    while True:
+        try:
+            connection.connect(address)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return
+
+
 def bound_socket(host: str, port: int) -> socket.socket:
     """Return a socket that is bound to an address and does not listen yet.
 
@@ -220,6 +254,12 @@ def bound_socket(host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def _send(server: socket.socket, message: bytes, *descriptors: int) -> None:
+    """Send what a process is to know; one that has died is found out otherwise."""
+    with suppress(OSError):
+        socket.send_fds(server, [message], descriptors)
 
 
 def _user_of(connection: socket.socket) -> int:

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import socket
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import uvicorn
@@ -26,7 +25,7 @@ __all__ = ["Ingress"]
 
 logger = logging.getLogger(__name__)
 
-_BIND_AGAIN_S = 1.0
+_AGAIN_S = 0.5
 
 
 class Ingress:
@@ -85,15 +84,21 @@ class Ingress:
 
     async def _serve(self, socket_name: str) -> None:
         """Answer at the socket in turn with other replicas, until its holder or Serve ends that."""
-        try:
-            with closing(Turn(socket_name)) as self._turn:
-                listener = await self._turn.listener()
-                if listener is not None:
-                    self._ending = asyncio.create_task(self._end_when_told(self._turn))
-                    await self._server.serve([listener])
-        except HolderGoneError:
-            # `periogt serve` was killed. The Ray may be another one's and go on, and the service with it.
-            await self._server.serve([await _own_listener(self._settings)])
+        while True:
+            try:
+                with closing(Turn(socket_name)) as self._turn:
+                    listener = await self._turn.listener()
+                    if listener is not None:
+                        self._ending = asyncio.create_task(self._end_when_told(self._turn))
+                        await self._server.serve([listener])
+                    return
+            except HolderGoneError:
+                # `periogt serve` was killed. The Ray may be another one's and go on, and the service with it.
+                with suppress(OSError):
+                    listener = bound_socket(self._settings.host, self._settings.port)
+                    break
+            await asyncio.sleep(_AGAIN_S)  # another replica has the address
+        await self._server.serve([listener])
 
     async def _end_when_told(self, turn: Turn) -> None:
         """Refuse new requests, wait for open ones, close connections."""
@@ -114,15 +119,6 @@ class Ingress:
             self._service.become(Status.FAILED)
             return
         await watch_model(self._service, self._backend)
-
-
-async def _own_listener(settings: Settings) -> socket.socket:
-    """Bind the address as soon as no other replica has it."""
-    while True:
-        try:
-            return bound_socket(settings.host, settings.port)
-        except OSError:
-            await asyncio.sleep(_BIND_AGAIN_S)
 
 
 def _server_options(api: ASGIApp, settings: Settings) -> uvicorn.Config:

@@ -194,6 +194,29 @@ def test_a_socket_is_for_its_user_only(monkeypatch: pytest.MonkeyPatch) -> None:
             Turn(shared.name)
 
 
+@pytest.mark.root
+def test_another_user_keeps_nobody_out_of_the_line() -> None:
+    with sharing("127.0.0.1", free_port()) as shared, server(shared.name, "listening") as first:
+        told, tells = os.pipe()
+        stranger = os.fork()
+        if stranger == 0:
+            os.setuid(65534)
+            visitors = []
+            while len(visitors) < 300:
+                visitors.append(socket.socket(socket.AF_UNIX))
+                visitors[-1].connect(f"\0{shared.name}")
+            os.write(tells, b".")
+            signal.pause()
+        try:
+            assert os.read(told, 1) == b"."
+            with server(shared.name) as second:
+                first.kill()
+                expect(second, "listening")
+        finally:
+            os.kill(stranger, signal.SIGKILL)
+            os.waitpid(stranger, 0)
+
+
 def test_a_name_that_nobody_shares() -> None:
     with pytest.raises(HolderGoneError):
         Turn("periogt-socket-none")
