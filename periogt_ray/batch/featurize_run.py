@@ -194,7 +194,10 @@ class _Run:
             )
         engine = self._settings.descriptor_engine
         self._store.close()
-        self._store.tidy(engine=engine)
+        try:
+            self._store.tidy(engine=engine)
+        except OSError as error:
+            logger.warning("%s is left untidy: %s.", self._settings.feature_store, error.strerror)
         return self._summary(time.monotonic() - started_s)
 
     def _keep(self, smiles: str, scheme: PromptScheme, content: bytes) -> None:

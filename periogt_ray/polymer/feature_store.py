@@ -170,9 +170,7 @@ class FeatureStore:
                     self._n_unlooked = 0.0
                     self.tidy(engine=engine)
             except OSError as error:
-                if not self._is_broken:
-                    logger.warning("Features cannot be saved in %s: %s.", self.directory, error.strerror)
-                self._is_broken = True
+                self._say_broken(error)
                 return False
             return True
 
@@ -203,8 +201,16 @@ class FeatureStore:
         """Seal what this process has written, so that others read it quickly."""
         with self._lock:
             for version in self._versions.values():
-                version.close()
+                try:
+                    version.close()
+                except OSError as error:  # without its index a segment is read entry by entry
+                    self._say_broken(error)
             self._versions = {}
+
+    def _say_broken(self, error: OSError) -> None:
+        if not self._is_broken:
+            logger.warning("Features cannot be saved in %s: %s.", self.directory, error.strerror)
+        self._is_broken = True
 
     def _version(self, engine: DescriptorEngine) -> "_Version":
         if engine not in self._versions:
@@ -249,8 +255,10 @@ class _Version:
         self.index.note(self._writer.path, self._writer.append(key, content))
 
     def close(self) -> None:
-        self._seal()
-        self.index.close()
+        try:
+            self._seal()
+        finally:
+            self.index.close()
 
     def _seal(self) -> None:
         writer, self._writer = self._writer, None
