@@ -38,7 +38,7 @@ from periogt_ray.commands.setup import setup
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.runtime.logs import set_up_logging
 from periogt_ray.runtime.ray_environment import LOG_ENVIRONMENT
-from periogt_ray.settings import older_variables, unknown_variables
+from periogt_ray.settings import PORTS, older_variables, unknown_variables
 from periogt_ray.tables.predictions import OUTPUT_COLUMNS
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def doctor(as_json: bool | None, hashes: bool) -> None:
 
 @cli.command()
 @click.option("--host", help="Address to listen at.  [default: PERIOGT_HOST, else 0.0.0.0]")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen at.  [default: PERIOGT_PORT, else 8000]")
+@click.option("--port", type=click.IntRange(*PORTS), help="Port to listen at.  [default: PERIOGT_PORT, else 8000]")
 def serve(host: str | None, port: int | None) -> None:
     """Serve HTTP until interrupted; print an example request once the model is loaded.
 

@@ -15,6 +15,7 @@ from periogt_ray.errors import SettingsError
 __all__ = [
     "EMBEDDED_DIR",
     "EXAMPLES",
+    "PORTS",
     "RENAMED",
     "VARIABLES",
     "ServiceSettings",
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 EMBEDDED_DIR = Path(__file__).parent / "embedded"
 EXAMPLES = Path(__file__).parent / "examples" / "polymers.csv"
+
+PORTS = 1, 65535  # at which a service may listen
 
 # Every variable that the package or its scripts know, with what it means.
 VARIABLES: Mapping[str, str] = {
@@ -72,7 +75,6 @@ RENAMED: Mapping[str, str] = {
 # Variables of an older layout, which took its code from other directories.
 _OLDER_LAYOUT = ("PERIOGT_RUNTIME_PACKAGE_DIR", "PERIOGT_SRC_DIR")
 _DRAIN_S = 60.0
-_DEFAULT_MIN_DRIVER = "560.28"  # NVIDIA's release notes for CUDA 12.6
 
 _Choice = TypeVar("_Choice", bound=str)
 
@@ -131,15 +133,17 @@ class ServiceSettings:
         """
         # A queue takes at least one full /v1/predict/batch request.
         return cls(
-            max_batch=_whole(given, "PERIOGT_MAX_BATCH", 16, (1, 1024)),
-            batch_wait_s=_number(given, "PERIOGT_BATCH_WAIT_MS", 2, (0, 10_000)) / 1000,
-            max_queue=_whole(given, "PERIOGT_MAX_QUEUE", 256, (100, 100_000)),
-            timeout_s=_number(given, "PERIOGT_TIMEOUT_S", 120, (0.1, 86_400)),
+            max_batch=_whole(given, "PERIOGT_MAX_BATCH", cls.max_batch, (1, 1024)),
+            batch_wait_s=_number(given, "PERIOGT_BATCH_WAIT_MS", cls.batch_wait_s * 1000, (0, 10_000)) / 1000,
+            max_queue=_whole(given, "PERIOGT_MAX_QUEUE", cls.max_queue, (100, 100_000)),
+            timeout_s=_number(given, "PERIOGT_TIMEOUT_S", cls.timeout_s, (0.1, 86_400)),
             n_predictors=_whole(given, "PERIOGT_PREDICTORS", 0, (0, 1024)) or None,
-            gpu_share=_number(given, "PERIOGT_GPU_SHARE", 0.51, (0.01, 1)),
+            gpu_share=_number(given, "PERIOGT_GPU_SHARE", cls.gpu_share, (0.01, 1)),
             n_featurizers=_whole(given, "PERIOGT_FEATURIZERS", 0, (0, 4096)) or None,
-            cache_bytes=int(_number(given, "PERIOGT_CACHE_MB", 256, (0, 1 << 20)) * (1 << 20)),
-            max_body_bytes=int(_number(given, "PERIOGT_MAX_BODY_KB", 2048, (1, 1 << 20)) * (1 << 10)),
+            cache_bytes=int(_number(given, "PERIOGT_CACHE_MB", cls.cache_bytes >> 20, (0, 1 << 20)) * (1 << 20)),
+            max_body_bytes=int(
+                _number(given, "PERIOGT_MAX_BODY_KB", cls.max_body_bytes >> 10, (1, 1 << 20)) * (1 << 10)
+            ),
         )
 
 
@@ -187,7 +191,7 @@ class Settings:
     port: int = 8000
     api_key: str | None = None
     descriptor_engine: Literal["native", "mordred"] = "native"
-    min_driver: str = _DEFAULT_MIN_DRIVER
+    min_driver: str = "560.28"  # NVIDIA's release notes for CUDA 12.6
     precision: Literal["exact", "float32", "tf32"] = "exact"
     weights_bytes: int = 8 << 30
     mirror: str | None = None
@@ -228,16 +232,18 @@ class Settings:
             results_dir=_directory(given, "PERIOGT_RESULTS_DIR", must_exist=True) or base_dir / "results",
             models_dir=_directory(given, "PERIOGT_MODELS", must_exist=False) or base_dir / "models",
             device=_choice(given, "PERIOGT_DEVICE", ("cpu", "cuda")),
-            host=given.get("PERIOGT_HOST", "0.0.0.0"),
-            port=_port(given),
+            host=given.get("PERIOGT_HOST", cls.host),
+            port=_port(given, cls.port),
             api_key=_key(given),
-            descriptor_engine=_choice(given, "PERIOGT_DESCRIPTORS", ("native", "mordred")) or "native",
-            min_driver=_version(given, "PERIOGT_MIN_DRIVER", _DEFAULT_MIN_DRIVER),
-            precision=_choice(given, "PERIOGT_PRECISION", ("exact", "float32", "tf32")) or "exact",
-            weights_bytes=int(_number(given, "PERIOGT_WEIGHTS_GB", 8, (0, 4096)) * (1 << 30)),
+            descriptor_engine=_choice(given, "PERIOGT_DESCRIPTORS", ("native", "mordred")) or cls.descriptor_engine,
+            min_driver=_version(given, "PERIOGT_MIN_DRIVER", cls.min_driver),
+            precision=_choice(given, "PERIOGT_PRECISION", ("exact", "float32", "tf32")) or cls.precision,
+            weights_bytes=int(_number(given, "PERIOGT_WEIGHTS_GB", cls.weights_bytes >> 30, (0, 4096)) * (1 << 30)),
             mirror=check_mirror(given.get("PERIOGT_MIRROR")),
             feature_store=_private(_directory(given, "PERIOGT_FEATURE_STORE", must_exist=True)),
-            feature_store_bytes=int(_number(given, "PERIOGT_FEATURE_STORE_GB", 10, (0, 1 << 20)) * (1 << 30)),
+            feature_store_bytes=int(
+                _number(given, "PERIOGT_FEATURE_STORE_GB", cls.feature_store_bytes >> 30, (0, 1 << 20)) * (1 << 30)
+            ),
             service=ServiceSettings.from_given(given),
         )
 
@@ -402,10 +408,10 @@ def check_mirror(address: str | None) -> str | None:
     return address
 
 
-def _port(given: Mapping[str, str]) -> int:
-    value = given.get("PERIOGT_PORT", "8000")
-    if not re.fullmatch(r"[0-9]{1,5}", value) or not 1 <= int(value) <= 65535:
-        raise SettingsError(f"PERIOGT_PORT is {value!r}; expected a number from 1 to 65535.")
+def _port(given: Mapping[str, str], default: int) -> int:
+    value = given.get("PERIOGT_PORT", str(default))
+    if not re.fullmatch(r"[0-9]{1,5}", value) or not PORTS[0] <= int(value) <= PORTS[1]:
+        raise SettingsError(f"PERIOGT_PORT is {value!r}; expected a number from {PORTS[0]} to {PORTS[1]}.")
     return int(value)
 
 
