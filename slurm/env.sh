@@ -38,11 +38,14 @@ fi
 # Reads the values of the site. PERIOGT_* and SBATCH_* of the environment win over them.
 _periogt_site() {
   local periogt_file=${PERIOGT_SITE_ENV-} periogt_flags=$- periogt_name periogt_given=()
-  if [[ -z ${PERIOGT_SITE_ENV+set} && -e $periogt_root/slurm/site.env ]]; then periogt_file=$periogt_root/slurm/site.env; fi
+  if [[ -z ${PERIOGT_SITE_ENV+set} && ( -e $periogt_root/slurm/site.env || -L $periogt_root/slurm/site.env ) ]]; then periogt_file=$periogt_root/slurm/site.env; fi
   if [[ -z $periogt_file ]]; then return; fi
   [[ -f $periogt_file && -r $periogt_file ]] || periogt_fail "PERIOGT_SITE_ENV ($periogt_file) is not a file that can be" \
     "read on $(hostname); correct it, or set it to nothing"
   bash -n "$periogt_file" || periogt_fail "bash cannot read $periogt_file, see above; correct the file"
+  if grep -q $'\r' "$periogt_file"; then
+    periogt_fail "$periogt_file has Windows line ends; remove them: sed -i 's/\\r\$//' $periogt_file"
+  fi
   while IFS= read -r periogt_name; do
     case $periogt_name in PERIOGT_* | SBATCH_*) periogt_given+=("$periogt_name=${!periogt_name}") ;; esac
   done < <(compgen -e)
@@ -52,6 +55,8 @@ _periogt_site() {
   source "$periogt_file"
   if [[ $periogt_flags == *e* ]]; then set -e; fi
   if [[ $periogt_flags == *u* ]]; then set -u; fi
+  # Also what has no `export` in the file.
+  while IFS= read -r periogt_name; do export "${periogt_name?}"; done < <(compgen -v PERIOGT_; compgen -v SBATCH_)
   for periogt_name in "${periogt_given[@]}"; do export "${periogt_name?}"; done
   while IFS= read -r periogt_name; do
     if [[ " ${periogt_given[*]%%=*} " != *" $periogt_name "* ]]; then periogt_unsubmitted+=("$periogt_name"); fi
@@ -196,7 +201,7 @@ periogt_check() {
     shift
   done
   periogt_prepare
-  echo "site: ${PERIOGT_SITE_ENV:-no slurm/site.env; only the environment and sbatch\'s options count}"
+  echo "site: ${PERIOGT_SITE_ENV:-no slurm/site.env; only the environment and the options of sbatch count}"
   periogt_run python -m periogt_ray.slurm check "${@:2}" || exit 2
   if command -v sbatch >/dev/null; then
     # The number of a job that is not made is no answer.

@@ -1,14 +1,17 @@
 """What can be known before a job is queued: settings, artifacts, properties and input, on a login node."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from periogt_ray.artifacts.directory import ArtifactDirectory
-from periogt_ray.settings import Settings
+from periogt_ray.settings import Settings, unknown_variables
 from periogt_ray.tables.columns import TableOptions
 from periogt_ray.tables.reading import count_rows
 
 __all__ = ["run_preflight"]
+
+logger = logging.getLogger(__name__)
 
 
 def run_preflight(
@@ -36,6 +39,8 @@ def run_preflight(
     PerioGTError
         The first thing that is wrong.
     """
+    for warning in unknown_variables(env):
+        logger.warning("%s", warning)
     artifacts = ArtifactDirectory.of_settings(Settings.from_env(env))
     names = artifacts.supported if properties == "all" else [name.strip() for name in properties.split(",")]
     for name in names:

@@ -166,3 +166,21 @@ def test_the_scripts_hold_no_values_of_a_cluster(script: Path) -> None:
     assert "#SBATCH --time=" in text
     assert "slurm/site.env" in text
     assert not re.search(r"--partition|--account|/projects/|/gpfs/|^##SBATCH|^# export", text, flags=re.MULTILINE)
+
+
+def test_a_value_counts_also_without_export(clone: Path) -> None:
+    write_site(clone, "PERIOGT_DEVICE=cpu\nSBATCH_ACCOUNT=chem\nELSE=1\n")
+    result = sourced(clone, "env | grep -E '^(PERIOGT_DEVICE|SBATCH_ACCOUNT|ELSE)='")
+    assert sorted(result.stdout.splitlines()) == ["PERIOGT_DEVICE=cpu", "SBATCH_ACCOUNT=chem"], result.stderr
+
+
+def test_windows_line_ends_and_a_link_to_nothing_are_refused(clone: Path) -> None:
+    site = write_site(clone, "export PERIOGT_DEVICE=cpu\r\n")
+    result = sourced(clone, "true")
+    assert result.returncode == 2
+    assert "has Windows line ends" in result.stderr
+    site.unlink()
+    site.symlink_to("/nonexistent/site.env")
+    result = sourced(clone, "true")
+    assert result.returncode == 2
+    assert "is not a file that can be read" in result.stderr
