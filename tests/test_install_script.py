@@ -102,3 +102,22 @@ def test_without_a_usable_python_it_says_what_to_install(checkout: Checkout, var
     assert "python3-venv" in done.stderr
     assert variables.get("PYTHON", "python3.13, python3.12, python3.11") in done.stderr
     assert not (checkout.root / ".venv").exists()
+
+
+def test_an_environment_that_cannot_run_here_is_made_anew(checkout: Checkout) -> None:
+    python = checkout.add("python3.12")
+    checkout.install()
+    # Its commands name the interpreter by its whole path, which was another one before the checkout was moved.
+    (checkout.root / ".venv" / "bin" / "pip").write_text("#!/elsewhere/.venv/bin/python\n")
+    checkout.root = checkout.root.rename(checkout.root.with_name("moved"))
+    done = checkout.install()
+    assert (done.returncode, checkout.chosen) == (0, ["python3.12"]), done.stderr
+    assert "another directory" in done.stderr
+    assert not (checkout.root / ".venv" / "bin" / "pip").exists()
+
+    for name in ("python", "python3.12"):
+        (checkout.root / ".venv" / "bin" / name).unlink()
+        (checkout.root / ".venv" / "bin" / name).symlink_to("/removed/python")
+    done = checkout.install()
+    assert (done.returncode, checkout.chosen) == (0, ["python3.12"]), done.stderr
+    assert (checkout.root / ".venv" / "bin" / "python").read_text() == python.read_text()
