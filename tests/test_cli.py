@@ -443,6 +443,14 @@ def test_doctor_tells_what_to_do_and_still_tests_itself(called: Called) -> None:
 
 
 @pytest.mark.slow
+def test_the_smoke_test_of_the_command_line_passes() -> None:
+    script = Path(__file__).parents[1] / "scripts" / "hpc_cli_smoke_test.sh"
+    result = subprocess.run([script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("ok: ") == 5
+
+
+@pytest.mark.slow
 def test_doctor_reports_on_an_installation_that_is_broken(tmp_path: Path) -> None:
     for package in ("torch", "rdkit"):
         (tmp_path / package).mkdir()
