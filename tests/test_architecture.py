@@ -84,8 +84,12 @@ def imports_of(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None, f"{path.name} imports by a relative name"
+            assert node.level == 0, f"{path.name} imports by a relative name"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            names |= {one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)}
     return {name.removeprefix("periogt_ray.") for name in names if name.startswith("periogt_ray.")}
 
 
@@ -153,9 +157,7 @@ def imports_when_loaded(path: Path) -> set[str]:
         if isinstance(statement, ast.Import):
             names |= {alias.name for alias in statement.names}
         elif isinstance(statement, ast.ImportFrom):
-            assert statement.module is not None, f"{path.name} imports by a relative name"
-            assert statement.level == 0, f"{path.name} imports by a relative name"
-            names |= {statement.module} | {f"{statement.module}.{alias.name}" for alias in statement.names}
+            names |= {str(statement.module)} | {f"{statement.module}.{alias.name}" for alias in statement.names}
     parts = [name.split(".") for name in names]
     return {".".join(words[:n]) for words in parts for n in range(1, len(words) + 1)}
 
@@ -221,7 +223,8 @@ def test_only_settings_and_the_command_line_see_the_environment() -> None:
         module_of(path)
         for path in SOURCES
         if any(
-            isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+            (isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"))
+            or (isinstance(node, ast.ImportFrom) and {"environ", "getenv"} & {alias.name for alias in node.names})
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         )
     }
@@ -235,9 +238,18 @@ def test_only_settings_and_the_command_line_see_the_environment() -> None:
     assert readers <= allowed, "settings are built once, at the command line, and passed on"
 
 
+PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+# What they are read by instead, and the errors of that.
+ABOUT_PICKLES = {"artifacts.safe_pickle", "artifacts.weight_files"}
+
+
 def test_nothing_is_loaded_unsafely() -> None:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                imported = {alias.name for alias in node.names} | {getattr(node, "module", "")}
+                assert module_of(path) in ABOUT_PICKLES or not PICKLES & imported, path
+                assert not any(alias.name == "torch" and alias.asname for alias in node.names), path
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)
