@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 
 import click
@@ -12,7 +13,8 @@ import yaml
 import periogt_ray
 from periogt_ray import errors
 from periogt_ray.cli import cli
-from periogt_ray.settings import VARIABLES
+from periogt_ray.doctor.run import run_checks
+from periogt_ray.settings import VARIABLES, ServiceSettings, Settings
 from support.documents import DOCUMENTS, ROOT, Command, anchors_of, commands_of, links_of
 
 COMMANDS = [command for path in DOCUMENTS for command in commands_of(path)]
@@ -136,6 +138,45 @@ def test_every_error_code_has_an_entry() -> None:
 def test_every_setting_has_its_line() -> None:
     named = set(re.findall(r"^\| (.+?) \|", read("docs/settings.md"), re.MULTILINE))
     assert {name for cell in named for name in re.findall(r"`(PERIOGT_\w+)`", cell)} == set(VARIABLES)
+
+
+def test_defaults_are_those_of_the_settings() -> None:
+    """As the text of --help and docs/settings.md say them."""
+    service = ServiceSettings()
+    defaults = {
+        "PERIOGT_PORT": Settings.port,
+        "PERIOGT_HOST": Settings.host,
+        "PERIOGT_MAX_BATCH": service.max_batch,
+        "PERIOGT_BATCH_WAIT_MS": round(1000 * service.batch_wait_s),
+        "PERIOGT_MAX_QUEUE": service.max_queue,
+        "PERIOGT_TIMEOUT_S": round(service.timeout_s),
+        "PERIOGT_GPU_SHARE": service.gpu_share,
+        "PERIOGT_CACHE_MB": service.cache_bytes >> 20,
+        "PERIOGT_MAX_BODY_KB": service.max_body_bytes >> 10,
+        "PERIOGT_FEATURE_STORE_GB": Settings.feature_store_bytes >> 30,
+        "PERIOGT_WEIGHTS_GB": Settings.weights_bytes >> 30,
+        "PERIOGT_MIN_DRIVER": Settings.min_driver,
+        "PERIOGT_DESCRIPTORS": Settings.descriptor_engine,
+        "PERIOGT_PRECISION": Settings.precision,
+    }
+    rows = re.findall(r"^\| (.+?) \| .+ \| (.*?) \|$", read("docs/settings.md"), re.MULTILINE)
+    for name, default in defaults.items():
+        assert VARIABLES[name].endswith(f"(default: {default})"), name
+        [told] = [told for names, told in rows if f"`{name}`" in names]
+        assert re.search(rf"(?<![\w.]){re.escape(str(default))}(?![\w])", told), name
+
+
+def test_every_route_and_every_check_of_doctor_is_explained(tmp_path: Path) -> None:
+    routes = (ROOT / "periogt_ray" / "serve" / "http" / "routes.py").read_text(encoding="utf-8")
+    paths = set(re.findall(r'"(/v1/[^"]+)"', routes))
+    service = read("docs/service.md")
+    assert paths
+    assert [path for path in sorted(paths) if re.sub(r"\{\w+\}", "{id}", path) not in service] == []
+    rows = re.findall(r"^\| (`.+?) \| ", read("docs/clusters.md"), re.MULTILINE)
+    explained = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    explained |= {one.name for one in distributions()}
+    found = {check.name for check in run_checks({"HOME": str(tmp_path)}, hashes=False)}
+    assert [name for name in sorted(found) if not {name, f"{name.split()[0]} ..."} & explained] == []
 
 
 def test_every_public_name_is_in_the_reference() -> None:

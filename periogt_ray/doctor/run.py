@@ -163,7 +163,7 @@ def _check_directories(settings: Settings, place: Surroundings) -> Iterator[Chec
     results = probe_directory("results_dir", settings.results_dir)
     yield check_directory(results, place, is_kept=False, is_written=True)
     if settings.feature_store is not None:
-        cache = probe_directory("cache_dir", settings.feature_store)
+        cache = probe_directory("feature_store", settings.feature_store)
         yield check_directory(cache, place, is_kept=False, is_written=True)
         from periogt_ray.polymer.feature_store import older_features
 
