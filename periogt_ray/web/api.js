@@ -2,6 +2,10 @@
 
 const KEY_NAME = "periogt-key";
 
+// What the service takes; a test compares them with its own bounds.
+export const MOST_ITEMS = 100; // of a request
+export const MOST_CHARACTERS = 2000; // of a SMILES
+
 /** An error that the API answered with. */
 export class ApiError extends Error {
   constructor(body, { status, retryAfter_s = null, requestId = "" }) {

@@ -1,7 +1,8 @@
 // Which columns hold the polymers and which one the ids. The names are shared with `periogt batch`: table_rules.json.
 
+import { MOST_CHARACTERS } from "./api.js";
+
 const SNIFFED_ROWS = 50;
-const MOST_CHARACTERS = 2000; // of a SMILES
 
 /** Columns of an input, in the order of the output. */
 export const UNIT_INPUTS = ["smiles"];

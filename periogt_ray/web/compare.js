@@ -1,13 +1,12 @@
 // Up to six polymers side by side: drawings, every property with its interval and domain, and one axis a property.
 
-import { ApiError } from "./api.js";
+import { ApiError, MOST_ITEMS } from "./api.js";
 import { writeWide } from "./csv_output.js";
 import { byId, copy, el, shown } from "./dom.js";
 import { ranges } from "./ranges.js";
 import { DOMAIN_TEXT, gathered, told, warningBox } from "./warnings.js";
 
 const MOST = 6;
-const MOST_ITEMS = 100; // of a request
 const KEPT_NAME = "periogt-compare"; // in the tab's session
 const EMPTY = "The SMILES is empty; expected a repeat unit with two connection points, such as *CC(*)c1ccccc1.";
 const FULL = `${MOST} polymers are compared; remove one to add another.`;

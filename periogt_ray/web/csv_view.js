@@ -1,5 +1,6 @@
 // The CSV view: choosing a file, running its plan.
 
+import { MOST_ITEMS } from "./api.js";
 import { tableRules } from "./columns.js";
 import { readCsv } from "./csv_file.js";
 import { writeCsv } from "./csv_output.js";
@@ -11,7 +12,6 @@ import { Results } from "./results.js";
 
 const SHOW_EVERY_MS = 400;
 const MOST_AT_ONCE = 3;
-const MOST_ITEMS = 100;
 
 export class CsvView {
   constructor(api, drawings, state) {

@@ -1,9 +1,8 @@
 // Predicting many rows: a few requests at a time, each of at most 100 predictions; what can be sent again, is.
 
-import { ApiError, UnreachableError } from "./api.js";
+import { ApiError, MOST_ITEMS, UnreachableError } from "./api.js";
 import { pause } from "./dom.js";
 
-const MOST_ITEMS = 100; // of a request
 const FIRST_ROWS = 8; // small at first, so that the first values come soon
 const QUICK_S = 1.5;
 const SLOW_S = 6;
