@@ -418,8 +418,8 @@ def test_doctor_looks_at_the_directory_of_features(called: Called, tmp_path: Pat
     tmp_path.chmod(0o700)
     report = json.loads(called("doctor", "--json", PERIOGT_FEATURE_STORE=str(tmp_path)).stdout)
     checks = {check["name"]: check for check in report["checks"]}
-    assert checks["cache_dir"]["status"] == "PASS"
-    assert str(tmp_path) in checks["cache_dir"]["message"]
+    assert checks["feature_store"]["status"] == "PASS"
+    assert str(tmp_path) in checks["feature_store"]["message"]
     assert "feature store" not in checks
 
 

@@ -91,6 +91,7 @@ def _origin(error: BaseException) -> BaseException:
 @contextmanager
 def _listening() -> Iterator[None]:
     """Hear RDKit's warnings, whatever the caller has switched off."""
+    _listen()
     is_silent = f"{_WARNINGS}:disabled" in rdBase.LogStatus()
     level, is_disabled = _log.level, _log.disabled
     is_deaf = not _log.isEnabledFor(logging.WARNING)
@@ -119,6 +120,7 @@ def _hear(record: logging.LogRecord) -> bool:
     return False
 
 
+@functools.cache
 def _listen() -> None:
     """Lead RDKit's log to Python's, where it looks the same, without its levels below a warning."""
     before = rdBase.LogStatus().split()
@@ -128,6 +130,3 @@ def _listen() -> None:
         if state == "disabled":
             rdBase.DisableLog(name)
     _log.addFilter(_hear)
-
-
-_listen()
