@@ -38,7 +38,11 @@ fi
 # Reads the values of the site. PERIOGT_* and SBATCH_* of the environment win over them.
 _periogt_site() {
   local periogt_file=${PERIOGT_SITE_ENV-} periogt_flags=$- periogt_name periogt_given=()
-  if [[ -z ${PERIOGT_SITE_ENV+set} && ( -e $periogt_root/slurm/site.env || -L $periogt_root/slurm/site.env ) ]]; then periogt_file=$periogt_root/slurm/site.env; fi
+  if [[ -z ${PERIOGT_SITE_ENV+set} ]]; then
+    periogt_file=$periogt_root/slurm/site.env
+    # A link may lead to what this node does not see; that is refused below.
+    if [[ ! -e $periogt_file && ! -L $periogt_file ]]; then periogt_file=; fi
+  fi
   if [[ -z $periogt_file ]]; then return; fi
   [[ -f $periogt_file && -r $periogt_file ]] || periogt_fail "PERIOGT_SITE_ENV ($periogt_file) is not a file that can be" \
     "read on $(hostname); correct it, or set it to nothing"

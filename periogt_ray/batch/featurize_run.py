@@ -197,7 +197,11 @@ class _Run:
         try:
             self._store.tidy(engine=engine)
         except OSError as error:
-            logger.warning("%s is left untidy: %s.", self._settings.feature_store, error.strerror)
+            logger.warning(
+                "%s cannot be tidied: %s. Its features can be read; to have fewer files, make it writable or free some "
+                "space, then run the same command again.",
+                *(self._settings.feature_store, error.strerror),
+            )
         return self._summary(time.monotonic() - started_s)
 
     def _keep(self, smiles: str, scheme: PromptScheme, content: bytes) -> None:

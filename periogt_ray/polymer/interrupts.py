@@ -68,7 +68,7 @@ def undisturbed(function: Callable[_P, _T]) -> Callable[_P, _T]:
             try:
                 with _listening():
                     found = function(*args, **kwargs)
-            except Exception as error:
+            except Exception as error:  # what was cut short may fail in any way
                 if (raised := _origin(error)) is not error:
                     raise raised from None
                 if _heard.n_interrupted == before:

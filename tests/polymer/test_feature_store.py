@@ -1,5 +1,6 @@
 """Features on disk: equal to the bit, bounded, and of no harm when they are broken."""
 
+import errno
 import os
 import threading
 import time
@@ -174,6 +175,25 @@ def test_a_directory_that_cannot_be_written_costs_no_prediction(
     for _ in range(2):
         assert_equal_features(store.featurize(STYRENE, MONOMER, engine="native")[0], featurize(STYRENE, MONOMER))
     assert sum("cannot be saved" in record.message for record in caplog.records) == 1
+
+
+def test_a_segment_that_cannot_be_sealed_is_one_line_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where the disk is full when the process ends."""
+
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store = FeatureStore(tmp_path, 1 << 30)
+    store.featurize(STYRENE, MONOMER, engine="native")
+    monkeypatch.setattr("periogt_ray.polymer.segments.SegmentWriter.seal", full)
+    store.close()
+    assert [record.message for record in caplog.records] == [
+        f"Features cannot be saved in {tmp_path}: No space left on device."
+    ]
+    _, was_there = FeatureStore(tmp_path, 1 << 30).featurize(STYRENE, MONOMER, engine="native")
+    assert was_there
 
 
 def test_settings_name_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,13 @@ def test_what_a_job_will_find(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv.gz"]
 
 
+def test_old_and_misspelt_names_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run_preflight({**environment(tmp_path), "PERIOGT_REPLICAS": "2", "PERIOGT_MAX_BACH": "3"})
+    told = " ".join(record.message for record in caplog.records)
+    assert "its new name is PERIOGT_PREDICTORS" in told
+    assert "did you mean PERIOGT_MAX_BATCH?" in told
+
+
 @pytest.mark.parametrize(
     ("checkpoints", "properties", "input_path", "error"),
     [
