@@ -33,7 +33,7 @@ from typing import Any
 
 import numba
 
-__all__ = ["KernelFacts", "kernel", "kernel_facts", "ship_kernels"]
+__all__ = ["KernelFacts", "kernel", "kernel_facts", "kernel_part", "ship_kernels"]
 
 logger = logging.getLogger(__name__)
 
@@ -218,10 +218,44 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return compile_function
 
 
+def kernel_part(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a function that kernels call, and nobody else.
+
+    Its machine code is in that of the kernels. It is compiled when one of them is, so a process that loads them does
+    without it.
+
+    Parameters
+    ----------
+    signature : str
+        As of :func:`kernel`.
+
+    Returns
+    -------
+    Callable
+        A decorator.
+    """
+
+    def declare_function(function: Callable[..., Any]) -> Callable[..., Any]:
+        dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
+        template_for = dispatcher.get_call_template
+
+        def get_call_template(*given: Any) -> Any:
+            """Do what numba asks for while it compiles a caller, but only for the declared types."""
+            if not dispatcher.overloads:
+                dispatcher.compile(signature)
+                dispatcher.disable_compile()
+            return template_for(*given)
+
+        dispatcher.get_call_template = get_call_template
+        declared: Callable[..., Any] = dispatcher
+        return declared
+
+    return declare_function
+
+
 def kernel_facts(modules: Iterable[types.ModuleType]) -> KernelFacts:
     """Return where the kernels of modules that are imported came from."""
     found = {id(value): value for module in modules for value in vars(module).values() if _is_kernel(value)}
-    # A kernel that only others call is loaded with them, and has no count of its own.
     stats = [dispatcher.stats for dispatcher in found.values()]
     directories = {one.cache_path for one in stats if one.cache_misses}
     return KernelFacts(

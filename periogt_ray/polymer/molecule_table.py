@@ -24,7 +24,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 
 from periogt_ray.polymer.atoms_and_bonds import atoms_of, bonds_of
-from periogt_ray.polymer.kernels import kernel
+from periogt_ray.polymer.kernels import kernel, kernel_part
 
 __all__ = ["MoleculeTable", "bond_ends", "bond_orders", "bonds_in_rings", "masses", "read_table"]
 
@@ -182,7 +182,7 @@ def _number(data: np.ndarray, at: int, is_wide: bool) -> Any:
     return data[at] | data[at + 1] << 8 | data[at + 2] << 16 | data[at + 3] << 24
 
 
-@kernel("int64(uint8[::1], int64[:,::1])")
+@kernel_part("int64(uint8[::1], int64[:,::1])")
 def _read_atoms(data: np.ndarray, atoms: np.ndarray) -> int:
     """Fill in the atoms; return the position behind them, -1 where there is something that is not expected."""
     at = 30
@@ -218,7 +218,7 @@ def _read_atoms(data: np.ndarray, atoms: np.ndarray) -> int:
     return at
 
 
-@kernel("int64(uint8[::1], int64, boolean, int64[:,::1])")
+@kernel_part("int64(uint8[::1], int64, boolean, int64[:,::1])")
 def _read_bonds(data: np.ndarray, at: int, is_wide: bool, bonds: np.ndarray) -> int:
     """Fill in the bonds; return the position behind them, -1 where there is something that is not expected."""
     width = 4 if is_wide else 1

@@ -21,7 +21,7 @@ from rdkit import Chem
 
 from periogt_ray.errors import ValidationError
 from periogt_ray.polymer.atoms_and_bonds import atoms_of, bonds_of
-from periogt_ray.polymer.kernels import kernel
+from periogt_ray.polymer.kernels import kernel, kernel_part
 from periogt_ray.polymer.limits import MAX_MATCH_STEPS
 from periogt_ray.polymer.molecule_table import bond_ends
 
@@ -238,7 +238,7 @@ def _order_atoms(n: int, begins: np.ndarray, ends: np.ndarray, rows: np.ndarray)
     return atoms, degrees, link_start, link_depth, link_row
 
 
-@kernel(f"boolean(int64, int64, {_MOL}, {_QUERY}, {_STATE})")
+@kernel_part(f"boolean(int64, int64, {_MOL}, {_QUERY}, {_STATE})")
 def _is_linked(depth: int, atom: int, mol: Any, query: Any, state: Any) -> bool:
     """Whether bonds that close rings fit; if not, the partner at the other end is to blame."""
     start, head = mol
@@ -256,7 +256,7 @@ def _is_linked(depth: int, atom: int, mol: Any, query: Any, state: Any) -> bool:
     return True
 
 
-@kernel(f"boolean(int64, int64, {_STATE}, {_MEMORY})")
+@kernel_part(f"boolean(int64, int64, {_STATE}, {_MEMORY})")
 def _has_failed(depth: int, atom: int, state: Any, memory: Any) -> bool:
     """Whether a choice completes a remembered failure; if so, the failure's other choices are to blame."""
     partner, _, blame, _ = state
@@ -278,7 +278,7 @@ def _has_failed(depth: int, atom: int, state: Any, memory: Any) -> bool:
     return False
 
 
-@kernel(f"void(int64, boolean[::1], int32[::1], {_MEMORY})")
+@kernel_part(f"void(int64, boolean[::1], int32[::1], {_MEMORY})")
 def _remember(culprit: int, blame: np.ndarray, partner: np.ndarray, memory: Any) -> None:
     """Remember the choices that a failure is due to, unless they are too many."""
     latest, following, others, counts = memory
@@ -298,7 +298,7 @@ def _remember(culprit: int, blame: np.ndarray, partner: np.ndarray, memory: Any)
     counts[1] += 1
 
 
-@kernel(f"int64(int64, {_MOL}, {_QUERY}, {_STATE}, {_MEMORY})")
+@kernel_part(f"int64(int64, {_MOL}, {_QUERY}, {_STATE}, {_MEMORY})")
 def _next_choice(depth: int, mol: Any, query: Any, state: Any, memory: Any) -> int:
     """Return the next candidate that the choices so far allow, -1 if there is none."""
     start, head = mol

@@ -64,6 +64,37 @@ def test_second_process_loads_what_the_first_compiled(package: Path) -> None:
     assert n_loaded(package) == 1
 
 
+def test_a_part_of_a_kernel_is_compiled_with_it_and_loaded_in_it(package: Path) -> None:
+    """For the types that it declares, whatever the kernel gives it."""
+    (package / "some_kernels.py").write_text(
+        """
+from periogt_ray.polymer.kernels import kernel, kernel_part
+
+@kernel_part("float64(float64)")
+def half(value):
+    return value / 2
+
+@kernel("float64(float64)")
+def twice(value):
+    return 4 * half(value) + half(3) - half(3)
+"""
+    )
+    probe = (
+        "import some_kernels as s; from periogt_ray.polymer.kernels import kernel_facts; assert s.twice(1.5) == 3.0; "
+        "facts = kernel_facts([s]); print(facts.n_loaded, facts.n_compiled, [str(one) for one in s.half.overloads])"
+    )
+    paths = os.pathsep.join([str(package), str(Path(__file__).parents[2])])
+
+    def told() -> str:
+        command = [sys.executable, "-B", "-c", probe]
+        environment = {**os.environ, "PYTHONPATH": paths}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert told() == "0 1 ['(float64,)']"
+    assert told() == "1 0 []"
+    assert not list((package / "__pycache__").glob("*half*"))
+
+
 def test_a_process_that_compiles_says_so_once(package: Path) -> None:
     module = package / "some_kernels.py"
     module.write_text(f"{MODULE}\n{MODULE.replace('twice', 'twice_more')}")

@@ -16,7 +16,7 @@ import numpy as np
 
 from periogt_ray.polymer.descriptors.extremes import Plan
 from periogt_ray.polymer.descriptors.molecule import Graph
-from periogt_ray.polymer.kernels import kernel
+from periogt_ray.polymer.kernels import kernel, kernel_part
 
 __all__ = ["adjacency_sums"]
 
@@ -65,7 +65,7 @@ def adjacency_sums(graph: Graph, plan: Plan) -> tuple[np.ndarray, np.ndarray] | 
 _PLAN = "Tuple((int32[::1], int32[::1], int32[::1], int32[::1], int32[::1]))"
 
 
-@kernel(f"int64({_PLAN}, int64, float64, float64[::1], float64[::1])")
+@kernel_part(f"int64({_PLAN}, int64, float64, float64[::1], float64[::1])")
 def _factor(plan: Any, n_bonds: int, shift: float, pivot: np.ndarray, element: np.ndarray) -> int:
     """Fill in pivots [n] and eliminated elements [slots] of shift - A; return how many pivots are negative."""
     order, row_start, row_atom, row_slot, target = plan
@@ -88,7 +88,7 @@ def _factor(plan: Any, n_bonds: int, shift: float, pivot: np.ndarray, element: n
     return n_negative
 
 
-@kernel(f"void({_PLAN}, float64[::1], float64[::1], float64[::1])")
+@kernel_part(f"void({_PLAN}, float64[::1], float64[::1], float64[::1])")
 def _solve(plan: Any, pivot: np.ndarray, element: np.ndarray, vector: np.ndarray) -> None:
     """Solve for a right-hand side in place."""
     order, row_start, row_atom, row_slot, _ = plan
@@ -137,7 +137,7 @@ def _extremes(plan: Any, n_bonds: int) -> tuple[float, float, np.ndarray, bool]:
     return ends[0], -ends[1], vector, n_above == 1
 
 
-@kernel(f"void({_PLAN}, int64, float64[::1], float64[:,:,::1], float64[:,:,::1], float64[::1])")
+@kernel_part(f"void({_PLAN}, int64, float64[::1], float64[:,:,::1], float64[:,:,::1], float64[::1])")
 def _log_determinants(
     plan: Any, n_bonds: int, points: np.ndarray, pivot: np.ndarray, element: np.ndarray, logs: np.ndarray
 ) -> None:
@@ -199,7 +199,7 @@ def _absolute_sum(plan: Any, n_bonds: int) -> float:
     return total * _STEP / np.pi
 
 
-@kernel("float64(int64, float64)")
+@kernel_part("float64(int64, float64)")
 def _bessel(order: int, x: float) -> float:
     """Return the modified Bessel function of the first kind, for small x."""
     term = 1.0

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from periogt_ray.polymer.descriptors.molecule import Graph
-from periogt_ray.polymer.kernels import kernel
+from periogt_ray.polymer.kernels import kernel, kernel_part
 
 __all__ = ["Plan", "elimination_plan", "extreme_eigenvalues"]
 
@@ -119,7 +119,7 @@ _MATRICES = "Tuple((int32[::1], int32[::1], int32[::1], int32[::1], int32[::1], 
 _LANES = "Tuple((int64[::1], float64[::1], float64[::1], float64[:,::1], float64[:,::1], float64[:,::1], boolean[::1]))"
 
 
-@kernel(f"void({_MATRICES}, {_LANES})")
+@kernel_part(f"void({_MATRICES}, {_LANES})")
 def _are_definite(matrices: Any, lanes: Any) -> None:
     # Of sign * (S + c 1 1^T - shift), as the bordered matrix [[sign * (S - shift), 1], [1^T, -sign / c]]: its last
     # pivot has to turn out negative for sign > 0, positive for sign < 0. The constant can lift one eigenvalue of S,

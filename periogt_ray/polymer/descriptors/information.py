@@ -3,7 +3,7 @@
 import numpy as np
 
 from periogt_ray.polymer.descriptors.molecule import MoleculeArrays
-from periogt_ray.polymer.kernels import kernel
+from periogt_ray.polymer.kernels import kernel, kernel_part
 
 __all__ = ["bertz_complexity", "information_contents"]
 
@@ -127,7 +127,7 @@ def _connections(
     return keys[:count].copy(), amounts[:count].copy()
 
 
-@kernel("uint64(uint64)")
+@kernel_part("uint64(uint64)")
 def _mix(value: np.uint64) -> np.uint64:
     # SplitMix64's finaliser: every bit of the input moves half of the output's.
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from periogt_ray.polymer.kernels import kernel
+from periogt_ray.polymer.kernels import kernel, kernel_part
 
 __all__ = ["find_ends", "multiply"]
 
@@ -71,7 +71,7 @@ def multiply(matrices: Any, vectors: np.ndarray, products: np.ndarray, sums: np.
             products[atom, one] += diagonals[atom, one] * vectors[atom, one]
 
 
-@kernel("void(float64[:,::1], float64[:,::1], int64, float64, float64[::1], float64[:,::1])")
+@kernel_part("void(float64[:,::1], float64[:,::1], int64, float64, float64[::1], float64[:,::1])")
 def _ritz(
     alpha: np.ndarray, beta: np.ndarray, n_steps: int, side: float, values: np.ndarray, vectors: np.ndarray
 ) -> None:
@@ -116,7 +116,7 @@ def _ritz(
             vectors[step, one] *= square
 
 
-@kernel(f"void({_MATRICES}, int64, int64, float64[:,:,::1], float64[:,::1], float64[:,::1])")
+@kernel_part(f"void({_MATRICES}, int64, int64, float64[:,:,::1], float64[:,::1], float64[:,::1])")
 def _extend(matrices: Any, begin: int, end: int, basis: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> None:
     """Take the steps from begin to end."""
     n, n_sets = basis.shape[1:]

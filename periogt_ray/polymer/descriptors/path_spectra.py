@@ -18,7 +18,7 @@ import numpy as np
 
 from periogt_ray.polymer.descriptors.distances import Components, compose
 from periogt_ray.polymer.descriptors.lanczos import find_ends, multiply
-from periogt_ray.polymer.kernels import kernel
+from periogt_ray.polymer.kernels import kernel, kernel_part
 
 __all__ = ["SpectralSums", "dense_sums", "path_sums", "total_length"]
 
@@ -131,7 +131,7 @@ _LANES = "Tuple((int64[::1], float64[::1], float64[::1], float64[::1]))"
 _ROOM = "Tuple((float64[:,::1], float64[:,::1]))"
 
 
-@kernel(f"void({_MATRICES}, {_LANES}, {_ROOM})")
+@kernel_part(f"void({_MATRICES}, {_LANES}, {_ROOM})")
 def _eliminate(matrices: Any, lanes: Any, room: Any) -> None:
     """Find the pivots of A - shift, for several pairs of a matrix and a shift at once.
 
@@ -202,7 +202,7 @@ def _eliminate(matrices: Any, lanes: Any, room: Any) -> None:
         last[lane] = root[lane] + 2.0 * root[_N_LANES + lane] + root[2 * _N_LANES + lane]
 
 
-@kernel("float64[:,::1](int32[::1], float64[:,::1])")
+@kernel_part("float64[:,::1](int32[::1], float64[:,::1])")
 def _blocks(part_start: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Take from each atom's row and column within a component those of the joint, which stay as they are."""
     blocks = cells.copy()
@@ -218,7 +218,7 @@ def _blocks(part_start: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return blocks
 
 
-@kernel(f"void({_MATRICES}, int64[::1], float64[::1], int64[::1], {_LANES}, {_ROOM})")
+@kernel_part(f"void({_MATRICES}, int64[::1], float64[::1], int64[::1], {_LANES}, {_ROOM})")
 def _count_above(
     matrices: Any, chosen: np.ndarray, thresholds: np.ndarray, counts: np.ndarray, lanes: Any, room: Any
 ) -> None:
@@ -233,7 +233,7 @@ def _count_above(
             counts[begin + lane] = int(n_positive[lane]) + (1 if last[lane] > 0.0 else 0)
 
 
-@kernel(f"void({_MATRICES}, float64[:,::1], int64[:,::1], int64[::1], float64[:,::1], {_LANES}, {_ROOM})")
+@kernel_part(f"void({_MATRICES}, float64[:,::1], int64[:,::1], int64[::1], float64[:,::1], {_LANES}, {_ROOM})")
 def _add_others(
     matrices: Any,
     ends: np.ndarray,
@@ -290,7 +290,7 @@ def _add_others(
             depth += 2
 
 
-@kernel(f"Tuple(({_LANES}, {_ROOM}))(int64, int64)")
+@kernel_part(f"Tuple(({_LANES}, {_ROOM}))(int64, int64)")
 def _make_lanes(n: int, width: int) -> tuple[Any, Any]:
     """Make the arrays for molecules of n atoms with components up to a width."""
     lanes = np.zeros(_N_LANES, np.int64), np.zeros(_N_LANES), np.zeros(_N_LANES), np.zeros(_N_LANES)
