@@ -3,7 +3,8 @@
 While RDKit looks for a substructure, it handles SIGINT (Ctrl-C) itself (``ControlCHandler`` in its Code/RDGeneral; seen
 with 2026.09.1): the search ends with what it has found until then, Python learns nothing of the signal, and what is
 found looks like a whole result. Only a line in RDKit's log tells of it. So the log is listened to here: what was
-computed meanwhile is not used, and the signal takes effect as if RDKit had not taken it.
+computed meanwhile is not used, and the signal takes effect as if RDKit had not taken it. One that comes in the instant
+in which RDKit exchanges the handlers (about one of 700) is lost without a trace; it harms no result.
 """
 
 import functools
