@@ -37,6 +37,7 @@ from periogt_ray.commands.output import (
 from periogt_ray.commands.setup import setup
 from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.runtime.logs import set_up_logging
+from periogt_ray.runtime.processes import end_quickly
 from periogt_ray.runtime.ray_environment import LOG_ENVIRONMENT
 from periogt_ray.settings import PORTS, older_variables, unknown_variables
 from periogt_ray.tables.predictions import OUTPUT_COLUMNS
@@ -203,6 +204,7 @@ for _command in (batch, calibrate, evaluate, explain, featurize, finetune, model
 
 def main() -> None:
     """Run the command line; every error ends in one message and its exit status."""
+    end_quickly()
     # DGL reads its backend from the environment; without one it asks on the terminal.
     os.environ.setdefault("DGLBACKEND", "pytorch")
     with _reported():

@@ -12,6 +12,7 @@ from periogt_ray.batch.spec import BatchSpec
 from periogt_ray.model.answers import answer_of
 from periogt_ray.model.consistency import with_consistency
 from periogt_ray.model.tasks import Task
+from periogt_ray.runtime.processes import end_quickly
 from periogt_ray.tables.predictions import Answer, RowFailure
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class PredictPart:
     """
 
     def __init__(self, spec: BatchSpec, ledger: StageLedger) -> None:
+        end_quickly()
         self._spec = spec
         self._ledger = ledger
         self._loaded = Message.of(self._load)

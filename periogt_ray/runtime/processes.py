@@ -1,6 +1,8 @@
-"""Find, adopt and end the processes below this one."""
+"""Find, adopt and end the processes below this one, and let this one end at once."""
 
+import atexit
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -9,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["adopt_orphans", "descendants_of", "kill_descendants", "reap_orphans", "still_alive"]
+__all__ = ["adopt_orphans", "descendants_of", "end_quickly", "kill_descendants", "reap_orphans", "still_alive"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,16 @@ def kill_descendants(*, timeout_s: float) -> list[int]:
             break
         time.sleep(_PAUSE_S)
     return list(left)
+
+
+def end_quickly() -> None:
+    """Let this process end without looking for cycles of references in what it still holds.
+
+    An interpreter does that three times at its end, for nothing: 0.45 s of a core where torch is loaded, 0.3 s where
+    Ray Data is, as long as a small prediction takes.
+    """
+    # Among the first to be registered, so among the last to be called: what others do at the end comes before.
+    atexit.register(gc.freeze)
 
 
 def adopt_orphans() -> None:

@@ -26,7 +26,7 @@ import click
 
 from periogt_ray.errors import PerioGTError
 from periogt_ray.runtime.logs import set_up_logging
-from periogt_ray.runtime.processes import adopt_orphans, kill_descendants
+from periogt_ray.runtime.processes import adopt_orphans, end_quickly, kill_descendants
 from periogt_ray.runtime.signals import signals_handled
 from periogt_ray.runtime.temp_dir import private_dir
 from periogt_ray.slurm.head import HeadOptions, run_head
@@ -171,6 +171,7 @@ def _files_removed(job: SlurmJob, files: JobDirectory) -> Iterator[None]:
 
 def main() -> None:
     """Run the command line; an error ends in one message and its exit status."""
+    end_quickly()
     os.environ.setdefault("DGLBACKEND", "pytorch")
     try:
         cluster(prog_name="python -m periogt_ray.slurm")
