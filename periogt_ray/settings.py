@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from periogt_ray.errors import SettingsError
 
 __all__ = [
+    "BATCH_ON_CPU",
+    "BATCH_ON_GPU",
     "EMBEDDED_DIR",
     "EXAMPLES",
     "PORTS",
@@ -32,6 +34,8 @@ EMBEDDED_DIR = Path(__file__).parent / "embedded"
 EXAMPLES = Path(__file__).parent / "examples" / "polymers.csv"
 
 PORTS = 1, 65535  # at which a service may listen
+# Requests in a pass. A pass of 16 on a GPU takes little less than one of 64: to start its kernels is most of it.
+BATCH_ON_CPU, BATCH_ON_GPU = 16, 64
 
 # Every variable that the package or its scripts know, with what it means.
 VARIABLES: Mapping[str, str] = {
@@ -43,11 +47,11 @@ VARIABLES: Mapping[str, str] = {
     "PERIOGT_HOST": "address that HTTP is bound to (default: 0.0.0.0)",
     "PERIOGT_PORT": "port that HTTP is bound to (default: 8000)",
     "PERIOGT_API_KEY": "when set, every request needs it as X-Api-Key",
-    "PERIOGT_MAX_BATCH": "most requests that share a forward pass (default: 16)",
+    "PERIOGT_MAX_BATCH": "most requests that share a forward pass (default: 64 on a GPU, else 16)",
     "PERIOGT_BATCH_WAIT_MS": "how long to wait for more requests beside a forward pass, in ms (default: 2)",
     "PERIOGT_MAX_QUEUE": "most polymers that are computed or wait; more are refused as overloaded (default: 256)",
     "PERIOGT_TIMEOUT_S": "deadline of a request, seconds (default: 120)",
-    "PERIOGT_PREDICTORS": "number of predictors (default: as many as the GPUs hold; else one for four cores)",
+    "PERIOGT_PREDICTORS": "number of predictors (default: as many as the GPUs hold; else one for two cores, at most 8)",
     "PERIOGT_GPU_SHARE": "part of a GPU that a predictor takes (default: 0.51)",
     "PERIOGT_FEATURIZERS": "number of featurizers (default: one for each core)",
     "PERIOGT_CACHE_MB": "memory for features of polymers already seen (default: 256)",
@@ -85,8 +89,8 @@ class ServiceSettings:
 
     Attributes
     ----------
-    max_batch : int
-        Most requests that share a forward pass.
+    max_batch : int or None
+        Most requests that share a forward pass; None is 64 on a GPU and 16 without.
     batch_wait_s : float
         How long to wait for more requests before a forward pass, seconds.
     max_queue : int
@@ -95,7 +99,7 @@ class ServiceSettings:
         Deadline of a request, after which its work is dropped.
     n_predictors : int or None
         Number of predictors, the maximum where they are scaled; None is as many as the GPUs hold, without
-        GPUs one for every four cores and at most eight.
+        GPUs one for every two cores and at most eight.
     gpu_share : float
         Part of a GPU that a predictor takes; by default a little more than half, so that one is
         on each GPU and leaves room for a batch.
@@ -107,7 +111,7 @@ class ServiceSettings:
         Largest request body.
     """
 
-    max_batch: int = 16
+    max_batch: int | None = None
     batch_wait_s: float = 0.002
     max_queue: int = 256
     timeout_s: float = 120.0
@@ -116,6 +120,11 @@ class ServiceSettings:
     n_featurizers: int | None = None
     cache_bytes: int = 256 << 20
     max_body_bytes: int = 2048 << 10
+
+    @property
+    def calls_per_pass(self) -> int:
+        """``max_batch``, as resolved for the predictors' device; without it, for a CPU."""
+        return self.max_batch or BATCH_ON_CPU
 
     @property
     def drain_s(self) -> float:
@@ -133,7 +142,9 @@ class ServiceSettings:
         """
         # A queue takes at least one full /v1/predict/batch request.
         return cls(
-            max_batch=_whole(given, "PERIOGT_MAX_BATCH", cls.max_batch, (1, 1024)),
+            max_batch=(
+                _whole(given, "PERIOGT_MAX_BATCH", BATCH_ON_CPU, (1, 1024)) if "PERIOGT_MAX_BATCH" in given else None
+            ),
             batch_wait_s=_number(given, "PERIOGT_BATCH_WAIT_MS", cls.batch_wait_s * 1000, (0, 10_000)) / 1000,
             max_queue=_whole(given, "PERIOGT_MAX_QUEUE", cls.max_queue, (100, 100_000)),
             timeout_s=_number(given, "PERIOGT_TIMEOUT_S", cls.timeout_s, (0.1, 86_400)),

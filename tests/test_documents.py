@@ -14,7 +14,7 @@ import periogt_ray
 from periogt_ray import errors
 from periogt_ray.cli import cli
 from periogt_ray.doctor.run import run_checks
-from periogt_ray.settings import VARIABLES, ServiceSettings, Settings
+from periogt_ray.settings import BATCH_ON_CPU, BATCH_ON_GPU, VARIABLES, ServiceSettings, Settings
 from support.documents import DOCUMENTS, ROOT, Command, anchors_of, commands_of, links_of
 
 COMMANDS = [command for path in DOCUMENTS for command in commands_of(path)]
@@ -146,7 +146,7 @@ def test_defaults_are_those_of_the_settings() -> None:
     defaults = {
         "PERIOGT_PORT": Settings.port,
         "PERIOGT_HOST": Settings.host,
-        "PERIOGT_MAX_BATCH": service.max_batch,
+        "PERIOGT_MAX_BATCH": f"{BATCH_ON_GPU} on a GPU, else {BATCH_ON_CPU}",
         "PERIOGT_BATCH_WAIT_MS": round(1000 * service.batch_wait_s),
         "PERIOGT_MAX_QUEUE": service.max_queue,
         "PERIOGT_TIMEOUT_S": round(service.timeout_s),

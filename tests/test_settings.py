@@ -114,7 +114,7 @@ def test_verbose_logs_every_value_and_the_key_never(tmp_path: Path, caplog: pyte
     assert "s3cret" not in caplog.text + repr(settings) + str(settings)
     assert "api_key=***" in caplog.messages[0]
     assert "min_driver=560.28" in caplog.messages[1]
-    assert "max_batch=16" in caplog.messages[1]
+    assert "max_queue=256" in caplog.messages[1]
     assert "embedded compact model" in caplog.text
 
 

@@ -18,7 +18,14 @@ from periogt_ray.serve.featurizer_replica import FeaturizerReplica
 from periogt_ray.serve.ingress import Ingress
 from periogt_ray.serve.predictor_replica import PredictorReplica
 from periogt_ray.serve.service import FEATURIZING_EACH
-from periogt_ray.settings import ServiceSettings, Settings, under_new_names, unknown_variables
+from periogt_ray.settings import (
+    BATCH_ON_CPU,
+    BATCH_ON_GPU,
+    ServiceSettings,
+    Settings,
+    under_new_names,
+    unknown_variables,
+)
 
 __all__ = ["APP_NAME", "application", "build", "gpus_for"]
 
@@ -31,7 +38,9 @@ _INGRESS_REQUESTS = 10_000
 _CONSTRUCTOR_TRIES = 2  # the second is for file systems that fail for a moment
 # Featurizers, one a core, and predictors fit together and leave room for `periogt batch`.
 _SHARE_OF_CORE = 0.25
-_CORES_PER_PREDICTOR = 4
+# With the embedded model's five networks a pass costs as much of a core as the features do (scripts/bench_serve.py): on
+# 16 cores four predictors were at work all the time, and half of the cores were idle.
+_CORES_PER_PREDICTOR = 2
 _MOST_CPU_PREDICTORS = 8  # each holds a copy of the weights
 
 
@@ -58,6 +67,7 @@ def application(
     bounds = settings.service
     counted = replace(
         bounds,
+        max_batch=bounds.max_batch or (BATCH_ON_GPU if n_gpus else BATCH_ON_CPU),
         n_predictors=bounds.n_predictors or _n_predictors(n_cpus, n_gpus, bounds.gpu_share),
         n_featurizers=bounds.n_featurizers or max(1, n_cpus),
     )
@@ -115,7 +125,7 @@ def _deployment(cls: type) -> serve.Deployment:
 
 
 def _n_predictors(n_cpus: int, n_gpus: int, gpu_share: float) -> int:
-    """Return how many predictors fit; on a CPU a featurizer takes several times as long as a forward pass."""
+    """Return how many predictors fit beside the featurizers."""
     if n_gpus:
         return n_gpus * int(1 / gpu_share)
     return max(1, min(n_cpus // _CORES_PER_PREDICTOR, _MOST_CPU_PREDICTORS))

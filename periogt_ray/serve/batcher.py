@@ -49,7 +49,7 @@ class Batcher:
         self._has_room.set()
         # Decorated here: a decorated method's queue would belong to the class, with fixed limits.
         batched: Any = serve.batch(
-            max_batch_size=bounds.max_batch,
+            max_batch_size=bounds.calls_per_pass,
             batch_wait_timeout_s=bounds.batch_wait_s,
             max_concurrent_batches=self._max_in_flight,
         )

@@ -418,7 +418,7 @@ class Service:
             if isinstance(task, Task):
                 distinct.setdefault(_task_key(task), task)
         todo = list(distinct.values())
-        step = self._bounds.max_batch
+        step = self._bounds.calls_per_pass
         calls = [PredictCall(tuple(todo[at : at + step]), deadline) for at in range(0, len(todo), step)]
         found = await asyncio.gather(*(self._call(call, trace) for call in calls))
         outcomes = dict(zip(distinct, (outcome for part in found for outcome in part), strict=True))

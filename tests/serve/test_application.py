@@ -14,6 +14,7 @@ from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
 from periogt_ray.serve.application import APP_NAME, application
 from periogt_ray.serve.backend import ServeBackend
+from periogt_ray.settings import BATCH_ON_CPU, BATCH_ON_GPU
 from support.serve_fakes import KEY, settings_with
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,16 @@ def test_health_is_not_held_back_by_a_full_queue() -> None:
     assert deployments["Ingress"].max_queued_requests == -1
 
 
+@pytest.mark.parametrize(
+    ("n_gpus", "given", "expected"), [(0, None, BATCH_ON_CPU), (1, None, BATCH_ON_GPU), (0, 4, 4), (1, 4, 4)]
+)
+def test_a_pass_on_a_gpu_takes_more_requests_unless_the_user_says(
+    n_gpus: int, given: int | None, expected: int
+) -> None:
+    ingress = deployments_of(n_gpus=n_gpus, max_batch=given)["Ingress"]
+    assert ingress.init_args[0].service.calls_per_pass == expected
+
+
 @pytest.mark.parametrize(("n_cpus", "n_featurizers", "expected"), [(1, None, 1), (8, None, 8), (8, 3, 3)])
 def test_featurizers_take_the_cores(n_cpus: int, n_featurizers: int | None, expected: int) -> None:
     deployments = deployments_of(n_cpus, n_featurizers=n_featurizers)
@@ -49,7 +60,16 @@ def test_featurizers_take_the_cores(n_cpus: int, n_featurizers: int | None, expe
 
 @pytest.mark.parametrize(
     ("n_cpus", "n_gpus", "share", "expected"),
-    [(8, 1, 1.0, 1), (8, 2, 1.0, 2), (8, 1, 0.5, 2), (1, 0, 1.0, 1), (2, 0, 1.0, 1), (16, 0, 1.0, 4), (128, 0, 1.0, 8)],
+    [
+        (8, 1, 1.0, 1),
+        (8, 2, 1.0, 2),
+        (8, 1, 0.5, 2),
+        (1, 0, 1.0, 1),
+        (2, 0, 1.0, 1),
+        (4, 0, 1.0, 2),
+        (16, 0, 1.0, 8),
+        (128, 0, 1.0, 8),
+    ],
 )
 def test_predictors_take_what_the_cluster_has(n_cpus: int, n_gpus: int, share: float, expected: int) -> None:
     deployments = deployments_of(n_cpus, n_gpus, gpu_share=share)
