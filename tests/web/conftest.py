@@ -25,8 +25,8 @@ PATIENCE_MS = 30_000  # a loaded machine is many times slower than an idle one
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     # Of one module alone: while it lasts, an event loop runs in this thread.
-    program = shutil.which("chromium")
-    assert program, "chromium is missing; scripts/install installs it (Debian: apt-get install chromium)"
+    program = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+    assert program, "chromium is missing; scripts/test installs it (Debian: apt-get install chromium-headless-shell)"
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         # Inside a container there is no user namespace for the browser's sandbox.
