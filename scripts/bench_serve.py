@@ -36,6 +36,7 @@ import httpx
 LEVELS = (1, 8, 64)
 SERVICE = [sys.executable, "-m", "periogt_ray", "serve"]
 PLAIN = [sys.executable, __file__, "--plain", "PORT"]
+NEW_POLYMERS = 2000  # of each number of clients; more would be asked twice
 WARM_UP = 30  # requests to each server before those that count
 START_S = 600.0
 POLYMERS = ["*CC*", "*CC(*)C", "*CC(*)c1ccccc1", "*CC(*)Cl", "*CCO*", "*CC(*)C#N", "*C=C*", "*CC(C)(*)C(=O)OC"]
@@ -58,6 +59,8 @@ def main() -> None:
     if options.plain:
         serve_plainly(options.plain)
         return
+    if options.distinct and options.requests > NEW_POLYMERS:
+        parser.error(f"--distinct asks at most {NEW_POLYMERS} new polymers, --requests is {options.requests}.")
     if options.in_turn:
         compare_in_turn(options.in_turn, options.against)
         return
@@ -301,7 +304,7 @@ def watch_health(url: str) -> None:
 def new_polymer(n_clients: int, number: int) -> str:
     """Return a polymer that was not asked before."""
     groups = itertools.product("CNO", repeat=8)
-    letters = next(itertools.islice(groups, (LEVELS.index(n_clients) * 2000 + number) % 6561, None))
+    letters = next(itertools.islice(groups, (LEVELS.index(n_clients) * NEW_POLYMERS + number) % 6561, None))
     return "*C" + "".join(f"C({letter})" for letter in letters) + "C*"
 
 
