@@ -152,17 +152,19 @@ def check_lock(installed: Mapping[str, str], locked: Mapping[str, str]) -> Check
 
 def check_embedded() -> Iterator[Check]:
     """Compare predictions of the embedded model with those stored beside it: tells whether the stack computes right."""
+    # Here, because doctor also runs where what these need is missing.
+    import numpy as np
+
     from periogt_ray.predict import PerioGT
 
     try:
         model = PerioGT.of_settings(Settings(EMBEDDED_DIR, EMBEDDED_DIR, EMBEDDED_DIR, device="cpu"))
-        worst = 0.0
-        for smiles, values in _stored_predictions().items():
-            outcomes = model.outcomes(smiles, list(values))
-            for outcome, expected in zip(outcomes.values(), values.values(), strict=True):
-                if outcome.error is not None:
-                    raise outcome.error
-                worst = max(worst, abs((outcome.value or 0.0) / expected - 1))
+        stored = _stored_predictions()
+        names = list(next(iter(stored.values())))  # of every polymer the same
+        # Together, which takes half the time.
+        found = model.predict(list(stored), names, wide=True, on_error="raise")
+        expected = np.array([[values[name] for name in names] for values in stored.values()])
+        worst = float(np.abs(found[names].to_numpy(dtype=float) / expected - 1).max())
     except PerioGTError as error:
         message = f"the embedded model does not run: {error.message}"
         yield Check("self-test", Status.FAIL, message, "Run scripts/install again, or rebuild the image.")
