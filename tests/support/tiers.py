@@ -50,6 +50,11 @@ LONG = (
     "tests/batch/test_featurize_run.py",
     "tests/serve/http/test_openapi.py",
     "tests/model/test_predictor.py",
+    "tests/model/test_equal_shapes.py",
+    "tests/training/test_run.py",
+    "tests/training/test_trainer.py",
+    "tests/training/test_calibrate.py",
+    "tests/commands/test_finetune.py",
 )
 NOT_FAST = {"ray", "slurm", "container", "browser", "root", "gpu", "network", "slow"}
 
