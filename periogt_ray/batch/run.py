@@ -46,6 +46,7 @@ from periogt_ray.batch.resume import Basis, BatchRecord, basis_of, check_device,
 from periogt_ray.batch.shares import Shares
 from periogt_ray.batch.spec import BatchSpec
 from periogt_ray.batch.summary import BatchSummary
+from periogt_ray.model.device import has_driver
 from periogt_ray.polymer.drawing import drawing_problem
 from periogt_ray.polymer.input_kinds import INPUT_COLUMNS, InputKind
 from periogt_ray.runtime.local_ray import local_ray
@@ -89,10 +90,13 @@ def run_batch(options: BatchOptions, settings: Settings) -> BatchSummary | None:
         record = BatchRecord.read(parts, is_resumed=options.is_resumed)
         size = options.part_size if record is None else record.part_size
         kind = options.kind(artifacts)
+        # Whether there is a GPU in the Ray that will compute is not known yet.
+        for_gpu = settings.device == "cuda" or (settings.device is None and has_driver())
         if options.pairs is not None:
-            scan = scan_pairs(options.pairs, copies=parts.path, size=size)
+            scan = scan_pairs(options.pairs, copies=parts.path, size=size, for_gpu=for_gpu)
         else:
-            scan = scan_table(options.input, replace(options.table, kind=kind), copies=parts.path, size=size)
+            table = replace(options.table, kind=kind)
+            scan = scan_table(options.input, table, copies=parts.path, size=size, for_gpu=for_gpu)
         if interrupted.is_set():
             return None
         kept = scan.table.columns.kept_names

@@ -76,7 +76,7 @@ class PairOptions:
         return found
 
 
-def scan_pairs(pairs: PairOptions, *, copies: Path, size: PartSize | None = None) -> TableScan:
+def scan_pairs(pairs: PairOptions, *, copies: Path, size: PartSize | None = None, for_gpu: bool = False) -> TableScan:
     """Write the table of all copolymers, and divide it into parts.
 
     Memory is that of the second table. The same tables give the same bytes, so a run can go on.
@@ -89,6 +89,8 @@ def scan_pairs(pairs: PairOptions, *, copies: Path, size: PartSize | None = None
         A directory for the table, which workers on other nodes see, too.
     size : PartSize or None
         Of the parts; None: what fits the table.
+    for_gpu : bool
+        Whether a GPU computes the parts, for the size that fits.
 
     Raises
     ------
@@ -121,7 +123,7 @@ def scan_pairs(pairs: PairOptions, *, copies: Path, size: PartSize | None = None
     source = Path(f"{pairs.first.name} x {pairs.second.name}")
     columns = choose_columns(_HEADER, TableOptions(kind=InputKind.COPOLYMER), path=source)
     table = CsvTable(source, copy, ",", columns, n_skipped=1)
-    size = size or fitting_size(n_rows, n_rows)
+    size = size or fitting_size(n_rows, n_rows, for_gpu=for_gpu)
     found = table.scan(size)
     return TableScan(table, found.sha256, found.parts, size, found.n_new)
 

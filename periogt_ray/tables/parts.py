@@ -5,6 +5,8 @@ from typing import NamedTuple
 __all__ = ["Part", "PartSize", "TableRow", "fitting_size"]
 
 _NEW_PER_PART = 64
+# A part is a pass on a GPU, and to start a pass takes longer than to compute a small one (docs/speed.md).
+_NEW_PER_PART_ON_GPU = 256
 _PARTS_OF_SHORT_INPUT = 16  # so that a short file is spread over the workers, too
 # Of a long one: each part is waited for on the disk, and an entry in Ray's tables; but it is held in memory whole.
 _WANTED_PARTS = 20_000
@@ -57,7 +59,7 @@ class PartSize(NamedTuple):
     n_rows: int = _MOST_ROWS_PER_PART
 
 
-def fitting_size(n_new: int, n_rows: int) -> PartSize:
+def fitting_size(n_new: int, n_rows: int, *, for_gpu: bool = False) -> PartSize:
     """Return the size of the parts of a table, if the user does not say.
 
     Parameters
@@ -66,6 +68,8 @@ def fitting_size(n_new: int, n_rows: int) -> PartSize:
         Rows whose SMILES is in no row before.
     n_rows : int
         All of them.
+    for_gpu : bool
+        Whether a GPU computes them.
 
     Examples
     --------
@@ -73,5 +77,6 @@ def fitting_size(n_new: int, n_rows: int) -> PartSize:
     (PartSize(n_new=63, n_rows=63), PartSize(n_new=4, n_rows=4096))
     """
     new_spread, row_spread = (max(1, -(-n // _PARTS_OF_SHORT_INPUT)) for n in (n_new, n_rows))
-    new = max(min(_NEW_PER_PART, new_spread), min(_MOST_NEW_PER_PART, -(-n_new // _WANTED_PARTS)))
+    enough = _NEW_PER_PART_ON_GPU if for_gpu else _NEW_PER_PART
+    new = max(min(enough, new_spread), min(_MOST_NEW_PER_PART, -(-n_new // _WANTED_PARTS)))
     return PartSize(new, max(new, min(_MOST_ROWS_PER_PART, row_spread)))

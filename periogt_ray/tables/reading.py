@@ -59,7 +59,9 @@ class TableScan:
         return sum(part.n_rows for part in self.parts)
 
 
-def scan_table(path: Path, options: TableOptions, *, copies: Path, size: PartSize | None = None) -> TableScan:
+def scan_table(
+    path: Path, options: TableOptions, *, copies: Path, size: PartSize | None = None, for_gpu: bool = False
+) -> TableScan:
     """Check a table from end to end and divide it into parts.
 
     Parameters
@@ -73,6 +75,8 @@ def scan_table(path: Path, options: TableOptions, *, copies: Path, size: PartSiz
         An older copy there is replaced.
     size : PartSize or None
         Of the parts; parts with very long records hold fewer rows. None: what fits the table.
+    for_gpu : bool
+        Whether a GPU computes the parts, for the size that fits.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def scan_table(path: Path, options: TableOptions, *, copies: Path, size: PartSiz
         held = "a header and no rows" if options.has_header else "no rows"
         raise table_error("empty", f"{path} holds {held}. Check that it was saved whole.")
     if size is None:
-        size = fitting_size(found.n_new, found.n_rows)
+        size = fitting_size(found.n_new, found.n_rows, for_gpu=for_gpu)
         if size != PartSize():
             found = table.scan(size)
     digest = found.sha256 if table.path == path else sha256_of(path)

@@ -159,6 +159,17 @@ def test_output_is_in_input_order_and_whole(input_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(("device", "has_driver", "n_parts"), [("cpu", True, 75), (None, False, 75), (None, True, 19)])
+def test_parts_are_longer_where_a_gpu_may_compute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str | None, has_driver: bool, n_parts: int
+) -> None:
+    monkeypatch.setattr(batch_run, "has_driver", lambda: has_driver)
+    path = tmp_path / "long.csv"
+    path.write_text("smiles\n" + "".join(f"*[{i}CH2]*\n" for i in range(4800)))
+    run_batch(BatchOptions(path, None, ("tg",)), replace(SETTINGS, device=device))
+    assert len(PlainPipeline.computed) == n_parts
+
+
 def test_success_is_0(input_path: Path) -> None:
     input_path.write_text("smiles\n*CC*\n")
     assert run(input_path).exit_code == 0
