@@ -19,6 +19,7 @@ from periogt_ray.polymer.input_features import Featurized, featurized_input
 from periogt_ray.polymer.inputs import PolymerInput
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.runtime.cpus import usable_cpus
+from periogt_ray.runtime.processes import end_with_parent
 
 __all__ = ["features_by_scheme", "features_under_way"]
 
@@ -70,7 +71,8 @@ def features_under_way(
     if threading.active_count() > 1 or "torch" in sys.modules or usable_cpus({}).n < 2:
         yield here
         return
-    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as other:
+    # It holds both ends of its pipe, so it would wait for ever, and keep the output open, if this process was killed.
+    with ProcessPoolExecutor(1, mp_context=get_context("fork"), initializer=end_with_parent) as other:
         pending = other.submit(features_by_scheme, read, wanted, engine=engine)
 
         def awaited() -> Mapping[PromptScheme, Featurized]:

@@ -6,17 +6,26 @@ import gc
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["adopt_orphans", "descendants_of", "end_quickly", "kill_descendants", "reap_orphans", "still_alive"]
+__all__ = [
+    "adopt_orphans",
+    "descendants_of",
+    "end_quickly",
+    "end_with_parent",
+    "kill_descendants",
+    "reap_orphans",
+    "still_alive",
+]
 
 logger = logging.getLogger(__name__)
 
 _PAUSE_S = 0.05
-_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
 def descendants_of(pid: int, *, marked: str = "") -> dict[int, str]:
@@ -63,6 +72,12 @@ def end_quickly() -> None:
     """
     # Among the first to be registered, so among the last to be called: what others do at the end comes before.
     atexit.register(gc.freeze)
+
+
+def end_with_parent() -> None:
+    """Let this process be killed when the thread that forked it is gone, on Linux; elsewhere do nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def adopt_orphans() -> None:

@@ -30,6 +30,24 @@ def printed(code: str) -> list[str]:
     return result.stdout.split()
 
 
+@needs_two_cpus
+def test_the_other_process_ends_when_this_one_is_killed() -> None:
+    """It holds this one's output open, which whoever reads it waits for."""
+    code = """
+with ahead.features_under_way(RepeatUnit.parse("*CC*"), [scheme], engine="native") as features:
+    features()
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", START + code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"ready\n"
+        killed.kill()
+        assert killed.communicate(timeout=60)[0] == b""
+
+
 def test_they_are_those_of_each_scheme() -> None:
     unit = RepeatUnit.parse("*CC(*)C")
     with features_under_way(unit, [MONOMER, RELEASE, MONOMER], engine="native") as features:
