@@ -305,7 +305,8 @@ def new_polymer(n_clients: int, number: int) -> str:
     """Return a polymer that was not asked before."""
     groups = itertools.product("CNO", repeat=8)
     letters = next(itertools.islice(groups, (LEVELS.index(n_clients) * NEW_POLYMERS + number) % 6561, None))
-    return "*C" + "".join(f"C({letter})" for letter in letters) + "C*"
+    # Its ends differ, or it would be the same polymer as one that is written from the other end.
+    return "*N" + "".join(f"C({letter})" for letter in letters) + "C*"
 
 
 def mean_batch(log: str, prefix: str) -> float | None:
