@@ -205,11 +205,12 @@ class _Run:
     @contextmanager
     def _on_ray(self) -> Iterator[tuple[Pipeline, str, str]]:
         """Connect to a Ray or start one; yield a pipeline on it, its device, and its workers in words."""
-        import ray
-
         n_gpus = 0 if self.spec.settings.device == "cpu" else None
         # Ray prints what befalls workers on standard output, which is for results.
         with redirect_stdout(sys.stderr), local_ray(address=self.options.address, n_gpus=n_gpus):
+            # Not before: when it is imported, Ray looks whether a late call of its threads may start another Ray.
+            import ray
+
             cluster: Any = ray  # not annotated throughout
             shares = Shares.of(
                 cluster.cluster_resources(),

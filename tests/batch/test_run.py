@@ -89,9 +89,19 @@ class PlainPipeline:
         return FinishedPart(part.number, rows, answers)
 
 
+def _cpus() -> dict[str, float]:
+    return {"CPU": 2.0}
+
+
 @contextmanager
 def no_ray(**_options: object) -> Iterator[None]:
-    yield
+    """Let Ray be imported within only, because its environment is set then."""
+    before = sys.modules.get("ray")
+    sys.modules["ray"] = SimpleNamespace(cluster_resources=_cpus, available_resources=_cpus)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.modules["ray"] = before  # type: ignore[assignment]
 
 
 @pytest.fixture(autouse=True)
@@ -99,11 +109,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> type[PlainPipeline]:
     monkeypatch.setattr(batch_run, "Pipeline", PlainPipeline)
     monkeypatch.setattr(batch_run, "local_ray", no_ray)
     monkeypatch.setattr(batch_run, "chosen_engine", lambda *_: "ray")
-
-    def cpus() -> dict[str, float]:
-        return {"CPU": 2.0}
-
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(cluster_resources=cpus, available_resources=cpus))
+    monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setattr(PlainPipeline, "computed", [])
     monkeypatch.setattr(PlainPipeline, "interrupt_after", None)
     return PlainPipeline
