@@ -38,7 +38,7 @@ _INGRESS_REQUESTS = 10_000
 _CONSTRUCTOR_TRIES = 2  # the second is for file systems that fail for a moment
 # Featurizers, one a core, and predictors fit together and leave room for `periogt batch`.
 _SHARE_OF_CORE = 0.25
-# With the embedded model's five networks a pass costs as much of a core as the features do (scripts/bench_serve.py): on
+# With the embedded model's five networks a pass costs as much of a core as the features do (docs/speed.md): on
 # 16 cores four predictors were at work all the time, and half of the cores were idle.
 _CORES_PER_PREDICTOR = 2
 _MOST_CPU_PREDICTORS = 8  # each holds a copy of the weights

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
+from unittest import mock
 
 import pytest
 
@@ -96,12 +97,8 @@ def _cpus() -> dict[str, float]:
 @contextmanager
 def no_ray(**_options: object) -> Iterator[None]:
     """Let Ray be imported within only, because its environment is set then."""
-    before = sys.modules.get("ray")
-    sys.modules["ray"] = SimpleNamespace(cluster_resources=_cpus, available_resources=_cpus)  # type: ignore[assignment]
-    try:
+    with mock.patch.dict(sys.modules, {"ray": SimpleNamespace(cluster_resources=_cpus, available_resources=_cpus)}):
         yield
-    finally:
-        sys.modules["ray"] = before  # type: ignore[assignment]
 
 
 @pytest.fixture(autouse=True)

@@ -136,3 +136,13 @@ def test_the_file_of_the_site_is_named() -> None:
 def test_the_embedded_model_computes_what_is_stored_beside_it() -> None:
     [check] = check_embedded()
     assert check.status is Status.PASS, check.message
+
+
+@pytest.mark.parametrize("factor", [1.001, float("nan")])
+def test_another_value_than_the_stored_one_fails(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    values = dict(installation._stored_predictions()["*CC*"])
+    values["egc"] *= factor
+    monkeypatch.setattr(installation, "_stored_predictions", lambda: {"*CC*": values})
+    [check] = check_embedded()
+    assert check.status is Status.FAIL
+    assert "scripts/install" in check.remedy
