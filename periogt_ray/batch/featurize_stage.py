@@ -17,7 +17,6 @@ from periogt_ray.polymer.inputs import PolymerInput, read_input
 from periogt_ray.polymer.limits import MAX_SMILES_LENGTH
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.runtime.processes import end_quickly
 from periogt_ray.settings import Settings
 from periogt_ray.tables.parts import Part, TableRow
 from periogt_ray.tables.predictions import RowFailure
@@ -54,7 +53,6 @@ class FeaturizePart:
     """CPU stage: from where a part is in the file to its rows and the features of the polymers it claims."""
 
     def __init__(self, spec: BatchSpec, ledger: StageLedger) -> None:
-        end_quickly()
         self._spec = spec
         self._ledger = ledger
 

@@ -25,7 +25,6 @@ from periogt_ray.polymer.features import computed_unit, featurize
 from periogt_ray.polymer.packed_features import packed
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.runtime.processes import end_quickly
 from periogt_ray.settings import Settings
 from periogt_ray.tables.csv_table import CsvTable
 from periogt_ray.tables.parts import Part, TableRow
@@ -211,7 +210,6 @@ class _Worker:
 
 def _work(connection: Connection, spec: FeaturizeSpec) -> None:
     """Featurize parts until the other side is gone."""
-    end_quickly()
     # Whoever ends the run, by the terminal or Slurm, signals all of its processes; the one that started them decides.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

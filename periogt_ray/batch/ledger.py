@@ -15,7 +15,6 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from periogt_ray.batch.failures import contained
 from periogt_ray.errors import InternalError
-from periogt_ray.runtime.processes import end_quickly
 from periogt_ray.tables.predictions import RowFailure
 
 __all__ = ["Guard", "Ledger", "LedgerActor", "RayLedger", "StageLedger"]
@@ -76,7 +75,6 @@ class LedgerActor:
     """
 
     def __init__(self, n_under_way: int) -> None:
-        end_quickly()
         self._ledger = Ledger()
         self._n_under_way = n_under_way
         self._under_way: set[int] = set()

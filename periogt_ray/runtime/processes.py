@@ -2,7 +2,6 @@
 
 import atexit
 import ctypes
-import functools
 import gc
 import logging
 import os
@@ -65,12 +64,11 @@ def kill_descendants(*, timeout_s: float) -> list[int]:
     return list(left)
 
 
-@functools.cache
 def end_quickly() -> None:
     """Let this process end without looking for cycles of references in what it still holds.
 
     An interpreter does that three times at its end, for nothing: 0.45 s of a core where torch is loaded, 0.3 s where
-    Ray Data is. Further calls change nothing.
+    Ray Data is. Workers that Ray kills need it not; those that hold a predictor of a batch end by themselves.
     """
     # Among the first to be registered, so among the last to be called: what others do at the end comes before.
     atexit.register(gc.freeze)

@@ -10,7 +10,6 @@ from periogt_ray.polymer.feature_store import featurized
 from periogt_ray.polymer.features import FeaturizedPolymer, featurize
 from periogt_ray.polymer.prompt_scheme import PromptScheme
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.runtime.processes import end_quickly
 from periogt_ray.serve.metrics import file_lookups
 from periogt_ray.settings import Settings
 
@@ -31,7 +30,6 @@ class FeaturizerReplica:
     """
 
     def __init__(self, settings: Settings) -> None:
-        end_quickly()
         os.nice(NICENESS)
         self._settings = settings
         self._lookups = file_lookups()

@@ -12,7 +12,6 @@ from starlette.types import ASGIApp
 from periogt_ray.artifacts.directory import ArtifactDirectory
 from periogt_ray.errors import PerioGTError
 from periogt_ray.runtime.local_ray import reach_nodes_directly
-from periogt_ray.runtime.processes import end_quickly
 from periogt_ray.runtime.shared_socket import HolderGoneError, Turn, bound_socket
 from periogt_ray.serve.backend import ServeBackend
 from periogt_ray.serve.http.head_limits import BoundedProtocol
@@ -56,7 +55,6 @@ class Ingress:
         *,
         socket_name: str | None = None,
     ) -> None:
-        end_quickly()
         _log_to_stderr()
         reach_nodes_directly()
         self._settings = settings

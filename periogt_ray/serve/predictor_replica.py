@@ -14,7 +14,6 @@ from periogt_ray.errors import InternalError, PerioGTError
 from periogt_ray.model.tasks import Outcome, Task
 from periogt_ray.polymer.features import featurize
 from periogt_ray.polymer.repeat_unit import RepeatUnit
-from periogt_ray.runtime.processes import end_quickly
 from periogt_ray.serve.calls import ExplainCall, ExplainReply, PredictCall, PredictReply
 from periogt_ray.serve.featurizer_replica import NICENESS, WARM_UP, too_late
 from periogt_ray.serve.model_watch import ModelFacts
@@ -95,7 +94,6 @@ class PredictorReplica(PassRunner):
         from periogt_ray.model.predictor import Predictor
         from periogt_ray.serve.explaining import ExplanationRunner
 
-        end_quickly()
         os.nice(NICENESS)
         predictor = Predictor.load(settings)
         # The first pass of a process is far slower than others, and fails if the device does.

@@ -21,7 +21,6 @@ from periogt_ray.polymer.input_kinds import InputKind
 from periogt_ray.runtime.local_ray import local_ray
 from periogt_ray.runtime.network import local_url
 from periogt_ray.runtime.ports import check_port, check_port_beside_ray
-from periogt_ray.runtime.processes import end_quickly
 from periogt_ray.runtime.shared_socket import sharing
 from periogt_ray.runtime.signals import stop_event
 from periogt_ray.serve.application import APP_NAME, application, gpus_for
@@ -204,7 +203,6 @@ def _load_failure(settings: Settings) -> PerioGTError:
 def _load_error(settings: Settings) -> PerioGTError | None:
     from periogt_ray.model.predictor import Predictor  # loads torch, for which the start need not wait
 
-    end_quickly()
     try:
         Predictor.load(settings)
     except PerioGTError as error:

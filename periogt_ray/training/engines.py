@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol
 
-from periogt_ray.runtime.processes import end_quickly
 from periogt_ray.training.members import Context, Job, Member, OnEpoch, read_member, train_member
 from periogt_ray.training.trainer import Stopped
 
@@ -141,5 +140,4 @@ class RayEngine:
 
 
 def _train_remotely(job: Job, context: Context, budget_s: float | None) -> Member:
-    end_quickly()
     return train_member(job, context, budget_s=budget_s)
